@@ -1,0 +1,1 @@
+"""adcore: a benchmark pipeline for industrial visual anomaly detection."""

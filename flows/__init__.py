@@ -1,0 +1,5 @@
+"""Prefect flows: wiring only. `python -m flows.NAME --plan FILE [--workspace DIR]`."""
+
+from flows._start import configure
+
+configure()

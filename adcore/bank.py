@@ -1,0 +1,207 @@
+"""The feature bank: a backbone runs once over an image set, whichever methods read its maps."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+
+from adcore import backbones, keys
+from adcore.features import BATCH, Extraction, Extractor, decoded
+from adcore.plan import ImageSpec
+from adcore.store import Store
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Image files and the sha256 of their contents, in the same order."""
+
+    paths: tuple[Path, ...]
+    hashes: tuple[str, ...]
+
+
+class Mapped:
+    """FeatureSource over memory-mapped files. They stay readable when the bank drops them; nothing of them stays
+    resident between batches."""
+
+    def __init__(self, files: Sequence[Path], device: str) -> None:
+        self.device = device
+        self._arrays = [_open(file) for file in files]
+
+    def __len__(self) -> int:
+        return self._arrays[0][1][0]
+
+    def __iter__(self) -> Iterator[list[torch.Tensor]]:
+        for start in range(0, len(self), BATCH):
+            yield self._read(slice(start, start + BATCH))
+
+    def at(self, indices: Sequence[int]) -> list[torch.Tensor]:
+        return self._read(list(indices))
+
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        return [(shape[1], shape[2], shape[3]) for _, shape, _ in self._arrays]
+
+    def _read(self, index: slice | list[int]) -> list[torch.Tensor]:
+        batch = []
+        for file, shape, offset in self._arrays:
+            mapped = np.memmap(file, dtype=np.float32, mode="r", offset=offset, shape=shape)
+            batch.append(torch.from_numpy(np.array(mapped[index])).to(self.device))
+        return batch
+
+
+def _open(path: Path) -> tuple[BinaryIO, tuple[int, ...], int]:
+    file = path.open("rb")
+    np.lib.format.read_magic(file)
+    shape, _, _ = np.lib.format.read_array_header_1_0(file)
+    return file, shape, file.tell()
+
+
+class Live:
+    """FeatureSource that runs the backbone at every pass: for image sets beyond the disk budget."""
+
+    def __init__(self, images: ImageSet, extractor: Extractor, image: ImageSpec) -> None:
+        self.images = images
+        self.extractor = extractor
+        self.image = image
+
+    def __len__(self) -> int:
+        return len(self.images.paths)
+
+    def __iter__(self) -> Iterator[list[torch.Tensor]]:
+        for batch in decoded(self.images.paths, self.image):
+            yield self.extractor(batch)
+
+    def at(self, indices: Sequence[int]) -> list[torch.Tensor]:
+        paths = [self.images.paths[index] for index in indices]
+        return self.extractor(next(decoded(paths, self.image, batch=len(paths))))
+
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in self.at([0])]
+
+
+class Bank:
+    """Features under `root`, at most `disk_gb`; the longest unused go first, and all may be deleted at any time."""
+
+    def __init__(self, root: Path, disk_gb: float, device: str) -> None:
+        self.root = root
+        self.disk_bytes = disk_gb * 1e9
+        self.device = device
+        self._extractors: dict[Extraction, Extractor] = {}
+
+    def extractor(self, extraction: Extraction) -> Extractor:
+        """The extractor, built once in this process."""
+        if extraction not in self._extractors:
+            self._extractors[extraction] = Extractor(extraction, self.device)
+        return self._extractors[extraction]
+
+    def seconds(self, images: ImageSet, extraction: Extraction) -> float:
+        """Seconds that extraction of this image set took, all its levels; NaN where they are not in the bank."""
+        try:
+            record = json.loads((self._folder(images, extraction) / "seconds.json").read_text(encoding="utf-8"))
+            return float(sum(record.values()))
+        except FileNotFoundError:
+            return float("nan")
+
+    def source(
+        self, images: ImageSet, extraction: Extraction, progress: Callable[[float], None] = lambda done: None
+    ) -> Mapped | Live:
+        """Features of `images`, extracted now unless they are there; `progress` hears the fraction done."""
+        folder = self._folder(images, extraction)
+        files = {level: folder / f"{level}.npy" for level in self._names(extraction)}
+        with Store(self.root).lock(folder.name):
+            missing = [level for level, file in files.items() if not file.exists()]
+            if missing and not self._extract(images, self._only(extraction, missing), files, progress):
+                return Live(images, self.extractor(extraction), extraction.image)
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(folder)
+            return Mapped(list(files.values()), self.device)
+
+    def _names(self, extraction: Extraction) -> tuple[str, ...]:
+        layers = extraction.backbone.layers
+        return tuple(f"layer{n}" for n in layers) if layers else tuple(f"level{n}" for n in extraction.levels)
+
+    def _only(self, extraction: Extraction, names: Sequence[str]) -> Extraction:
+        numbers = tuple(int(name.removeprefix("layer").removeprefix("level")) for name in names)
+        if not extraction.backbone.layers:
+            return Extraction(extraction.backbone, extraction.image, numbers)
+        return Extraction(extraction.backbone.model_copy(update={"layers": numbers}), extraction.image, ())
+
+    def _folder(self, images: ImageSet, extraction: Extraction) -> Path:
+        content = {
+            "images": images.hashes,
+            "backbone": backbones.identity(extraction.backbone),
+            "image": extraction.image.model_dump(),
+            "code": keys.code("adcore.features"),
+            "libraries": keys.libraries(),
+        }
+        return self.root / keys.digest(content)
+
+    def _extract(
+        self,
+        images: ImageSet,
+        extraction: Extraction,
+        files: dict[str, Path],
+        progress: Callable[[float], None],
+    ) -> bool:
+        started = time.perf_counter()
+        extractor = self.extractor(extraction)
+        names = self._names(extraction)
+        folder = files[names[0]].parent
+        parts = [files[name].with_suffix(".part") for name in names]  # ours alone: the caller holds the lock
+        arrays: list[np.memmap[tuple[int, ...], np.dtype[np.float32]]] = []
+        position, total = 0, len(images.paths)
+        try:
+            for batch in decoded(images.paths, extraction.image):
+                maps = extractor(batch)
+                if not arrays:
+                    shapes = [(total, *features.shape[1:]) for features in maps]
+                    if not self._make_room(sum(4 * int(np.prod(shape)) for shape in shapes), folder):
+                        return False
+                    folder.mkdir(parents=True, exist_ok=True)
+                    for part, shape in zip(parts, shapes, strict=True):
+                        arrays.append(np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape))
+                for array, features in zip(arrays, maps, strict=True):
+                    array[position : position + len(batch)] = features.cpu().numpy()
+                position += len(batch)
+                progress(position / total)
+            arrays.clear()
+            for part, name in zip(parts, names, strict=True):
+                part.rename(files[name])
+        finally:
+            for part in parts:
+                part.unlink(missing_ok=True)
+        self._note_seconds(folder, names, time.perf_counter() - started)
+        return True
+
+    def _note_seconds(self, folder: Path, names: Sequence[str], seconds: float) -> None:
+        path = folder / "seconds.json"
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        record["+".join(names)] = seconds
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(record), encoding="utf-8")
+        part.rename(path)
+
+    def _make_room(self, wanted: int, keep: Path) -> bool:
+        """Delete the longest unused image sets until `wanted` bytes fit the budget; False where they never will."""
+        if wanted > self.disk_bytes:
+            return False
+        folders = [folder for folder in self.root.iterdir() if folder.is_dir() and folder.name != "locks"]
+        sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in folders}
+        for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime):
+            if sum(sizes.values()) + wanted <= self.disk_bytes:
+                break
+            if folder != keep:
+                shutil.rmtree(folder, ignore_errors=True)
+                del sizes[folder]
+        return True

@@ -1,0 +1,225 @@
+"""A plan in a workspace: where things are, which categories are ready, which cells there are."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from adcore import cells, keys, registry
+from adcore.cells import Category, Cell
+from adcore.datasets import manifest
+from adcore.datasets.base import DataError, Dataset, Progress
+from adcore.datasets.base import silent as silent
+from adcore.datasets.validation import Problem, validate
+from adcore.plan import DatasetSpec, Plan
+from adcore.report.groups import CellResult
+from adcore.results import failed_row, result
+from adcore.store import Store
+
+if TYPE_CHECKING:
+    from adcore.compute import Computer
+
+
+class WorkspaceError(Exception):
+    """The workspace cannot be written to."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A category, or a whole dataset (category `*`), that has no cells, and why."""
+
+    dataset: str
+    category: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything of a workspace lies."""
+
+    workspace: Path
+
+    @property
+    def cache(self) -> Path:
+        return self.workspace / ".cache" / "adcore"
+
+    @property
+    def results(self) -> Path:
+        return self.workspace / "results"
+
+    @property
+    def manifests(self) -> Path:
+        return self.workspace / "manifests"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.workspace / "artifacts"
+
+    def store(self) -> Store:
+        return Store(self.cache / "store", [self.artifacts])
+
+    def check(self) -> None:
+        """Raise WorkspaceError unless files can be written here."""
+        probe = self.cache / "writable"
+        try:
+            probe.parent.mkdir(parents=True, exist_ok=True)
+            probe.write_text("")
+        except OSError as error:
+            reason = f"cannot write to the workspace {self.workspace}: {error.strerror or error}"
+            raise WorkspaceError(f"{reason}; give another --workspace") from None
+
+
+class Bench:
+    """A plan in a workspace. `manifests` maps a dataset's name to the key of its manifest, as `prepare` gave it."""
+
+    def __init__(self, plan: Plan, workspace: Path, manifests: dict[str, str] | None = None) -> None:
+        self.plan = plan
+        self.layout = Layout(workspace)
+        self.store = self.layout.store()
+        self.manifests = manifests or {}
+
+    def dataset(self, name: str) -> Dataset:
+        spec = next(spec for spec in self.plan.datasets if spec.name == name)
+        return make_dataset(spec, self.layout)
+
+    @cached_property
+    def computer(self) -> Computer:
+        from adcore.compute import Computer
+
+        return Computer(self.plan, self.store, self.layout.cache / "bank")
+
+    @cached_property
+    def _prepared(self) -> tuple[list[Category], list[Failure]]:
+        ready: list[Category] = []
+        failures: list[Failure] = []
+        for spec in self.plan.datasets:
+            if spec.name in self.manifests:
+                found, lost = self._categories(spec)
+                ready += found
+                failures += lost
+        return ready, failures
+
+    @property
+    def failures(self) -> list[Failure]:
+        """Categories that did not pass validation."""
+        return self._prepared[1]
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """All cells of the categories that passed validation."""
+        return cells.expand(self.plan, self._prepared[0])
+
+    @cached_property
+    def by_key(self) -> dict[str, Cell]:
+        return {cell.key: cell for cell in self.cells}
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Every feature level that some method of the plan reads, so that one pass extracts them all."""
+        return tuple(sorted({level for cell in self.cells for level in cell.levels}))
+
+    def finished(self) -> list[CellResult]:
+        """The cells whose metrics are in the store, in the order of the plan."""
+        there = (cell for cell in self.cells if (self.store.path("cell", cell.key) / "meta.json").exists())
+        return [result(self.store, cell, self.plan) for cell in there]
+
+    def notes(self) -> dict[str, str]:
+        """Licence and caveat of each dataset."""
+        datasets = {spec.name: self.dataset(spec.name) for spec in self.plan.datasets}
+        return {name: "; ".join(filter(None, (d.note, d.licence))) for name, d in datasets.items()}
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """The whole manifest of a prepared dataset."""
+        return manifest.read_manifest(self.store.path("manifest", self.manifests[name]) / "manifest.csv")
+
+    def _categories(self, spec: DatasetSpec) -> tuple[list[Category], list[Failure]]:
+        dataset = self.dataset(spec.name)
+        frame = self.frame(spec.name)
+        errors: dict[str, list[str]] = {}
+        for problem in problems(self.store, self.manifests[spec.name], dataset, frame):
+            if problem.severity == "error":
+                errors.setdefault(problem.category, []).append(problem.message)
+        failures = [Failure(spec.name, category, _first(messages)) for category, messages in errors.items()]
+        capped = manifest.cap(frame, spec.max_train, spec.max_test)
+        names = [name for name in spec.categories or sorted(set(frame["category"])) if name not in errors]
+        return [Category(spec.name, name, dataset.root, capped) for name in names], failures
+
+    def failed_row(self, cell: Cell) -> dict[str, Any]:
+        """The leaderboard row of a cell that could not be computed."""
+        return failed_row(cell.names, self.plan, cell.key)
+
+    def failed_rows(self, failures: list[Failure]) -> list[dict[str, Any]]:
+        """A leaderboard row for every cell that a failed category would have had."""
+        from adcore import backbones
+
+        settings = {
+            "backbone": self.plan.backbone.name,
+            "weights": backbones.label(self.plan.backbone),
+            "image": self.plan.image.label,
+        }
+        return [
+            failed_row(
+                {"dataset": failure.dataset, "category": failure.category, **arm.names, **settings, "seed": arm.seed},
+                self.plan,
+            )
+            for failure in failures
+            for arm in cells.arms(self.plan)
+        ]
+
+
+@functools.lru_cache(maxsize=4)
+def reopened(plan: str, workspace: str, manifests: str) -> Bench:
+    """A Bench from plain text, once a process: what tasks are given, wherever they run."""
+    return Bench(Plan.model_validate_json(plan), Path(workspace), json.loads(manifests))
+
+
+def make_dataset(spec: DatasetSpec, layout: Layout) -> Dataset:
+    """The dataset of a plan entry. Raises PlanError for an unknown kind."""
+    return registry.dataset(spec.of_kind)(spec, layout.workspace / "data", layout.workspace)
+
+
+def prepare(spec: DatasetSpec, layout: Layout, progress: Progress = silent) -> str:
+    """Put a dataset in place and read all of it: the key of its manifest. Raises DataError.
+
+    The manifest goes into the store, and to WORKSPACE/manifests/NAME.csv for people, git and DVC.
+    """
+    make_dataset(spec, layout).prepare(progress)
+    return read(spec, layout)
+
+
+def read(spec: DatasetSpec, layout: Layout) -> str:
+    """Read a dataset that is in place: the key of its manifest. Raises DataError."""
+    dataset = make_dataset(spec, layout)
+    frame = manifest.build(dataset, layout.cache / "files.sqlite")
+    if frame.empty:
+        raise DataError(f"dataset {spec.name}: no images under {dataset.root}; docs/datasets.md shows the layout")
+    text = frame.to_csv(index=False)
+    key = keys.digest({"manifest": text})
+    store = layout.store()
+    if not store.has("manifest", key):
+        with store.write("manifest", key, {"dataset": spec.name}) as folder:
+            manifest.write(frame, folder / "manifest.csv")
+    manifest.write(frame, layout.manifests / f"{spec.name}.csv")
+    return key
+
+
+def problems(store: Store, key: str, dataset: Dataset, frame: pd.DataFrame) -> list[Problem]:
+    """What validation found in a manifest; computed once for its content."""
+    found = keys.digest({"manifest": key, "code": keys.code("adcore.datasets.validation")})
+    if not store.has("validation", found):
+        with store.write("validation", found, {"dataset": dataset.name}) as folder:
+            content = [asdict(problem) for problem in validate(frame, dataset)]
+            (folder / "problems.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    path = store.path("validation", found) / "problems.json"
+    return [Problem(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def _first(messages: list[str]) -> str:
+    more = f" (and {len(messages) - 1} more; see results/validation.html)" if len(messages) > 1 else ""
+    return messages[0] + more

@@ -1,0 +1,191 @@
+"""Computes one artifact of a cell at a time, and puts it into the store: fit, maps, cell with its gallery, latency.
+
+Every function may be called again, by several processes at once and after a kill: what is there is not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from adcore import evaluation, latency, scoring
+from adcore.bank import Bank, ImageSet
+from adcore.cells import Cell
+from adcore.costs import environment, measured
+from adcore.features import Extraction, device_of
+from adcore.images import UInt8Array, decode, load
+from adcore.methods.base import Context, Method
+from adcore.plan import Plan
+from adcore.report.gallery import make_gallery
+from adcore.store import Store
+
+Progress = Callable[[float], None]
+
+
+class Computer:
+    """The steps of a plan's cells on one machine, over a store and a feature bank."""
+
+    def __init__(self, plan: Plan, store: Store, bank: Path) -> None:
+        self.plan = plan
+        self.store = store
+        self.device = device_of(plan.device)
+        self.bank = Bank(bank, plan.budget.disk_gb, self.device)
+
+    def extract(self, cell: Cell, levels: tuple[int, ...], progress: Progress) -> None:
+        """Fill the bank with the features of a cell's images, at all `levels` that the plan's methods read."""
+        sets = [images for images in (_images(cell, "train"), _images(cell, "test")) if images.paths]
+        total, done = sum(len(images.paths) for images in sets), 0
+        for images in sets:
+            self.bank.source(images, self._extraction(cell, levels), _share(progress, done, len(images.paths), total))
+            done += len(images.paths)
+
+    def fit(self, cell: Cell, progress: Progress) -> None:
+        """Fit the cell's method: `state.safetensors`."""
+        with self.store.lock(cell.fit_key):
+            if self.store.has("fit", cell.fit_key):
+                return
+            extraction, images = self._extraction(cell, cell.levels), _images(cell, "train")
+            source = self.bank.source(images, extraction)
+            method = self._method(cell)
+            with measured() as cost:
+                method.fit(source, progress)
+            meta = {
+                **environment(),
+                "names": cell.names,
+                "options": cell.arm.options.model_dump(mode="json"),
+                "device": self.device,
+                "extract_s": self.bank.seconds(images, extraction),
+                "fit_s": cost.seconds,
+                "peak_mb": cost.peak_mb,
+            }
+            with self.store.write("fit", cell.fit_key, _finite(meta)) as folder:
+                state = {name: tensor.contiguous().cpu() for name, tensor in method.state().items()}
+                save_file(state, folder / "state.safetensors")
+
+    def score(self, cell: Cell, progress: Progress) -> None:
+        """Score the test images: `maps.npy` (N, h, w) raw, `scores.npy` (N,), in the order of the cell's test rows."""
+        with self.store.lock(cell.maps_key):
+            if self.store.has("maps", cell.maps_key):
+                return
+            extraction, images = self._extraction(cell, cell.levels), _images(cell, "test")
+            source = self.bank.source(images, extraction)
+            method = self._fitted(cell)
+            with measured() as cost:
+                maps, scores = scoring.score(method, source, progress)
+            fit = self.store.meta("fit", cell.fit_key)
+            meta = {
+                **environment(),
+                "parents": {"fit": cell.fit_key},
+                "extract_s": (fit["extract_s"] or 0.0) + self.bank.seconds(images, extraction),
+                "fit_s": fit["fit_s"],
+                "score_s": cost.seconds,
+                "peak_mb": max(fit["peak_mb"], cost.peak_mb),
+            }
+            with self.store.write("maps", cell.maps_key, _finite(meta)) as folder:
+                np.save(folder / "maps.npy", maps)
+                np.save(folder / "scores.npy", scores)
+
+    def evaluate(self, cell: Cell) -> None:
+        """Judge the maps: `metrics.json`, `images.parquet`, `curves.json`; and the gallery of the hardest images."""
+        with self.store.lock(cell.key):
+            has_cell, has_gallery = self.store.has("cell", cell.key), self.store.has("gallery", cell.gallery_key)
+            if has_cell and has_gallery:
+                return
+            judged = self._judged(cell)
+            if not has_cell:
+                self._write_cell(cell, judged)
+            if not has_gallery:
+                self._write_gallery(cell, judged)
+
+    def latency(self, cell: Cell) -> None:
+        """Measure milliseconds an image, on this machine: `latency.json`."""
+        with self.store.lock(cell.latency_key):
+            if self.store.has("latency", cell.latency_key):
+                return
+            method = self._fitted(cell)
+            measures = latency.measure(method, self.bank.extractor(self._extraction(cell, cell.levels)))
+            meta = {**environment(), "device": self.device, "threads": torch.get_num_threads()}
+            with self.store.write("latency", cell.latency_key, meta) as folder:
+                _write_json(folder / "latency.json", measures)
+
+    def _write_cell(self, cell: Cell, judged: evaluation.Judged) -> None:
+        with measured() as cost:
+            found = evaluation.evaluate(judged)
+        maps = self.store.meta("maps", cell.maps_key)
+        meta = {
+            **environment(),
+            "parents": {"fit": cell.fit_key, "maps": cell.maps_key},
+            "names": cell.names,
+            "extract_s": maps["extract_s"],
+            "fit_s": maps["fit_s"],
+            "evaluate_s": cost.seconds,
+            "peak_mb": max(maps["peak_mb"], cost.peak_mb),
+        }
+        with self.store.write("cell", cell.key, _finite(meta)) as folder:
+            _write_json(folder / "metrics.json", _finite(found))
+            _write_json(folder / "curves.json", evaluation.curves(judged))
+            evaluation.table(judged).to_parquet(folder / "images.parquet", index=False)
+
+    def _write_gallery(self, cell: Cell, judged: evaluation.Judged) -> None:
+        def image(index: int) -> UInt8Array:
+            path = cell.category.root / judged.rows["path"].iloc[index]
+            if judged.at == "original":
+                return decode(path)[judged.window(index)]
+            return load(path, cell.image.resize, cell.image.size).transpose(1, 2, 0)
+
+        count = len(judged.rows)
+        with self.store.write("gallery", cell.gallery_key, {"parents": {"cell": cell.key}}) as folder:
+            make_gallery(
+                folder,
+                evaluation.Lazy(count, image),
+                evaluation.Lazy(count, judged.smooth),
+                judged.scores,
+                judged.rows["label"].to_numpy(),
+                judged.rows["path"].tolist(),
+                evaluation.Lazy(count, lambda index: judged.mask(index).astype(np.uint8)) if judged.has_masks else None,
+            )
+
+    def _judged(self, cell: Cell) -> evaluation.Judged:
+        folder = self.store.path("maps", cell.maps_key)
+        maps, scores = np.load(folder / "maps.npy"), np.load(folder / "scores.npy")
+        sigma = cell.arm.method.smoothing
+        return evaluation.Judged(maps, scores, cell.test, cell.category.root, cell.image, sigma, cell.evaluate_at)
+
+    def _fitted(self, cell: Cell) -> Method:
+        method = self._method(cell)
+        state = load_file(self.store.path("fit", cell.fit_key) / "state.safetensors", device=self.device)
+        method.restore(state)
+        return method
+
+    def _method(self, cell: Cell) -> Method:
+        size = cell.image.size
+        context = Context(cell.arm.seed, self.device, (size, size), self.plan.budget.memory_gb)
+        return cell.arm.method(cell.arm.options, context)
+
+    def _extraction(self, cell: Cell, levels: tuple[int, ...]) -> Extraction:
+        return Extraction(cell.backbone, cell.image, levels)
+
+
+def _images(cell: Cell, part: str) -> ImageSet:
+    rows = cell.train if part == "train" else cell.test
+    paths = tuple(cell.category.root / path for path in rows["path"])
+    return ImageSet(paths, tuple(rows["sha256"]))
+
+
+def _share(progress: Progress, done: int, part: int, total: int) -> Progress:
+    return lambda fraction: progress((done + fraction * part) / total)
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """NaN is null in JSON."""
+    return {name: None if value != value else value for name, value in values.items()}
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False), encoding="utf-8")

@@ -1,0 +1,108 @@
+"""What a dataset is: a folder of images, and a listing of it as entries."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from adcore.plan import DatasetSpec
+
+Progress = Callable[[int, int], None]  # (files done, files in all)
+
+GOOD = "good"
+
+
+class DataError(Exception):
+    """A dataset or category cannot be used; the message says which one and what to do."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a dataset. `path` and `mask` are posix paths relative to the root.
+
+    `split` is "train" or "test"; "" for what has none: `arrange` sets it, or `error` tells why there is none.
+    An entry with an `error` and no split stands for a fault of the layout; its path may be a mask or a folder.
+    """
+
+    path: str
+    category: str
+    split: str
+    defect: str
+    mask: str = ""
+    subset: str = ""
+    error: str = ""
+
+
+def silent(done: int, total: int) -> None:
+    """The progress display of those who want none."""
+
+
+class Dataset(ABC):
+    """A kind of dataset. One kind is one module of adcore/datasets, named as the kind."""
+
+    kind: ClassVar[str]
+    folder: ClassVar[str] = ""  # under WORKSPACE/data; default: the kind
+    textures: ClassVar[tuple[str, ...]] = ()
+    licence: ClassVar[str] = ""
+    note: ClassVar[str] = ""
+    show_images: ClassVar[bool] = True  # False: the licence keeps its images out of the README
+
+    def __init__(self, spec: DatasetSpec, data: Path, here: Path) -> None:
+        """`data` is WORKSPACE/data; a relative root of the spec is relative to `here`, the folder of the plan file."""
+        self.spec = spec
+        self.data = data
+        self.here = here
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def root(self) -> Path:
+        """The folder of the images: the one that the plan names, else WORKSPACE/data/KIND."""
+        if self.spec.root is not None:
+            return self.here / self.spec.root
+        return self.data / (self.folder or self.kind)
+
+    def prepare(self, progress: Progress = silent) -> None:
+        """Put the files in place, unless the plan names a root: that is only read. Safe to repeat and to interrupt.
+
+        Raises DataError when the files cannot be had or the root is missing.
+        """
+        if self.spec.root is None:
+            self.fetch(progress)
+        if not self.root.is_dir():
+            mend = "put the images there or correct its `root`"
+            raise DataError(f"dataset {self.name}: the folder {self.root} does not exist; {mend}")
+
+    def fetch(self, progress: Progress) -> None:  # noqa: B027  (a kind without files of its own fetches nothing)
+        """Write the files of this kind under `root`, each by `write_file`."""
+
+    @abstractmethod
+    def entries(self) -> list[Entry]:
+        """List the images from the layout alone, sorted; no image is opened. Raises DataError for an unusable root."""
+
+    def arrange(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Choose rows and splits where that needs the content (`sha256`); default: all rows as listed."""
+        return frame
+
+    def is_texture(self, category: str) -> bool:
+        return category in (self.textures if self.spec.textures is None else self.spec.textures)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file so that a kill leaves it whole or absent, and concurrent writers do not mix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,133 @@
+"""Metrics, per-image table and curves of one cell from its raw maps and image scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from adcore import metrics
+from adcore.images import crop_box, load_mask
+from adcore.maps import postprocess
+
+if TYPE_CHECKING:
+    from adcore.plan import ImageSpec
+
+Floats = npt.NDArray[np.float32]
+Masks = npt.NDArray[np.bool_]
+Item = TypeVar("Item")
+PIXEL = ("p_auroc", "p_ap", "p_f1max", "aupro")
+CURVE_STEP = 8  # every eighth pixel of a row and column draws the pixel curves; the metrics take them all
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a cell is judged on: raw maps (N, h, w), image scores (N,), the test rows of the manifest, and how."""
+
+    maps: Floats
+    scores: Floats
+    rows: pd.DataFrame
+    root: Path
+    image: ImageSpec
+    sigma: float
+    at: Literal["input", "original"]
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> Judged:
+        return Judged(
+            self.maps[chosen], self.scores[chosen], self.rows[chosen], self.root, self.image, self.sigma, self.at
+        )
+
+    @property
+    def has_masks(self) -> bool:
+        return bool((self.rows["mask"] != "").any())
+
+    def smooth(self, index: int) -> Floats:
+        """The smoothed map of one image, (H, W) at the resolution of the judgement."""
+        size = self.image.size
+        smooth = postprocess(torch.from_numpy(self.maps[index : index + 1]), (size, size), self.sigma)
+        if self.at == "original":
+            rows, columns = self.window(index)
+            shape = (rows.stop - rows.start, columns.stop - columns.start)
+            smooth = torch.nn.functional.interpolate(smooth[None], shape, mode="bilinear", align_corners=False)[0]
+        return smooth[0].numpy()
+
+    def mask(self, index: int) -> Masks:
+        """The mask of one image at the resolution of the judgement; all False for an image without one."""
+        name = self.rows["mask"].iloc[index]
+        if self.at == "input":
+            size = self.image.size
+            return load_mask(self.root / name, self.image.resize, size) if name else np.zeros((size, size), bool)
+        rows, columns = self.window(index)
+        if name:
+            return load_mask(self.root / name)[rows, columns]
+        return np.zeros((rows.stop - rows.start, columns.stop - columns.start), bool)
+
+    def window(self, index: int) -> tuple[slice, slice]:
+        row = self.rows.iloc[index]
+        return crop_box(int(row["height"]), int(row["width"]), self.image.resize, self.image.size)
+
+
+def evaluate(judged: Judged) -> dict[str, float]:
+    """Every metric of a cell. Named test subsets (column `subset`; good images belong to each) are scored apart, under
+    `METRIC_SUBSET`, and averaged."""
+    subsets = sorted(set(judged.rows["subset"]) - {""})
+    if not subsets:
+        return _metrics(judged)
+    parts = {name: _metrics(judged.only(judged.rows["subset"].isin(["", name]).to_numpy())) for name in subsets}
+    found = {metric: float(np.mean([part[metric] for part in parts.values()])) for metric in parts[subsets[0]]}
+    return found | {f"{metric}_{name}": value for name, part in parts.items() for metric, value in part.items()}
+
+
+def _metrics(judged: Judged) -> dict[str, float]:
+    labels = judged.rows["label"].to_numpy()
+    found = metrics.image_metrics(judged.scores, labels)
+    if not judged.has_masks:
+        return found | dict.fromkeys(PIXEL, math.nan)
+    count = range(len(judged.rows))
+    return found | metrics.pixel_metrics((judged.smooth(i) for i in count), (judged.mask(i) for i in count))
+
+
+def curves(judged: Judged) -> dict[str, dict[str, list[float]]]:
+    """ROC and precision-recall curves for plots: `image`, and `pixel` (of a grid of pixels) where there are masks."""
+    drawn = {"image": metrics.curves(judged.scores, judged.rows["label"].to_numpy())}
+    if judged.has_masks:
+        grid = (slice(CURVE_STEP // 2, None, CURVE_STEP),) * 2
+        scores = np.concatenate([judged.smooth(i)[grid].ravel() for i in range(len(judged.rows))])
+        masks = np.concatenate([judged.mask(i)[grid].ravel() for i in range(len(judged.rows))])
+        drawn["pixel"] = metrics.curves(scores, masks)
+    return drawn
+
+
+def table(judged: Judged) -> pd.DataFrame:
+    """Per image: path, label, defect, subset, score."""
+    found = judged.rows[["path", "label", "defect", "subset"]].reset_index(drop=True)
+    return found.assign(score=judged.scores)
+
+
+class Lazy(Sequence[Item]):
+    """A sequence whose items are made when asked for."""
+
+    def __init__(self, length: int, make: Callable[[int], Item]) -> None:
+        self.length = length
+        self.make = make
+
+    def __len__(self) -> int:
+        return self.length
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        if isinstance(index, slice):
+            return [self.make(i) for i in range(*index.indices(self.length))]
+        if not 0 <= index < self.length:
+            raise IndexError(index)
+        return self.make(int(index))

@@ -1,0 +1,1 @@
+"""Numerical kernels: fast, exact, each tested against a naive twin."""

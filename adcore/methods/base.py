@@ -1,0 +1,84 @@
+"""What a method is: fit on the features of normal images, score the features of any image."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Options(BaseModel):
+    """Options of a method; each method subclasses it and gives every field a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FeatureSource(Protocol):
+    """Features of the training images: iterable again and again, always in the same order."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def __iter__(self) -> Iterator[list[torch.Tensor]]:
+        """Batches: one float32 tensor (B, C, H, W) per layer, on the context's device."""
+        ...
+
+    def at(self, indices: Sequence[int]) -> list[torch.Tensor]:
+        """The features of those images, in that order: one float32 tensor (B, C, H, W) per layer."""
+        ...
+
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """(C, H, W) per layer."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where and how a method runs: seed, torch device, (H, W) of the network's input, memory budget in GB."""
+
+    seed: int
+    device: str = "cpu"
+    image_size: tuple[int, int] = (224, 224)
+    memory_gb: float = 4.0
+
+
+def silent(done: float) -> None:
+    """Progress callback that tells nobody."""
+
+
+class Method(ABC):
+    """An anomaly-detection method. A new one is one file in this folder with one subclass named as its file."""
+
+    name: ClassVar[str]
+    # `Options` is the class of the method's own options; Any because a nested class may narrow it.
+    Options: ClassVar[Any] = Options
+    levels: ClassVar[tuple[int, ...]] = (1, 2, 3)  # feature levels by default: stride 4, 8 and 16
+    smoothing: ClassVar[float] = 4.0  # standard deviation of the Gaussian on the map, in input pixels
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self.options = options
+        self.context = context
+
+    @abstractmethod
+    def fit(self, features: FeatureSource, progress: Callable[[float], None] = silent) -> None:
+        """Learn from normal images; calls `progress` with the fraction done."""
+
+    @abstractmethod
+    def score(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Raw anomaly maps (B, h, w), float32, and image scores (B,); None means the maximum of the smoothed map."""
+
+    @abstractmethod
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything that `score` needs."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take back what `state` gave; scores are then bit-equal."""

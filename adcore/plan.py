@@ -1,0 +1,194 @@
+"""The plan: what is benchmarked. A YAML file, validated; an error names the wrong key and the nearest right one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+METRICS = ("i_auroc", "i_ap", "i_f1max", "p_auroc", "p_ap", "p_f1max", "aupro")
+
+
+class PlanError(Exception):
+    """The plan cannot be used; the message names the file, the key and the mend."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageSpec(Strict):
+    """Both sides are resized to `resize` pixels, then the centre `crop` is taken (default: no crop)."""
+
+    resize: int = Field(256, ge=16)
+    crop: int | None = Field(None, ge=16)
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> ImageSpec:
+        if self.crop is not None and self.crop > self.resize:
+            raise ValueError(f"crop {self.crop} is larger than resize {self.resize}")
+        return self
+
+    @property
+    def size(self) -> int:
+        return self.crop or self.resize
+
+    @property
+    def label(self) -> str:
+        return str(self.resize) if self.size == self.resize else f"{self.resize}/{self.crop}"
+
+
+class BackboneSpec(Strict):
+    """A timm model; `weights`: `pretrained` (a package's or timm's), `random`, or a local file, with its `sha256`."""
+
+    name: str = "tf_efficientnet_lite0"
+    weights: str = "pretrained"
+    sha256: str | None = None
+    layers: tuple[int, ...] | None = None
+
+
+class DatasetSpec(Strict):
+    name: str
+    kind: str | None = None
+    root: Path | None = None
+    categories: tuple[str, ...] | None = None
+    textures: tuple[str, ...] | None = None
+    max_train: int | None = Field(None, ge=1)
+    max_test: int | None = Field(None, ge=2)
+
+    @property
+    def of_kind(self) -> str:
+        return self.kind or self.name
+
+
+class Choice(BaseModel):
+    """A name and its options: `patchcore`, or `{name: patchcore, coreset: 0.01}`. The registry checks the options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Budget(Strict):
+    memory_gb: float = Field(4.0, gt=0)
+    disk_gb: float = Field(20.0, ge=0)
+
+
+def _named(entries: Any) -> Any:
+    if not isinstance(entries, list):
+        return entries
+    return [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
+
+
+Choices = Annotated[tuple[Choice, ...], BeforeValidator(_named), Field(min_length=1)]
+Datasets = Annotated[tuple[DatasetSpec, ...], BeforeValidator(_named), Field(min_length=1)]
+
+
+class Plan(Strict):
+    image: ImageSpec = ImageSpec()
+    backbone: BackboneSpec = BackboneSpec()
+    datasets: Datasets
+    enhancers: Choices = (Choice(name="none"),)
+    methods: Choices
+    protocols: Choices = (Choice(name="one-class"),)
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] = METRICS
+    evaluate_at: Literal["input", "original"] = "input"
+    budget: Budget = Budget()
+    device: str = "auto"
+
+    @model_validator(mode="after")
+    def _names(self) -> Plan:
+        for metric in self.metrics:
+            known(metric, METRICS, "metric")
+        names = [dataset.name for dataset in self.datasets]
+        for what, values in (("dataset", names), ("seed", [str(seed) for seed in self.seeds])):
+            for value in sorted(set(values)):
+                if values.count(value) > 1:
+                    raise ValueError(f"{what} '{value}' is listed twice; give each its own name")
+        return self
+
+
+def known(name: str, names: Iterable[str], what: str) -> None:
+    """Raise ValueError, with the nearest known name, unless `name` is one of `names`."""
+    names = sorted(names)
+    if name not in names:
+        raise ValueError(f"unknown {what} '{name}'{nearest(name, names)}; known: {', '.join(names)}")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """` (did you mean 'x'?)`, or nothing where no name is near."""
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def load(path: Path) -> Plan:
+    """Read and check a plan. Raises PlanError with one line a mistake."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PlanError(f"cannot read the plan {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise PlanError(f"{path} is not a text file; a plan is YAML") from None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise PlanError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise PlanError(f"{path}: a plan is a mapping with keys {', '.join(Plan.model_fields)}")
+    return _anchored(parse(content, str(path)), path.resolve().parent)
+
+
+def _anchored(plan: Plan, folder: Path) -> Plan:
+    """Relative files and roots of a plan are relative to the plan's own folder."""
+    datasets = tuple(d.model_copy(update={"root": folder / d.root}) if d.root else d for d in plan.datasets)
+    backbone = plan.backbone
+    if backbone.weights not in ("pretrained", "random"):
+        backbone = backbone.model_copy(update={"weights": str(folder / backbone.weights)})
+    return plan.model_copy(update={"datasets": datasets, "backbone": backbone})
+
+
+def parse(content: dict[str, Any], source: str = "plan") -> Plan:
+    """Check a plan given as a mapping; `source` is named in errors. Raises PlanError."""
+    try:
+        return Plan.model_validate(content)
+    except ValidationError as error:
+        raise PlanError(f"{source}: " + explain(error, Plan)) from None
+
+
+def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """One clause a mistake: where it is, what is wrong, and the nearest known key."""
+    return "; ".join(_clause(detail, model, prefix) for detail in error.errors())
+
+
+def _clause(detail: Any, model: type[BaseModel], prefix: str) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        keys = _keys_at(model, detail["loc"][:-1])
+        return f"unknown key '{prefix}{where}'{nearest(str(detail['loc'][-1]), keys)}; known: {', '.join(keys)}"
+    if detail["type"] == "missing":
+        return f"key '{prefix}{where}' is missing"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return f"{prefix}{where}: {message}" if where else message
+
+
+def _keys_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    for part in loc:
+        if isinstance(part, str):
+            annotation = model.model_fields[part].annotation
+            model = next(m for m in _models(annotation))
+    return list(model.model_fields)
+
+
+def _models(annotation: Any) -> Iterable[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _models(inner)

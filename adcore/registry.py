@@ -1,0 +1,80 @@
+"""Finds methods, enhancers, datasets and protocols: one file each, and entry points for other packages."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import pkgutil
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from adcore.plan import Choice, PlanError, explain, nearest
+
+if TYPE_CHECKING:
+    from adcore.datasets.base import Dataset
+    from adcore.methods.base import Method
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@functools.cache
+def modules(group: str) -> dict[str, str]:
+    """Name -> module path of every member of `group`: files of adcore/GROUP/, then entry points `adcore.GROUP`."""
+    package = importlib.import_module(f"adcore.{group}")
+    helpers = getattr(package, "HELPERS", ("base",))
+    found = {
+        info.name: f"adcore.{group}.{info.name}"
+        for info in pkgutil.iter_modules(package.__path__)
+        if info.name not in helpers and not info.name.startswith("_")
+    }
+    for entry in importlib.metadata.entry_points(group=f"adcore.{group}"):
+        if entry.name in found:
+            raise PlanError(f"{entry.value} brings {group[:-1]} '{entry.name}', which exists; rename its entry point")
+        found[entry.name] = entry.value.split(":")[0]
+    return found
+
+
+def _find(group: str, name: str, base: type, attribute: str) -> Any:
+    known = modules(group)
+    if name not in known:
+        what = "dataset kind" if group == "datasets" else group[:-1]
+        raise PlanError(f"unknown {what} '{name}'{nearest(name, known)}; known: {', '.join(sorted(known))}")
+    module = importlib.import_module(known[name])
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, base) and getattr(value, attribute, None) == name:
+            return value
+    raise PlanError(f"{known[name]} has no {base.__name__} whose {attribute} is '{name}'")
+
+
+def method(name: str) -> type[Method]:
+    """The method class called `name`. Raises PlanError with the nearest known name."""
+    from adcore.methods.base import Method
+
+    found: type[Method] = _find("methods", name, Method, "name")
+    return found
+
+
+def dataset(kind: str) -> type[Dataset]:
+    """The dataset class of that kind. Raises PlanError with the nearest known kind."""
+    from adcore.datasets.base import Dataset
+
+    found: type[Dataset] = _find("datasets", kind, Dataset, "kind")
+    return found
+
+
+def options(choice: Choice, model: type[Model], what: str) -> Model:
+    """The checked options of a plan entry. Raises PlanError naming the entry, the key and the nearest known one."""
+    try:
+        return model.model_validate(choice.options)
+    except ValidationError as error:
+        raise PlanError(f"{what} '{choice.name}': {explain(error, model)}") from None
+
+
+def label(choice: Choice, checked: BaseModel) -> str:
+    """Name and every non-default option, sorted: `patchcore(coreset=0.01)`."""
+    fields = type(checked).model_fields
+    values = {key: value for key, value in checked.model_dump().items() if value != fields[key].default}
+    inside = ",".join(f"{key}={values[key]}" for key in sorted(values))
+    return f"{choice.name}({inside})" if inside else choice.name

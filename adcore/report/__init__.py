@@ -1,0 +1,1 @@
+"""Leaderboard, galleries and the HTML report: everything made from rows and finished cells."""

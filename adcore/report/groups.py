@@ -1,0 +1,117 @@
+"""Finished cells, and the groups of cells that make one MLflow run and one gallery each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+GROUP_BY = (
+    "dataset",
+    "protocol_label",
+    "enhancer_label",
+    "method_label",
+    "backbone",
+    "weights",
+    "image",
+    "seed",
+)
+NAMES = tuple(name.removesuffix("_label") for name in GROUP_BY)
+PLAIN = ("", "none", "identity", "one-class")  # enhancers and protocols that a readable name need not tell
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One finished cell: its leaderboard row and the artifact folders it came from, read only when asked for.
+
+    folder: the cell's artifact (images.parquet, curves.json). gallery: the gallery artifact, if any.
+    fit: the fit's artifact (state.safetensors), if any.
+    """
+
+    row: dict[str, Any]
+    folder: Path
+    gallery: Path | None = None
+    fit: Path | None = None
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """Per-image scores: path, label, defect, score, subset."""
+        return pd.read_parquet(self.folder / "images.parquet")
+
+    @cached_property
+    def curves(self) -> dict[str, dict[str, list[float]]]:
+        """`image` and, where there are masks, `pixel`: each fpr, tpr, recall, precision."""
+        curves: dict[str, dict[str, list[float]]] = json.loads((self.folder / "curves.json").read_text())
+        return curves
+
+    @cached_property
+    def loss_curve(self) -> list[float]:
+        """Loss per epoch of a method that trains; empty for one that does not."""
+        state = self.fit / "state.safetensors" if self.fit else None
+        if state is None or not state.exists():
+            return []
+        from safetensors import safe_open
+
+        with safe_open(state, framework="numpy") as tensors:
+            return [float(x) for x in tensors.get_tensor("loss_curve")] if "loss_curve" in tensors.keys() else []  # noqa: SIM118
+
+
+@dataclass(frozen=True)
+class Group:
+    """The finished cells that differ in category only: one flat MLflow run."""
+
+    dataset: str
+    protocol: str
+    enhancer: str
+    method: str
+    backbone: str
+    weights: str
+    image: str
+    seed: int
+    results: tuple[CellResult, ...]
+
+    @property
+    def identity(self) -> tuple[str | int, ...]:
+        return tuple(getattr(self, name) for name in NAMES)
+
+    @property
+    def run_key(self) -> str:
+        """Hash of the group and its sorted cell keys: another set of categories, or new code, is another run."""
+        content = [*self.identity, *sorted(str(result.row["key"]) for result in self.results)]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:20]
+
+    @property
+    def name(self) -> str:
+        """Readable run name: `elpv · patchcore(coreset=0.01)`, and what else is not plain."""
+        parts = [self.dataset, self.method, *(x for x in (self.enhancer, self.protocol) if x not in PLAIN)]
+        mark = weights_mark(self.weights)
+        return " · ".join([*parts, *([f"seed {self.seed}"] if self.seed else []), *([mark] if mark else [])])
+
+
+def weights_mark(weights: str) -> str:
+    """`(random weights)` or `(stand-in weights)` for numbers that say nothing about the real backbone, else ''."""
+    for kind in ("random", "stand-in"):
+        if str(weights).lower().startswith(kind):
+            return f"({kind} weights)"
+    return ""
+
+
+def group_rows(results: Iterable[CellResult]) -> list[Group]:
+    """Groups of the results in order of first appearance; results of a group sorted by category."""
+    found: dict[tuple[Any, ...], list[CellResult]] = {}
+    for result in results:
+        found.setdefault(tuple(result.row[name] for name in GROUP_BY), []).append(result)
+    return [
+        Group(**dict(zip(NAMES, identity, strict=True)), results=tuple(sorted(members, key=_category)))
+        for identity, members in found.items()
+    ]
+
+
+def _category(result: CellResult) -> str:
+    return str(result.row["category"])

@@ -1,0 +1,158 @@
+"""report.html: one self-contained page with tables, plots, galleries, failures and how each number is made."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adcore.report import heatmaps, plots
+from adcore.report.gallery import Entry, Scale
+from adcore.report.groups import CellResult
+from adcore.report.leaderboard import Row, caption, cells, failure_text, frame, percent, write_atomic
+from adcore.report.summary import SETTING, TITLES, Line, applying, best, headline, summarise, verdict
+
+SHOWN = {"hardest normal": 4, "hardest defect": 4}  # strips a contender: bounds the page
+MEANING = {
+    "i_auroc": "probability that a defective image scores higher than a normal one; ties count half",
+    "i_ap": "area under the image precision-recall curve as a step function (average precision)",
+    "i_f1max": "largest F1 over all thresholds on the test scores: an oracle, not a working point",
+    "p_auroc": "as image AUROC, over all pixels of all test images pooled",
+    "p_ap": "average precision over all pixels pooled",
+    "p_f1max": "largest F1 over all pixel thresholds: an oracle",
+    "aupro": "area under the per-region overlap curve up to the false positive rate limit, divided by that limit",
+}
+
+
+def write_report(
+    path: Path,
+    rows: Sequence[Row],
+    results: Sequence[CellResult],
+    failures: Sequence[Row] = (),
+    notes: Mapping[str, str] | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> bool:
+    """Write the page at `path` in one atomic step; False, and nothing done, if it already shows exactly this.
+
+    rows: every leaderboard row. results: the finished cells. notes: dataset -> licence and caveats. facts: what is
+    true of the whole plan (plan, git commit, evaluation resolution, versions); no time of day, or it never matches.
+    """
+    key = report_key(rows, results, failures, notes or {}, facts or {})
+    if path.exists() and key in path.open(encoding="utf-8").read(200):
+        return False
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("adcore.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    sections = [_section(name, lines, results, notes or {}) for name, lines in summarise(frame(rows)).items()]
+    metrics = {name for section in sections for name in section["metrics"]}
+    page = environment.get_template("report.html.j2").render(
+        key=key,
+        sections=sections,
+        failures=[failure_text(failure) for failure in failures],
+        facts=facts or {},
+        meaning=[(TITLES[name], text) for name, text in MEANING.items() if name in metrics],
+        cells=len(rows),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, page)
+    return True
+
+
+def report_key(
+    rows: Sequence[Row],
+    results: Sequence[CellResult],
+    failures: Sequence[Row],
+    notes: Mapping[str, str],
+    facts: Mapping[str, str],
+) -> str:
+    """Hash of all that the page shows, and of the code that shows it."""
+    shown = [{name: value for name, value in row.items() if name != "mlflow_run_id"} for row in rows]
+    galleries = [[result.row["key"], result.gallery and result.gallery.name] for result in results]
+    content = [shown, galleries, [dict(failure) for failure in failures], dict(notes), dict(facts)]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
+    for source in sorted(p for p in Path(__file__).parent.iterdir() if p.suffix in (".py", ".j2")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def _section(
+    name: str, lines: Sequence[Line], results: Sequence[CellResult], notes: Mapping[str, str]
+) -> dict[str, Any]:
+    header, body = cells(lines, bold="*{}")
+    own = {id(line): [r for r in results if _belongs(r, line)] for line in lines}
+    drawn = [line for line in lines if not math.isnan(line.means.get(headline(lines), math.nan))]
+    return {
+        "name": name,
+        "note": notes.get(name, ""),
+        "verdict": verdict(lines),
+        "header": header,
+        "body": body,
+        "caption": caption(lines),
+        "metrics": applying(lines),
+        "categories": [_category_table(lines, m) for m in (headline(lines), "aupro") if m in applying(lines)],
+        "figures": _figures(drawn, own) if drawn else [],
+        "galleries": [shown for line in lines if (shown := _gallery(line, own[id(line)]))],
+    }
+
+
+def _figures(lines: Sequence[Line], results: Mapping[int, Sequence[CellResult]]) -> list[str]:
+    roc: dict[str, list[plots.Curves]] = {}
+    for line in lines:  # two lines may have one name, and differ in the backbone only
+        roc.setdefault(line.name, []).extend(r.curves["image"] for r in results[id(line)] if r.curves["image"]["fpr"])
+    figures = [plots.category_svg(lines), plots.roc_svg(roc) if any(roc.values()) else "", plots.cost_svg(lines)]
+    return [figure for figure in figures if figure]
+
+
+def _belongs(result: CellResult, line: Line) -> bool:
+    return all(str(result.row[key]) == line.setting[key] for key in SETTING)
+
+
+def _category_table(lines: Sequence[Line], metric: str) -> dict[str, Any]:
+    """Rows of categories, columns of contenders, means over seeds; the best of a category is marked."""
+    columns = [line.category_means(metric) for line in lines]
+    names = list(dict.fromkeys(str(name) for column in columns for name in column.index))
+    winners = {id(line) for line in best(lines, metric)}
+    body = [_marked([column.get(name, math.nan) for column in columns]) for name in names]
+    mean = [("*" if id(line) in winners else "") + percent(line.means[metric]) for line in lines]
+    rows = [[name, *row] for name, row in zip(names, body, strict=True)]
+    return {"title": TITLES[metric], "header": ["category", *(line.name for line in lines)], "rows": rows, "mean": mean}
+
+
+def _marked(values: Sequence[float]) -> list[str]:
+    texts = [percent(value) for value in values]
+    known = [round(value, 3) for value in values if not math.isnan(value)]
+    return [
+        f"*{text}" if len(known) > 1 and not math.isnan(value) and round(value, 3) == max(known) else text
+        for text, value in zip(texts, values, strict=True)
+    ]
+
+
+def _gallery(line: Line, results: Sequence[CellResult]) -> dict[str, Any] | None:
+    """Strips of the contender's first seed, all on one scale."""
+    first = min((r.row["seed"] for r in results), default=0)
+    folders = {str(r.row["category"]): r.gallery for r in results if r.gallery and r.row["seed"] == first}
+    if not folders:
+        return None
+    scale = heatmaps.shared_scale(folders.values())
+    kinds = []
+    for kind, limit in SHOWN.items():
+        found = heatmaps.hardest(folders, kind, limit)
+        kinds.append((kind, [_strip(category, folder, entry, scale) for category, folder, entry in found]))
+    low, high = (f"{value:.3g}" for value in scale)
+    return {"name": line.name, "seed": first, "low": low, "high": high, "kinds": kinds}
+
+
+def _strip(category: str, folder: Path, entry: Entry, scale: Scale) -> dict[str, str]:
+    other = "defects score no higher" if entry.kind == "hardest normal" else "normals score no lower"
+    data = base64.b64encode(heatmaps.strip(folder, entry, scale)).decode()
+    return {
+        "uri": f"data:image/jpeg;base64,{data}",
+        "title": f"{category} · {Path(entry.path).parent.name}/{Path(entry.path).name}",
+        "text": f"score {entry.score:.3g}; {100 * entry.outranked:.0f} % of {other}",
+    }

@@ -1,0 +1,193 @@
+"""The leaderboard as CSV, Markdown, metrics.json for DVC, and a table on the console."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from adcore.report.summary import (
+    COST,
+    SETTING,
+    TITLES,
+    Line,
+    applying,
+    best,
+    counted,
+    shared_and_varying,
+    summarise,
+    verdict,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NARROW = ("i_auroc", "p_auroc", "aupro")  # what a console is wide enough for
+Row = Mapping[str, Any]
+FIRST = ("dataset", "category", "protocol", "enhancer", "method", *SETTING[1:], "seed")
+LAST = (*COST, "key", "mlflow_run_id", "status")
+TEXT = tuple(name for name in (*FIRST, *LAST) if name not in (*COST, "seed"))
+
+
+def frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """One row a cell, columns in the leaderboard's order, metrics float64 with NaN where one does not apply.
+
+    Raises ValueError where a row lacks a column."""
+    given = dict.fromkeys(name for row in rows for name in row if name not in (*FIRST, *LAST))
+    metrics = [*(name for name in TITLES if name in given), *(name for name in given if name not in TITLES)]
+    missing = sorted({name for row in rows for name in (*FIRST, *LAST) if name not in row})
+    if missing:
+        raise ValueError(f"leaderboard rows lack the columns {', '.join(missing)}; give every row all of them")
+    table = pd.DataFrame([dict(row) for row in rows], columns=[*FIRST, *metrics, *LAST])
+    return _typed(table)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A leaderboard.csv as `frame` made it: `256` stays text, `none` stays `none`, empty metrics are NaN."""
+    return _typed(pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[]))
+
+
+def same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
+    """Whether two leaderboards are equal in all but the order of rows, the cost columns and the MLflow run ids."""
+    left, right = (_comparable(table) for table in (a, b))
+    return list(left.columns) == list(right.columns) and left.equals(right)
+
+
+def write_leaderboard(folder: Path, rows: Sequence[Row], failures: Sequence[Row] = ()) -> None:
+    """Write leaderboard.csv, leaderboard.md and metrics.json into a folder, each in one atomic step."""
+    table = frame(rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "leaderboard.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_atomic(folder / "leaderboard.md", markdown(table, failures))
+    write_atomic(folder / "metrics.json", json.dumps(headline_metrics(table), indent=2, sort_keys=True) + "\n")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old one or the new one, never a part."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
+    """dataset -> `method | enhancer | ...` -> metric -> mean over categories and seeds (6 decimals, None for NaN)."""
+    keys = [key for key in SETTING if key not in ("dataset", "method_label")]
+    return {
+        dataset: {
+            " | ".join([line.setting["method_label"], *(line.setting[key] for key in keys)]): {
+                metric: None if math.isnan(value) else round(value, 6) for metric, value in line.means.items()
+            }
+            for line in lines
+        }
+        for dataset, lines in summarise(table).items()
+    }
+
+
+def markdown(table: pd.DataFrame, failures: Sequence[Row] = ()) -> str:
+    """Summary tables as Markdown: a verdict, the shared settings and a table for each dataset, then the failures."""
+    parts = ["# Leaderboard", "Percent; mean over categories of the mean over seeds, ± over seeds. Best in bold."]
+    for dataset, lines in summarise(table).items():
+        header, body = cells(lines, bold="**{}**")
+        rule = ["---"] + ["---:"] * (len(header) - 1)
+        grid = "\n".join("| " + " | ".join(_escaped(x) for x in row) + " |" for row in [header, rule, *body])
+        parts += [f"## {dataset}", verdict(lines), grid, caption(lines)]
+    if failures:
+        parts += ["## Failures", "\n".join(f"* {failure_text(failure)}" for failure in failures)]
+    return "\n\n".join(parts) + "\n"
+
+
+def caption(lines: Sequence[Line]) -> str:
+    """What all lines of a table share."""
+    shared, _ = shared_and_varying(lines)
+    categories = counted(max(line.categories for line in lines), "category", "categories")
+    seeds = counted(max(line.seeds for line in lines), "seed", "seeds")
+    return "; ".join([*(f"{key.removesuffix('_label')} {value}" for key, value in shared.items()), categories, seeds])
+
+
+def cells(lines: Sequence[Line], bold: str, only: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a summary table as text; `bold` formats the best values; `only`: these metrics (all)."""
+    _, varying = shared_and_varying(lines)
+    metrics = [metric for metric in applying(lines) if not only or metric in only]
+    header = ["method", *(key.removesuffix("_label") for key in varying), *(TITLES.get(m, m) for m in metrics)]
+    winners = {metric: best(lines, metric) for metric in metrics}
+    rows = []
+    for line in lines:
+        failed = f" ({line.failed} of {len(line.cells)} cells failed, not comparable)" if line.failed else ""
+        row = [" ".join(filter(None, [line.setting["method_label"], line.mark])) + failed]
+        row += [line.setting[key] for key in varying]
+        for metric in metrics:
+            text = percent(line.means[metric], line.stds[metric])
+            row.append(bold.format(text) if line in winners[metric] else text)
+        rows.append([*row, number(line.cost("score_ms"), 1), number(line.cost("fit_s"), 1)])
+    return [*header, "ms / image", "fit s"], rows
+
+
+def percent(mean: float, std: float = math.nan) -> str:
+    """`98.4`, `98.4 ± 0.2`, or a dash where it does not apply."""
+    spread = "" if math.isnan(std) else f" ± {100 * std:.1f}"
+    return "–" if math.isnan(mean) else f"{100 * mean:.1f}{spread}"
+
+
+def number(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def failure_text(failure: Row) -> str:
+    """`elpv · mono · cfa: RuntimeError ...`, from whichever names the failure has."""
+    where = " · ".join(str(failure[k]) for k in ("dataset", "category", "method_label") if failure.get(k))
+    return f"{where}: {failure['error']}"
+
+
+def console(rows: Sequence[Row], failures: Sequence[Row] = ()) -> None:
+    """Print the summary tables and verdicts to stderr (stdout belongs to the flow's last line)."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    out = Console(stderr=True)
+    for dataset, lines in summarise(frame(rows)).items():
+        out.print(_console_table(dataset, lines))
+        out.print(escape(verdict(lines)) + "\n")
+    for failure in failures:
+        out.print(f"[red]failed[/red] {escape(failure_text(failure))}")
+
+
+def _console_table(dataset: str, lines: Sequence[Line]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    header, body = cells(lines, bold="*{}", only=NARROW)
+    title = escape(f"{dataset} (%, best marked *)")
+    text = {"title": title, "title_justify": "left", "caption": escape(caption(lines)), "caption_justify": "left"}
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, **text)
+    table.add_column(header[0], min_width=14, overflow="fold")
+    for name in header[1:-1]:
+        table.add_column(escape(name.replace(" ", "\n", 1)), justify="right", no_wrap=True)
+    for row in body:
+        table.add_row(*map(escape, row[:-1]))
+    return table
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    text = {name: table[name].map(lambda x: "" if pd.isna(x) else str(x)).astype(str) for name in TEXT}
+    # Python's float() reads back exactly what was written; pandas' own parser may be one bit off.
+    rest = {name: table[name].map(_float).astype("float64") for name in table.columns if name not in TEXT}
+    return table.assign(**text, **rest).astype({"seed": "int64"})
+
+
+def _float(value: Any) -> float:
+    return math.nan if value == "" or value is None else float(value)
+
+
+def _comparable(table: pd.DataFrame) -> pd.DataFrame:
+    kept = table.drop(columns=[*COST, "mlflow_run_id"])
+    return kept.sort_values([*FIRST, "key"], ignore_index=True)

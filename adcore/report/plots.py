@@ -1,0 +1,160 @@
+"""Figures: inline SVG for the report (text in the page's colour), PNG for MLflow. Matplotlib is imported on use."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adcore.report.summary import TITLES, Line, headline
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#010203"  # replaced by currentColor, so that one SVG suits light and dark pages
+MOST = 8  # contenders drawn in one figure
+Curves = Mapping[str, Sequence[float]]
+
+
+def category_svg(lines: Sequence[Line]) -> str:
+    """A dot a category and a bar for the mean, best contender on top."""
+    metric, shown = headline(lines), lines[:MOST]
+    figure, axes = _figure(4.4, 1.1 + 0.45 * len(shown))
+    for i, line in enumerate(shown):
+        values = 100 * line.category_means(metric).to_numpy()
+        axes.plot(values, np.full(len(values), i), "o", alpha=0.45, markersize=5, markeredgewidth=0, color=f"C{i}")
+        axes.plot([100 * line.means[metric]] * 2, [i - 0.3, i + 0.3], color=f"C{i}", linewidth=3)
+    axes.set_yticks(range(len(shown)), [_short(line.name) for line in shown])
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set_xlabel(f"{TITLES.get(metric, metric)}, %")
+    axes.set_title("dot: category, bar: mean", fontsize=8.5)
+    return _svg(figure)
+
+
+def roc_svg(curves: Mapping[str, Sequence[Curves]]) -> str:
+    """Mean image ROC curve over cells, one a contender. curves: name -> the fpr/tpr curves of its cells."""
+    figure, axes = _figure(4.0, 3.4)
+    axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.8, alpha=0.5)
+    for i, (name, cells) in enumerate(list(curves.items())[:MOST]):
+        if cells:
+            axes.plot(*mean_roc(cells), color=f"C{i}", label=_short(name), linewidth=1.8)
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1.01), ylim=(0, 1.01))
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return _svg(figure)
+
+
+def cost_svg(lines: Sequence[Line]) -> str:
+    """Headline metric against latency (milliseconds an image, logarithmic), '' where no latency was measured."""
+    metric = headline(lines)
+    points = [(i, line.cost("score_ms"), 100 * line.means[metric]) for i, line in enumerate(lines[:MOST])]
+    points = [(i, x, y) for i, x, y in points if not math.isnan(x + y)]
+    if not points:
+        return ""
+    figure, axes = _figure(4.0, 3.4)
+    for i, x, y in points:
+        axes.plot(x, y, "o", markersize=8, color=f"C{i}")
+    axes.set(xscale="log", xlabel="ms / image (batch 1)", ylabel=f"{TITLES.get(metric, metric)}, %")
+    axes.set_title("colours as beside", fontsize=8.5)
+    axes.margins(0.25)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+    return _svg(figure)
+
+
+def curves_png(path: Path, cells: Mapping[str, Mapping[str, Curves]]) -> None:
+    """ROC (left) and precision-recall (right) by category, image level above pixel level where there are masks.
+
+    cells: category -> level (`image`, `pixel`) -> fpr, tpr, recall, precision."""
+    levels = [level for level in ("image", "pixel") if any(_drawn(cell, level) for cell in cells.values())]
+    if not levels:
+        return
+    pairs = [("fpr", "tpr", "ROC"), ("recall", "precision", "precision-recall")]
+
+    def draw(axes: Any) -> None:
+        for row, level in enumerate(levels):
+            for column, (x, y, title) in enumerate(pairs):
+                _draw_curves(axes[row, column], {k: v[level] for k, v in cells.items() if _drawn(v, level)}, x, y)
+                axes[row, column].set_title(f"{level} {title}", fontsize=9)
+        axes[0, 0].legend(fontsize=7, frameon=False)
+
+    _png(path, len(levels), 2, draw)
+
+
+def loss_png(path: Path, losses: Mapping[str, Sequence[float]]) -> None:
+    """Loss by epoch, one line a category."""
+
+    def draw(axes: Any) -> None:
+        for name, values in losses.items():
+            axes[0, 0].plot(range(1, len(values) + 1), values, label=name)
+        axes[0, 0].set(xlabel="epoch", ylabel="loss")
+        axes[0, 0].legend(fontsize=7, frameon=False)
+
+    _png(path, 1, 1, draw)
+
+
+def mean_roc(cells: Sequence[Curves]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Vertical average of ROC curves: (false positive rates (201,), mean true positive rates (201,))."""
+    grid = np.linspace(0, 1, 201)
+    rates = np.mean([np.interp(grid, cell["fpr"], cell["tpr"]) for cell in cells], axis=0)
+    return np.concatenate([[0.0], grid]), np.concatenate([[0.0], rates])
+
+
+def _drawn(cell: Mapping[str, Curves], level: str) -> bool:
+    return bool(cell.get(level, {}).get("fpr"))  # no masks, or images of one class only
+
+
+def _draw_curves(axes: Axes, cells: Mapping[str, Curves], x: str, y: str) -> None:
+    for name, cell in cells.items():
+        axes.plot(cell[x], cell[y], label=name, linewidth=1.2)
+    axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure  # no pyplot: no global state, no display
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.2, color=INK, linewidth=0.6)
+    axes.tick_params(labelsize=8.5)
+    return figure, axes
+
+
+def _svg(figure: Figure) -> str:
+    """SVG without XML header, scaled by its container; the same figure gives the same bytes."""
+    import matplotlib
+
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "adcore"}):
+        _ink(figure)
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    svg = out.getvalue()
+    return svg[svg.index("<svg") :].replace(INK, "currentColor")
+
+
+def _ink(figure: Figure) -> None:
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_color(INK)
+    for axes in figure.axes:
+        axes.tick_params(which="both", color=INK, labelcolor=INK)
+        for spine in axes.spines.values():
+            spine.set_edgecolor(INK)
+
+
+def _png(path: Path, rows: int, columns: int, draw: Callable[[Any], None]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
+    draw(figure.subplots(rows, columns, squeeze=False))
+    figure.savefig(path, dpi=90)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 34 else name[:33] + "…"

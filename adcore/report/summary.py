@@ -1,0 +1,183 @@
+"""One line per contender: means over categories of means over seeds, their spread, and what may be concluded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from adcore.report.groups import GROUP_BY, PLAIN, weights_mark
+
+COST = ("extract_s", "fit_s", "score_ms", "peak_mb")
+SETTING = GROUP_BY[:-1]  # what makes a contender; the seed only repeats it
+HEADLINES = ("i_auroc", "p_auroc")  # ranked by the first that applies
+TITLES = {
+    "i_auroc": "image AUROC",
+    "i_ap": "image AP",
+    "i_f1max": "image F1-max",
+    "p_auroc": "pixel AUROC",
+    "p_ap": "pixel AP",
+    "p_f1max": "pixel F1-max",
+    "aupro": "AUPRO",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A contender on one dataset. means and stds are fractions (0..1) by metric; cells: its rows, failed ones too."""
+
+    setting: Mapping[str, str]
+    cells: pd.DataFrame
+    means: Mapping[str, float]
+    stds: Mapping[str, float]
+
+    @property
+    def name(self) -> str:
+        """Method, and enhancer and protocol where they are not plain, marked where the weights mean nothing."""
+        extra = [self.setting[key] for key in ("enhancer_label", "protocol_label") if self.setting[key] not in PLAIN]
+        return " ".join(filter(None, [" · ".join([self.setting["method_label"], *extra]), self.mark]))
+
+    @property
+    def mark(self) -> str:
+        return weights_mark(self.setting["weights"])
+
+    @property
+    def seeds(self) -> int:
+        return int(self.cells["seed"].nunique())
+
+    @property
+    def categories(self) -> int:
+        return int(self.cells["category"].nunique())
+
+    @property
+    def failed(self) -> int:
+        return int((self.cells["status"] != "ok").sum())
+
+    def seed_means(self, metric: str) -> pd.Series[float]:
+        """Mean over categories for each seed."""
+        means: pd.Series[float] = self.cells.groupby("seed")[metric].mean()
+        return means
+
+    def category_means(self, metric: str) -> pd.Series[float]:
+        """Mean over seeds for each category."""
+        means: pd.Series[float] = self.cells.groupby("category")[metric].mean()
+        return means
+
+    def cost(self, column: str) -> float:
+        """Median milliseconds an image, largest memory, or the mean seconds of a cell."""
+        values = self.cells[column].dropna()
+        if values.empty:
+            return math.nan
+        return float({"score_ms": values.median(), "peak_mb": values.max()}.get(column, values.mean()))
+
+
+def metric_columns(table: pd.DataFrame) -> list[str]:
+    """The metric columns of a leaderboard: those between `seed` and the cost columns."""
+    columns = list(table.columns)
+    return columns[columns.index("seed") + 1 : columns.index(COST[0])]
+
+
+def summarise(table: pd.DataFrame) -> dict[str, list[Line]]:
+    """Lines of each dataset, best first; a line with a failed cell is not comparable and comes last."""
+    datasets: dict[str, list[Line]] = {}
+    for values, cells in table.groupby(list(SETTING), sort=False):
+        setting = dict(zip(SETTING, map(str, values), strict=True))
+        datasets.setdefault(setting["dataset"], []).append(_line(setting, cells, metric_columns(table)))
+    return {dataset: _ranked(lines) for dataset, lines in datasets.items()}
+
+
+def headline(lines: Sequence[Line]) -> str:
+    """The metric that ranks these lines: image AUROC, or pixel AUROC where images have no labels of both kinds."""
+    for metric in HEADLINES:
+        if any(not math.isnan(line.means.get(metric, math.nan)) for line in lines):
+            return metric
+    return HEADLINES[0]
+
+
+def best(lines: Sequence[Line], metric: str, digits: int = 3) -> list[Line]:
+    """Lines that share the largest mean of a metric as it is printed; none where fewer than two can be compared."""
+    values = [(round(line.means.get(metric, math.nan), digits), line) for line in lines if not line.failed]
+    values = [(value, line) for value, line in values if not math.isnan(value)]
+    top = max((value for value, _ in values), default=math.nan)
+    return [line for value, line in values if value == top] if len(values) > 1 else []
+
+
+def applying(lines: Sequence[Line]) -> list[str]:
+    """Metrics that some line has a value for."""
+    return [m for m in lines[0].means if any(not math.isnan(line.means[m]) for line in lines)]
+
+
+def shared_and_varying(lines: Sequence[Line]) -> tuple[dict[str, str], list[str]]:
+    """Settings that all lines share (for a caption) and those that differ (for columns), method and dataset apart."""
+    keys = [key for key in SETTING if key not in ("dataset", "method_label")]
+    varying = [key for key in keys if len({line.setting[key] for line in lines}) > 1]
+    return {key: lines[0].setting[key] for key in keys if key not in varying}, varying
+
+
+def verdict(lines: Sequence[Line]) -> str:
+    """One sentence: who leads, by how much, and whether that may be trusted."""
+    metric = headline(lines)
+    ranked = [line for line in lines if not line.failed and not math.isnan(line.means.get(metric, math.nan))]
+    if len(ranked) < 2:
+        return "Nothing to compare: fewer than two complete lines."
+    first, second = ranked[:2]
+    gap = 100 * (first.means[metric] - second.means[metric])
+    facts = f"mean of {counted(first.categories, 'category', 'categories')}, {counted(first.seeds, 'seed', 'seeds')}"
+    names = _distinct(first, second)
+    if gap < 0.05:
+        return f"{names[0]} and {names[1]} are level in {TITLES[metric]} ({facts})."
+    return f"{names[0]} leads {names[1]} by {gap:.1f} points of {TITLES[metric]} ({facts}): {_trust(first, second)}"
+
+
+def _trust(first: Line, second: Line) -> str:
+    metric = headline([first, second])
+    gaps = 100 * (first.seed_means(metric) - second.seed_means(metric)).dropna()
+    if len(gaps) < 2:
+        return "one seed cannot tell whether this order would hold."
+    by_category = (first.category_means(metric) - second.category_means(metric)).dropna()
+    wins, of = (by_category > 0).sum(), counted(len(by_category), "category", "categories")
+    counts = f"ahead in {(gaps > 0).sum()} of {len(gaps)} seeds and {wins} of {of}"
+    if (gaps > 0).all() and gaps.mean() > gaps.std():
+        return f"{counts}, and the gap is wider than its spread over seeds (± {gaps.std():.1f})."
+    return f"{counts}, spread over seeds ± {gaps.std():.1f}: too little to tell them apart."
+
+
+def _distinct(first: Line, second: Line) -> tuple[str, str]:
+    """Names of two lines, with the settings in which they differ where the names alone are equal."""
+    if first.name != second.name:
+        return first.name, second.name
+    _, varying = shared_and_varying([first, second])
+    extra = [", ".join(line.setting[key] for key in varying) for line in (first, second)]
+    return f"{first.name} [{extra[0]}]", f"{second.name} [{extra[1]}]"
+
+
+def _line(setting: dict[str, str], cells: pd.DataFrame, metrics: Sequence[str]) -> Line:
+    by_category = cells.groupby("category")[list(metrics)].mean().mean()
+    by_seed = cells.groupby("seed")[list(metrics)].mean()
+    # With a failed cell the seeds have different categories, and their spread would be that of the categories.
+    comparable = len(by_seed) > 1 and bool((cells["status"] == "ok").all())
+    stds = by_seed.std(ddof=1) if comparable else pd.Series(np.nan, index=list(metrics))
+    return Line(setting, cells, _floats(by_category), _floats(stds))
+
+
+def _floats(values: Any) -> dict[str, float]:
+    return {str(name): float(value) for name, value in values.items()}
+
+
+def _ranked(lines: list[Line]) -> list[Line]:
+    metric = headline(lines)
+
+    def order(line: Line) -> tuple[bool, float, str]:
+        value = line.means.get(metric, math.nan)
+        return line.failed > 0, math.inf if math.isnan(value) else -value, line.name
+
+    return sorted(lines, key=order)
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{number} {one if number == 1 else many}"

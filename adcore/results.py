@@ -1,0 +1,67 @@
+"""What the store holds of a plan: finished cells as leaderboard rows, and what is still missing."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from adcore.cells import Cell
+from adcore.plan import METRICS, Plan
+from adcore.report.groups import CellResult
+from adcore.store import Store
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Which steps of a cell have to run."""
+
+    fit: bool
+    maps: bool
+    evaluate: bool
+    latency: bool
+    computed: bool  # the metrics themselves are missing, not only a gallery or a latency
+
+    def __bool__(self) -> bool:
+        return self.evaluate or self.latency
+
+
+def missing(store: Store, cell: Cell) -> Missing:
+    """What has to run for a cell; parents are only looked at where a child needs them."""
+    cell_there = store.has("cell", cell.key)
+    evaluate = not cell_there or not store.has("gallery", cell.gallery_key)
+    latency = not store.has("latency", cell.latency_key)
+    maps = evaluate and not store.has("maps", cell.maps_key)
+    fit = (maps or latency) and not store.has("fit", cell.fit_key)
+    return Missing(fit, maps, evaluate, latency, not cell_there)
+
+
+def result(store: Store, cell: Cell, plan: Plan) -> CellResult:
+    """A finished cell as the leaderboard shows it. Raises FileNotFoundError where it is not finished."""
+    folder = store.path("cell", cell.key)
+    found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    meta = store.meta("cell", cell.key)
+    latency = store.path("latency", cell.latency_key) / "latency.json"
+    latency_ms = json.loads(latency.read_text(encoding="utf-8"))["median_ms"] if latency.exists() else None
+    extra = [name for name in found if name not in METRICS and name.rsplit("_", 1)[0] in plan.metrics]
+    costs = {
+        "extract_s": _number(meta["extract_s"]),
+        "fit_s": _number(meta["fit_s"]),
+        "score_ms": _number(latency_ms),
+        "peak_mb": _number(meta["peak_mb"]),
+    }
+    row = {**cell.names, **{name: _number(found[name]) for name in (*plan.metrics, *extra)}, **costs}
+    row |= {"key": cell.key, "mlflow_run_id": "", "status": "ok"}
+    fit = store.path("fit", cell.fit_key)
+    return CellResult(row, folder, store.path("gallery", cell.gallery_key), fit if fit.exists() else None)
+
+
+def failed_row(names: dict[str, Any], plan: Plan, key: str = "") -> dict[str, Any]:
+    """The row of a cell that has no numbers."""
+    numbers = dict.fromkeys((*plan.metrics, "extract_s", "fit_s", "score_ms", "peak_mb"), math.nan)
+    return {**names, **numbers, "key": key, "mlflow_run_id": "", "status": "failed"}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

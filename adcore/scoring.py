@@ -1,0 +1,35 @@
+"""Anomaly maps and image scores of an image set by a fitted method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from adcore.maps import image_scores, postprocess
+from adcore.methods.base import FeatureSource, Method
+
+Floats = npt.NDArray[np.float32]
+
+
+@torch.inference_mode()
+def score(method: Method, features: FeatureSource, progress: Callable[[float], None]) -> tuple[Floats, Floats]:
+    """Raw maps (N, h, w) at the method's own grid and image scores (N,), both float32, in the order of `features`.
+
+    Raises ValueError where the method gives a value that is not finite.
+    """
+    maps: list[Floats] = []
+    scores: list[Floats] = []
+    done = 0
+    for batch in features:
+        raw, given = method.score(batch)
+        smooth = postprocess(raw, method.context.image_size, method.smoothing)
+        if not torch.isfinite(raw).all():
+            raise ValueError(f"method {method.name} gave a score that is not finite")
+        maps.append(raw.float().cpu().numpy())
+        scores.append(image_scores(smooth, given).float().cpu().numpy())
+        done += len(raw)
+        progress(done / len(features))
+    return np.concatenate(maps), np.concatenate(scores)

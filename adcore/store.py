@@ -1,0 +1,138 @@
+"""Content-addressed artifacts: a folder per key, complete or absent, with `meta.json` beside its files."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+META = "meta.json"
+
+
+class Store:
+    """Artifacts under `root`/KIND/KEY. `fallbacks` (what DVC pulled) are looked into before anything is computed."""
+
+    def __init__(self, root: Path, fallbacks: Sequence[Path] = ()) -> None:
+        self.root = root
+        self.fallbacks = tuple(fallbacks)
+
+    def path(self, kind: str, key: str) -> Path:
+        return self.root / kind / key
+
+    def has(self, kind: str, key: str) -> bool:
+        """Whether the artifact is there and every file still has its checksum; a damaged one is removed."""
+        if intact(self.path(kind, key)):
+            return True
+        self._discard(self.path(kind, key))
+        for fallback in self.fallbacks:
+            if intact(fallback / kind / key):
+                self._adopt(fallback / kind / key, self.path(kind, key))
+                return True
+        return False
+
+    def meta(self, kind: str, key: str) -> dict[str, Any]:
+        """What was recorded beside the files. Raises FileNotFoundError where the artifact is absent."""
+        loaded: dict[str, Any] = json.loads((self.path(kind, key) / META).read_text(encoding="utf-8"))
+        return loaded
+
+    @contextlib.contextmanager
+    def write(self, kind: str, key: str, meta: dict[str, Any]) -> Iterator[Path]:
+        """A fresh folder to fill; on success it appears under its key by one rename, on an error nothing is left.
+
+        `meta` may still be changed inside the block; checksums are added to it.
+        """
+        self.sweep()
+        folder = self._temporary()
+        try:
+            yield folder
+            files = {path.name: _checksum(path) for path in sorted(folder.iterdir())}
+            record = {"key": key, "kind": kind, "files": files, **meta}
+            (folder / META).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+            self._appear(folder, self.path(kind, key))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """One process or thread at a time per key; a killed holder frees it."""
+        path = self.root / "locks" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def export(self, kind: str, key: str, target: Path) -> None:
+        """Bring an artifact under `target`/KIND/KEY by hard links, or copies where links cannot be made."""
+        if not intact(target / kind / key):
+            self._adopt(self.path(kind, key), target / kind / key)
+
+    def sweep(self) -> None:
+        """Remove what killed processes of this machine left half-written."""
+        for folder in (self.root / "tmp").glob("*-*"):
+            pid = folder.name.partition("-")[0]
+            if not Path("/proc", pid).exists() and not _alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _temporary(self) -> Path:
+        folder = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex}"
+        folder.mkdir(parents=True)
+        return folder
+
+    def _appear(self, folder: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.rename(target)
+        except OSError:
+            if not intact(target):  # another run may have finished the same key first, which is as good
+                self._discard(target)
+                folder.rename(target)
+
+    def _adopt(self, source: Path, target: Path) -> None:
+        folder = self._temporary()
+        try:
+            for path in source.iterdir():
+                try:
+                    os.link(path, folder / path.name)
+                except OSError:
+                    shutil.copyfile(path, folder / path.name)
+            self._appear(folder, target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _discard(self, target: Path) -> None:
+        if target.exists():
+            grave = self._temporary() / "damaged"
+            with contextlib.suppress(FileNotFoundError):
+                target.rename(grave)
+            shutil.rmtree(grave.parent, ignore_errors=True)
+
+
+def intact(folder: Path) -> bool:
+    """Whether `folder` holds a complete artifact whose files have their recorded checksums."""
+    try:
+        files = json.loads((folder / META).read_text(encoding="utf-8"))["files"]
+        return all(_checksum(folder / name) == checksum for name, checksum in files.items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

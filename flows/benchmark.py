@@ -1,0 +1,96 @@
+"""Run a plan: data, features, fits, maps, metrics, leaderboard. Every cell is computed once.
+
+Exit codes: 0 well; 2 the plan or the workspace cannot be used, nothing ran; 3 something failed, the rest is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.futures import PrefectFuture, wait
+from prefect.states import Completed, Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from adcore.bench import Bench, Failure
+from flows import _start, command, stages
+from tasks import publish
+from tasks.progress import Display
+
+Row = dict[str, Any]
+
+
+# One step at a time: torch uses all cores within a step.
+@flow(name="benchmark", task_runner=ThreadPoolTaskRunner(max_workers=1), log_prints=False)
+def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
+    """Compute the missing cells of a plan and publish all of them."""
+    _start.started()
+    loaded, layout = command.opened(plan, workspace)
+    bench, lost = stages.prepare_all(loaded, layout)
+    work = stages.Work.find(bench)
+    errors = _compute(work) if work.cells else {}
+    summary = _publish(bench, work, lost, errors, Path(plan).stem)
+    state = Failed if summary["failed"] else Completed
+    return state(message=summary["last_line"], data=summary)
+
+
+def _compute(work: stages.Work) -> dict[str, str]:
+    """Run what is missing; cell key -> error, of the cells that failed."""
+    shown = create_progress_artifact(progress=0.0, key="cells", description="starting")
+
+    def listener(percent: float, title: str) -> None:
+        update_progress_artifact(artifact_id=shown, progress=min(percent, 100.0), description=title)
+
+    with Display(work.weights(), listener):
+        futures = work.submit()
+        wait([future for chain in futures.values() for future in chain])
+    update_progress_artifact(artifact_id=shown, progress=100.0, description="done")
+    errors = {key: _error(chain) for key, chain in futures.items()}
+    return {key: error for key, error in errors.items() if error}
+
+
+def _error(chain: list[PrefectFuture[Any]]) -> str:
+    """The first error of a cell's steps; later steps only say that they waited for it."""
+    for future in chain:
+        if not future.state.is_completed():
+            error = future.result(raise_on_failure=False)
+            return f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(future.state.message)
+    return ""
+
+
+def _publish(bench: Bench, work: stages.Work, lost: list[Failure], errors: dict[str, str], name: str) -> Row:
+    failed = bench.failed_rows(lost) + [bench.failed_row(bench.by_key[key]) for key in errors]
+    failures = [{"dataset": f.dataset, "category": f.category, "error": f.error} for f in lost]
+    failures += [{**bench.by_key[key].names, "error": error} for key, error in errors.items()]
+    text = bench.plan.model_dump_json(), str(bench.layout.workspace), json.dumps(bench.manifests, sort_keys=True)
+    runs = publish.track(*text, name)
+    publish.leaderboard(*text, name, runs, failed, failures)
+    computed = sum(needs.computed for key, needs in work.missing.items() if key not in errors)
+    cached = len(bench.cells) - computed - len(errors)
+    line = f"cells: {computed} computed, {cached} cached, {len(failed)} failed"
+    return {"computed": computed, "cached": cached, "failed": len(failed), "last_line": line}
+
+
+def dry_run(plan: str, workspace: str) -> None:
+    """List what is missing, from the data that is in place; nothing is computed."""
+    loaded, layout = command.opened(plan, workspace)
+    bench, lost = stages.in_place(loaded, layout)
+    for failure in lost:
+        print(f"not ready: {failure.dataset}/{failure.category}: {failure.error}")
+    todo = [cell for cell in bench.cells if stages.missing(bench.store, cell).computed]
+    for cell in todo:
+        print(f"missing: {cell.title}")
+    print(f"cells: 0 computed, {len(bench.cells) - len(todo)} cached, {len(bench.failed_rows(lost))} failed")
+    sys.exit(command.PARTLY if lost else command.WELL)
+
+
+if __name__ == "__main__":
+    given = command.arguments(__doc__, dry_run=True)
+    command.check(given.plan, given.workspace)
+    if given.dry_run:
+        dry_run(given.plan, given.workspace)
+    command.run(benchmark, given.plan, given.workspace)

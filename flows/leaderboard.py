@@ -1,0 +1,38 @@
+"""Publish the finished cells of a plan, computing none: results/, MLflow, Prefect artifacts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.states import Completed, Failed, State
+
+from flows import _start, command, stages
+from tasks import publish
+
+
+@flow(name="leaderboard")
+def leaderboard(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
+    """Write the leaderboard of what the store holds."""
+    _start.started()
+    loaded, layout = command.opened(plan, workspace)
+    bench, lost = stages.prepare_all(loaded, layout)
+    text = bench.plan.model_dump_json(), str(layout.workspace), json.dumps(bench.manifests, sort_keys=True)
+    failed = bench.failed_rows(lost)
+    failures = [{"dataset": f.dataset, "category": f.category, "error": f.error} for f in lost]
+    name = Path(plan).stem
+    publish.leaderboard(*text, name, publish.track(*text, name), failed, failures)
+    there = len(bench.finished())
+    line = f"cells: 0 computed, {there} cached, {len(failed)} failed"
+    missing = len(bench.cells) - there
+    if missing:
+        line = f"{missing} cells are not computed yet: python -m flows.benchmark --plan {plan}\n{line}"
+    state = Failed if failed else Completed
+    return state(message=line, data={"failed": len(failed), "last_line": line})
+
+
+if __name__ == "__main__":
+    given = command.arguments(__doc__)
+    command.run(leaderboard, given.plan, given.workspace)

@@ -1,0 +1,22 @@
+"""Validate the datasets of a plan: results/validation.html, and Great Expectations' Data Docs in results/data_docs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.states import State
+
+from flows import command
+from flows.prepare import prepared
+
+
+@flow(name="validate")
+def validate(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
+    """Every check on every dataset, and the pages that show them."""
+    return prepared(plan, workspace, pages=True)
+
+
+if __name__ == "__main__":
+    given = command.arguments(__doc__)
+    command.run(validate, given.plan, given.workspace)

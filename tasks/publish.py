@@ -1,0 +1,79 @@
+"""Finished cells to MLflow, to results/ and to Prefect's artifacts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from adcore.bench import reopened
+from adcore.costs import environment, git_commit
+from adcore.report import leaderboard as boards
+from adcore.report.groups import group_rows
+from adcore.report.html import write_report
+from adcore.report.summary import summarise
+from tasks.tracking import Tracker, view_url
+
+Row = dict[str, Any]
+
+
+@task(name="track", task_run_name="log runs to MLflow", cache_policy=NO_CACHE)
+def track(plan: str, workspace: str, manifests: str, name: str) -> dict[str, str]:
+    """Cell key -> MLflow run id; a group that was logged before is only looked up."""
+    bench = reopened(plan, workspace, manifests)
+    tracker = Tracker(Path(workspace))
+    groups = group_rows(bench.finished())
+    runs: dict[str, str] = {}
+    for dataset, version in bench.manifests.items():
+        mine = [group for group in groups if group.dataset == dataset]
+        found = tracker.log_groups(mine, {"git_commit": git_commit(), "data_version": version, "plan": name})
+        runs |= {str(result.row["key"]): found[group.run_key] for group in mine for result in group.results}
+    return runs
+
+
+@task(name="leaderboard", task_run_name="write results", cache_policy=NO_CACHE)
+def leaderboard(
+    plan: str, workspace: str, manifests: str, name: str, runs: dict[str, str], failed: list[Row], failures: list[Row]
+) -> None:
+    """results/leaderboard.csv, leaderboard.md, metrics.json, report.html; a table on the console and in Prefect.
+
+    `failed` are rows of cells without numbers, `failures` say why.
+    """
+    bench = reopened(plan, workspace, manifests)
+    results = bench.finished()
+    for result in results:
+        result.row["mlflow_run_id"] = runs.get(str(result.row["key"]), "")
+    rows = [*(result.row for result in results), *failed]
+    if not rows:
+        return
+    folder = bench.layout.results
+    boards.write_leaderboard(folder, rows, failures)
+    write_report(folder / "report.html", rows, results, failures, bench.notes(), _facts(bench.plan.evaluate_at, name))
+    boards.console(rows, failures)
+    tracker = Tracker(Path(workspace))
+    description = boards.markdown(boards.frame(rows), failures)
+    create_table_artifact(key="leaderboard", table=_table(rows), description=description)
+    create_link_artifact(key="mlflow", link=view_url(tracker.experiment_id), link_text="MLflow leaderboard (make ui)")
+    create_link_artifact(key="report", link=(folder / "report.html").as_uri(), link_text="report.html")
+
+
+def _facts(evaluate_at: str, name: str) -> dict[str, str]:
+    versions = environment()["versions"]
+    resolution = "the network's input" if evaluate_at == "input" else "the original images"
+    return {
+        "plan": name,
+        "code": git_commit() or "outside a git checkout",
+        "pixel metrics at": f"the resolution of {resolution}",
+        "versions": ", ".join(f"{library} {version}" for library, version in versions.items()),
+    }
+
+
+def _table(rows: list[Row]) -> list[Row]:
+    found = []
+    for dataset, lines in summarise(boards.frame(rows)).items():
+        header, body = boards.cells(lines, bold="{}")
+        found += [{"dataset": dataset, **dict(zip(header, row, strict=True))} for row in body]
+    return found

@@ -1,0 +1,232 @@
+"""MLflow on SQLite inside the workspace: a flat run a group of cells, logged once. Only this file imports mlflow."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import logging
+import os
+import sqlite3
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from adcore.report.groups import NAMES, Group
+from adcore.report.leaderboard import frame
+from adcore.report.summary import COST, metric_columns
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MOST_METRICS = 40  # the page gets slow with many columns
+VIEW = "leaderboard"
+VIEW_PARAMS = ("dataset", "method", "enhancer", "weights", "categories")
+VIEW_METRICS = ("i_auroc", "i_ap", "p_auroc", "p_ap", "aupro", "score_ms", "fit_s")
+
+
+class Tracker:
+    """Logs groups of finished cells to `WORKSPACE/mlflow.db`, artifacts to `WORKSPACE/mlartifacts`."""
+
+    def __init__(self, workspace: Path, experiment: str = "adcore") -> None:
+        self.database = workspace.resolve() / "mlflow.db"
+        self.artifacts = workspace.resolve() / "mlartifacts"
+        self.experiment = experiment
+
+    def log_groups(self, groups: Sequence[Group], tags: Mapping[str, str] | None = None) -> dict[str, str]:
+        """run_key -> MLflow run id, logging what is missing and completing what was cut off.
+
+        tags: what is true of the whole plan (git_commit, data_version, plan)."""
+        wanted = {group.run_key: group for group in groups}
+        if not wanted.keys() <= self._runs("FINISHED").keys():
+            with self._alone():
+                self._log_missing(wanted, dict(tags or {}))
+        finished = self._runs("FINISHED")
+        return {key: finished[key] for key in wanted}
+
+    @property
+    def experiment_id(self) -> str:
+        """Id of the experiment, which is made if it is not there."""
+        found = self._query("SELECT experiment_id, name FROM experiments WHERE name = ?", self.experiment)
+        if found:
+            return str(found[0][0])
+        with self._alone():
+            return self._open()[1]
+
+    def _log_missing(self, wanted: Mapping[str, Group], tags: dict[str, str]) -> None:
+        client, experiment = self._open()
+        finished, started = self._runs("FINISHED"), self._runs()
+        for key, group in wanted.items():
+            if key in finished:
+                continue
+            run_id = (
+                started.get(key)
+                or client.create_run(experiment, run_name=group.name, tags={"run_key": key}).info.run_id
+            )
+            _log(client, run_id, group, tags)
+            client.set_terminated(run_id)  # only now is it complete
+
+    def _runs(self, *status: str) -> dict[str, str]:
+        """run_key -> run id of the runs that were not deleted, of the given status only if one is given.
+
+        Plain SQL, because importing mlflow takes longer than a run that has nothing to do."""
+        found = self._query(
+            "SELECT tags.value, runs.run_uuid, runs.status FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid "
+            "JOIN experiments ON experiments.experiment_id = runs.experiment_id "
+            "WHERE tags.key = 'run_key' AND runs.lifecycle_stage = 'active' AND experiments.name = ?",
+            self.experiment,
+        )
+        return {key: run_id for key, run_id, state in found if not status or state in status}
+
+    def _query(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
+        if not self.database.exists():
+            return []
+        with closing(sqlite3.connect(f"{self.database.as_uri()}?mode=ro", uri=True, timeout=60)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            if not {"experiments", "runs", "tags"} <= tables:  # its first user was cut off
+                return []
+            return connection.execute(sql, values).fetchall()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time: MLflow's first use of a database is a race, and so is search-then-create."""
+        self.database.parent.mkdir(parents=True, exist_ok=True)
+        with self.database.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _open(self) -> tuple[MlflowClient, str]:
+        """Client and experiment id; makes the database, the experiment and its preset view where needed."""
+        _quiet()
+        from mlflow import MlflowClient
+
+        uri = f"sqlite:///{self.database}"
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        experiment = client.get_experiment_by_name(self.experiment)
+        if experiment is None:
+            # Absolute, because MLflow anchors a relative one at whatever folder a process happens to run in.
+            identity = client.create_experiment(self.experiment, artifact_location=self.artifacts.as_uri())
+        else:
+            identity = experiment.experiment_id
+        tags = experiment.tags if experiment else {}
+        if view_state(tags.get(f"mlflow.sharedViewState.{VIEW}")) != _view():
+            client.set_experiment_tag(identity, f"mlflow.sharedViewState.{VIEW}", view_tag())
+        return client, str(identity)
+
+
+def view_url(experiment_id: str, base: str = "http://127.0.0.1:5000") -> str:
+    """Address at which the MLflow page opens as a leaderboard."""
+    return f"{base}/#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW}&workflowType=machine_learning"
+
+
+def view_tag() -> str:
+    """Value of the experiment tag that presets the view: an internal format of MLflow 3.15 to 3.17."""
+    state = "deflate;" + base64.b64encode(zlib.compress(json.dumps(_view()).encode())).decode()
+    now = int(time.time() * 1000)
+    return json.dumps({"name": "Leaderboard", "createdAt": now, "updatedAt": now, "state": state})
+
+
+def view_state(tag: str | None) -> dict[str, Any] | None:
+    """The state in such a tag; None for no tag."""
+    if tag is None:
+        return None
+    state: dict[str, Any] = json.loads(
+        zlib.decompress(base64.b64decode(json.loads(tag)["state"].removeprefix("deflate;")))
+    )
+    return state
+
+
+def _view() -> dict[str, Any]:
+    columns = [f"params.`{name}`" for name in VIEW_PARAMS] + [f"metrics.`{name}`" for name in VIEW_METRICS]
+    return {
+        "searchFilter": "",
+        "orderByKey": f"metrics.`{VIEW_METRICS[0]}`",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": columns,
+        "columnOrder": columns,
+        "columnWidths": {},
+        "runsHiddenMode": "SHOW_ALL",
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": False,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "groupBy": None,
+        "groupsExpanded": {},
+    }
+
+
+def _quiet() -> None:
+    """No telemetry, no search for git, no messages about new tables; before mlflow is imported."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    for name in ("mlflow.store.db.utils", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _log(client: MlflowClient, run_id: str, group: Group, tags: dict[str, str]) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    table = frame([result.row for result in group.results])
+    # The run's own start as the time of each metric: logging a cut-off run again repeats points, and adds none.
+    start = client.get_run(run_id).info.start_time
+    note = f"{len(table)} categories\n\n{_markdown(table)}"
+    client.log_batch(
+        run_id,
+        metrics=[Metric(name, value, start, 0) for name, value in _metrics(table).items()],
+        params=[Param(name, str(value)) for name, value in _params(group).items()],
+        tags=[RunTag(k, str(v)) for k, v in {**tags, "mlflow.note.content": note}.items()],
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_artifacts(Path(folder), group)
+        client.log_artifacts(run_id, folder)
+
+
+def _params(group: Group) -> dict[str, Any]:
+    params = {name: getattr(group, name) for name in NAMES}
+    return {**params, "categories": ", ".join(str(result.row["category"]) for result in group.results)[:500]}
+
+
+def _metrics(table: pd.DataFrame) -> dict[str, float]:
+    """Category means of what applies, and the costs: median latency, total seconds, largest memory."""
+    means = table[metric_columns(table)[: MOST_METRICS - len(COST)]].mean()
+    cost = {
+        "extract_s": table["extract_s"].sum(),
+        "fit_s": table["fit_s"].sum(),
+        "score_ms": table["score_ms"].median(),
+        "peak_mb": table["peak_mb"].max(),
+    }
+    return {str(name): float(value) for name, value in {**means, **cost}.items() if pd.notna(value)}
+
+
+def write_artifacts(folder: Path, group: Group) -> None:
+    """categories.csv, images.csv, curves.png, and gallery.jpg and loss.png where there is something to show."""
+    from adcore.report import heatmaps, plots
+
+    frame([result.row for result in group.results]).to_csv(folder / "categories.csv", index=False)
+    images = [r.images.assign(category=r.row["category"]) for r in group.results]
+    pd.concat(images, ignore_index=True).to_csv(folder / "images.csv", index=False)
+    plots.curves_png(folder / "curves.png", {r.row["category"]: r.curves for r in group.results})
+    losses = {r.row["category"]: r.loss_curve for r in group.results if r.loss_curve}
+    if losses:
+        plots.loss_png(folder / "loss.png", losses)
+    galleries = {str(r.row["category"]): r.gallery for r in group.results if r.gallery}
+    if galleries:
+        heatmaps.sheet(galleries).save(folder / "gallery.jpg", quality=85)
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    shown = table[["category", *metric_columns(table)]].dropna(axis="columns", how="all")
+    rows = [list(shown.columns), ["---"] * shown.shape[1]]
+    rows += [[x if isinstance(x, str) else f"{x:.3f}" for x in row] for row in shown.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)

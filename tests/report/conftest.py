@@ -1,0 +1,88 @@
+"""Finished cells as the pipeline leaves them, made of seeded noise."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from adcore.metrics import curves
+from adcore.report.gallery import make_gallery
+from adcore.report.groups import CellResult
+
+SIDE = 96
+
+
+def a_row(**changes: Any) -> dict[str, Any]:
+    """A leaderboard row with image metrics only, as the pipeline makes one."""
+    row: dict[str, Any] = {
+        "dataset": "elpv",
+        "category": "mono",
+        "protocol": "one-class",
+        "enhancer": "none",
+        "method": str(changes.get("method_label", "padim")).split("(")[0],
+        "protocol_label": "one-class",
+        "enhancer_label": "none",
+        "method_label": "padim",
+        "backbone": "tf_efficientnet_lite0",
+        "weights": "pretrained",
+        "image": "256",
+        "seed": 0,
+        "i_auroc": 0.9,
+        "i_ap": 0.8,
+        "p_auroc": math.nan,
+        "aupro": math.nan,
+        "extract_s": 4.0,
+        "fit_s": 1.5,
+        "score_ms": 20.0,
+        "peak_mb": 500.0,
+        "key": "",
+        "mlflow_run_id": "",
+        "status": "ok",
+        **changes,
+    }
+    names = [str(row[k]) for k in ("dataset", "category", "method_label", "enhancer_label", "weights", "seed")]
+    return row | {"key": changes.get("key", "/".join(names))}
+
+
+def a_result(folder: Path, masks: bool = False, noise: float = 1.0, images: int = 24, **changes: Any) -> CellResult:
+    """A finished cell with its artifacts: a bright square is the defect, and it shows in the maps above some noise."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(abs(hash(folder.name)) % 2**32)
+    labels = np.arange(images) % 2
+    pictures = rng.integers(90, 140, (images, SIDE, SIDE, 3)).astype(np.uint8)
+    truth = np.zeros((images, SIDE, SIDE), bool)
+    for i in np.flatnonzero(labels):
+        y, x = rng.integers(8, SIDE - 32, 2)
+        truth[i, y : y + 20, x : x + 20] = True
+    pictures[truth] = (200, 180, 90)
+    maps = rng.gamma(2.0, noise, (images, SIDE // 8, SIDE // 8)).repeat(8, 1).repeat(8, 2) + 4.0 * truth
+    scores = maps.max(axis=(1, 2))
+    paths = [f"mono/test/{'square' if label else 'good'}/{i:03d}.png" for i, label in enumerate(labels)]
+    pd.DataFrame(
+        {"path": paths, "label": labels, "defect": np.where(labels, "square", ""), "score": scores, "subset": ""}
+    ).to_parquet(folder / "images.parquet")
+    drawn = {"image": curves(scores, labels)}
+    if masks:
+        drawn["pixel"] = curves(maps.ravel(), truth.ravel())
+    (folder / "curves.json").write_text(json.dumps(drawn))
+    gallery = folder / "gallery"
+    gallery.mkdir()
+    make_gallery(gallery, pictures, maps.astype(np.float32), scores, labels, paths, truth if masks else None)
+    return CellResult(a_row(**changes), folder, gallery)
+
+
+@pytest.fixture
+def row() -> Callable[..., dict[str, Any]]:
+    return a_row
+
+
+@pytest.fixture
+def result() -> Callable[..., CellResult]:
+    return a_result
