@@ -144,7 +144,7 @@ class Bench:
         errors: dict[str, list[str]] = {}
         for problem in problems(self.store, self.manifests[spec.name], dataset, frame):
             if problem.severity == "error":
-                errors.setdefault(problem.category, []).append(problem.message)
+                errors.setdefault(problem.category, []).append(": ".join(filter(None, (problem.path, problem.message))))
         failures = [Failure(spec.name, category, _first(messages)) for category, messages in errors.items()]
         capped = manifest.cap(frame, spec.max_train, spec.max_test)
         names = [name for name in spec.categories or sorted(set(frame["category"])) if name not in errors]

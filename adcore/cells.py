@@ -68,6 +68,16 @@ class Cell:
         return f"{self.category.dataset}/{self.category.name} {self.arm.title}"
 
     @property
+    def artifacts(self) -> list[tuple[str, str]]:
+        """(kind, key) of what a finished cell consists of. Not the fit: it is large, and nothing above needs it."""
+        return [
+            ("maps", self.maps_key),
+            ("cell", self.key),
+            ("gallery", self.gallery_key),
+            ("latency", self.latency_key),
+        ]
+
+    @property
     def levels(self) -> tuple[int, ...]:
         """Feature levels that the method reads; the plan's layers, where given, replace them."""
         return () if self.backbone.layers else self.arm.method.levels

@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
+import signal
 import socket
+import subprocess
 import sys
+import time
 import tomllib
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 REPO = Path(__file__).resolve().parents[1]
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
 }
-_first_start: list[int] = []
+OWN = "ADCORE_OWN_SERVER"  # set while the server at PREFECT_API_URL is ours to start
 
 
 def configure() -> None:
-    """Set the environment of this process and its children. As a command (`python -m flows.X`): also quiet logs,
+    """Set the environment of this process and its children. As a command (`python -m flows.X`): also a quiet console,
     Prefect's own files under the workspace, and a server of our own where the configured one does not answer."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if sys.argv[0] != "-m":
         return  # imported by a worker, a test or a shell, which has its own settings
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # failures are told once, at the end
     home = workspace_of(sys.argv[1:]) / ".cache" / "prefect" / "home"
     os.environ.setdefault("PREFECT_HOME", str(home))
-    if not answers(_server()):
-        os.environ["PREFECT_API_URL"] = ""  # Prefect then starts one for the time of the flow
-        _one_first_start(Path(os.environ["PREFECT_HOME"]))
+    with contextlib.suppress(OSError):  # an unwritable workspace gets its own message
+        home.mkdir(parents=True, exist_ok=True)
+    if not answers(_configured()):
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{_free_port()}/api"
+        os.environ[OWN] = "1"
 
 
 def workspace_of(arguments: list[str]) -> Path:
@@ -48,24 +55,67 @@ def workspace_of(arguments: list[str]) -> Path:
     return REPO
 
 
-def started() -> None:
-    """Let other processes start Prefect in this workspace: its database is there now."""
-    while _first_start:
-        os.close(_first_start.pop())
+@contextlib.contextmanager
+def server() -> Iterator[None]:
+    """Prefect's server for the time of the block, unless a configured one answers. It dies with this process.
 
-
-def _one_first_start(home: Path) -> None:
-    """Two processes that make Prefect's database at once disturb each other, so the first one goes alone."""
-    if (home / "prefect.db").exists():
+    Prefect's own temporary server would survive a SIGKILL of its parent, and loses events where `prefect.toml` names
+    another one. Raises RuntimeError when it does not start.
+    """
+    if not os.environ.pop(OWN, ""):
+        yield
         return
-    with contextlib.suppress(OSError):  # an unwritable workspace gets its own message later
-        home.mkdir(parents=True, exist_ok=True)
-        lock = os.open(home / "first-start.lock", os.O_CREAT | os.O_RDWR)
+    url = os.environ["PREFECT_API_URL"]
+    home = Path(os.environ["PREFECT_HOME"])
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "start.lock").open(
+        "w"
+    ) as lock:  # two processes that make Prefect's database at once disturb each other
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _first_start.append(lock)
+        process = _launch(url, home)
+        try:
+            _wait_until_healthy(url, process, home)
+        except BaseException:
+            process.kill()
+            raise
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
-def _server() -> str:
+def _launch(url: str, home: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
+    command += ["--host", "127.0.0.1", "--port", str(urlsplit(url).port), "--log-level", "error"]
+    settings = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    settings |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    with (home / "server.log").open("ab") as log:
+        return subprocess.Popen(command, env=settings, cwd=home, stdout=log, stderr=log, preexec_fn=_die_with_parent)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], home: Path) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"Prefect's server did not start; {home / 'server.log'} tells why")
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _configured() -> str:
     if "PREFECT_API_URL" in os.environ:
         return os.environ["PREFECT_API_URL"]
     try:
@@ -76,6 +126,7 @@ def _server() -> str:
 
 
 def answers(url: str) -> bool:
+    """Whether something listens at a URL."""
     parts = urlsplit(url)
     if not parts.hostname:
         return False

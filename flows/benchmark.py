@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from adcore.bench import Bench, Failure
-from flows import _start, command, stages
+from flows import command, stages
 from tasks import publish
 from tasks.progress import Display
 
@@ -28,7 +29,6 @@ Row = dict[str, Any]
 @flow(name="benchmark", task_runner=ThreadPoolTaskRunner(max_workers=1), log_prints=False)
 def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     """Compute the missing cells of a plan and publish all of them."""
-    _start.started()
     loaded, layout = command.opened(plan, workspace)
     bench, lost = stages.prepare_all(loaded, layout)
     work = stages.Work.find(bench)
@@ -38,7 +38,7 @@ def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     return state(message=summary["last_line"], data=summary)
 
 
-def _compute(work: stages.Work) -> dict[str, str]:
+def _compute(work: stages.Work) -> dict[str, Exception]:
     """Run what is missing; cell key -> error, of the cells that failed."""
     shown = create_progress_artifact(progress=0.0, key="cells", description="starting")
 
@@ -53,20 +53,28 @@ def _compute(work: stages.Work) -> dict[str, str]:
     return {key: error for key, error in errors.items() if error}
 
 
-def _error(chain: list[PrefectFuture[Any]]) -> str:
+def _error(chain: list[PrefectFuture[Any]]) -> Exception | None:
     """The first error of a cell's steps; later steps only say that they waited for it."""
     for future in chain:
         if not future.state.is_completed():
             error = future.result(raise_on_failure=False)
-            return f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(future.state.message)
-    return ""
+            return error if isinstance(error, Exception) else RuntimeError(future.state.message)
+    return None
 
 
-def _publish(bench: Bench, work: stages.Work, lost: list[Failure], errors: dict[str, str], name: str) -> Row:
+def _publish(bench: Bench, work: stages.Work, lost: list[Failure], errors: dict[str, Exception], name: str) -> Row:
     failed = bench.failed_rows(lost) + [bench.failed_row(bench.by_key[key]) for key in errors]
     failures = [{"dataset": f.dataset, "category": f.category, "error": f.error} for f in lost]
-    failures += [{**bench.by_key[key].names, "error": error} for key, error in errors.items()]
+    failures += [
+        {
+            **bench.by_key[key].names,
+            "error": f"{type(error).__name__}: {error}",
+            "traceback": "".join(traceback.format_exception(error)),
+        }
+        for key, error in errors.items()
+    ]
     text = bench.plan.model_dump_json(), str(bench.layout.workspace), json.dumps(bench.manifests, sort_keys=True)
+    stages.write_pages(bench, lost)
     runs = publish.track(*text, name)
     publish.leaderboard(*text, name, runs, failed, failures)
     computed = sum(needs.computed for key, needs in work.missing.items() if key not in errors)

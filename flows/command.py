@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from prefect.logging.handlers import APILogHandler
+
 from adcore import cells, plan, registry
 from adcore.backbones import WeightsError, identity
 from adcore.bench import Layout, WorkspaceError
-from flows._start import REPO
+from flows._start import REPO, server
 
 WELL, UNUSABLE, PARTLY = 0, 2, 3
 
@@ -55,8 +57,10 @@ def check(path: str, workspace: str) -> None:
 def run(flow: Callable[..., Any], path: str, workspace: str) -> NoReturn:
     """Check, run the flow, print its last line to stdout, and exit with its code."""
     check(path, workspace)
-    state = flow(plan=str(Path(path).resolve()), workspace=str(Path(workspace).resolve()), return_state=True)
-    outcome = state.result(raise_on_failure=False)
+    with server():
+        state = flow(plan=str(Path(path).resolve()), workspace=str(Path(workspace).resolve()), return_state=True)
+        outcome = state.result(raise_on_failure=False)
+        APILogHandler.flush()
     if isinstance(outcome, BaseException):
         sys.stderr.write(f"error: {outcome}\n")
         sys.exit(1)

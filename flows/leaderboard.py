@@ -9,14 +9,13 @@ from typing import Any
 from prefect import flow
 from prefect.states import Completed, Failed, State
 
-from flows import _start, command, stages
+from flows import command, stages
 from tasks import publish
 
 
 @flow(name="leaderboard")
 def leaderboard(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     """Write the leaderboard of what the store holds."""
-    _start.started()
     loaded, layout = command.opened(plan, workspace)
     bench, lost = stages.prepare_all(loaded, layout)
     text = bench.plan.model_dump_json(), str(layout.workspace), json.dumps(bench.manifests, sort_keys=True)

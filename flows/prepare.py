@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.states import Completed, Failed, State
 
-from flows import _start, command, stages
+from flows import command, stages
 
 
 @flow(name="prepare")
@@ -18,10 +18,9 @@ def prepare(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
 
 def prepared(plan: str, workspace: str, pages: bool = False) -> State[Any]:
     """Prepare and validate within a flow; `pages` also writes Data Docs."""
-    _start.started()
     loaded, layout = command.opened(plan, workspace)
     bench, lost = stages.prepare_all(loaded, layout)
-    stages.write_pages(bench, data_docs=pages)
+    stages.write_pages(bench, lost, data_docs=pages)
     ready = len({(cell.category.dataset, cell.category.name) for cell in bench.cells})
     failures = [f"failed: {failure.dataset}/{failure.category}: {failure.error}" for failure in lost]
     line = "\n".join([*failures, f"categories: {ready} ready, {len(lost)} failed"])

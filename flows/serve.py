@@ -12,9 +12,9 @@ from flows import _start
 
 def main() -> None:
     """`make serve`."""
-    os.environ.pop("PREFECT_LOGGING_LEVEL", None)  # runs of deployments tell more than a command does
-    os.environ.pop("PREFECT_API_URL", None)
-    _start.started()
+    os.environ.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)  # runs of deployments tell more than a command
+    if os.environ.pop(_start.OWN, ""):
+        del os.environ["PREFECT_API_URL"]  # not a temporary one: prefect.toml's
     _ensure_server()
     from prefect import serve
 

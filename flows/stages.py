@@ -10,9 +10,11 @@ from typing import Any
 from prefect.futures import PrefectFuture
 from prefect.states import State
 
-from adcore.bench import Bench, Failure, Layout, make_dataset, read, reopened
+from adcore.bench import Bench, Failure, Layout, make_dataset, problems, read, reopened
 from adcore.cells import Cell
 from adcore.datasets.base import DataError
+from adcore.datasets.validation import Problem, validate
+from adcore.datasets.validation_page import write_page
 from adcore.plan import Plan
 from adcore.results import Missing, missing
 from tasks import cells as cell_tasks
@@ -54,6 +56,22 @@ def in_place(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
             failures += [Failure(spec.name, category, str(error)) for category in spec.categories or ("*",)]
     bench = Bench(plan, layout.workspace, manifests)
     return bench, failures + bench.failures
+
+
+def write_pages(bench: Bench, lost: list[Failure], data_docs: bool = False) -> None:
+    """results/validation.html and, where asked for, Great Expectations' Data Docs in results/data_docs."""
+    found: dict[str, list[Problem]] = {}
+    for failure in lost:
+        if failure.dataset not in bench.manifests:
+            found.setdefault(failure.dataset, []).append(
+                Problem(failure.category, "error", "dataset", "", failure.error)
+            )
+    frames = {name: bench.frame(name) for name in bench.manifests}
+    for name, frame in frames.items():
+        found[name] = problems(bench.store, bench.manifests[name], bench.dataset(name), frame)
+        if data_docs:
+            validate(frame, bench.dataset(name), bench.layout.results / "data_docs" / name)
+    write_page(found, frames, bench.layout.results / "validation.html", bench.notes())
 
 
 def _reason(state: State[Any]) -> str:

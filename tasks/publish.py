@@ -52,12 +52,20 @@ def leaderboard(
     folder = bench.layout.results
     boards.write_leaderboard(folder, rows, failures)
     write_report(folder / "report.html", rows, results, failures, bench.notes(), _facts(bench.plan.evaluate_at, name))
+    _write_tracebacks(folder / "failures.txt", failures)
     boards.console(rows, failures)
     tracker = Tracker(Path(workspace))
     description = boards.markdown(boards.frame(rows), failures)
     create_table_artifact(key="leaderboard", table=_table(rows), description=description)
     create_link_artifact(key="mlflow", link=view_url(tracker.experiment_id), link_text="MLflow leaderboard (make ui)")
     create_link_artifact(key="report", link=(folder / "report.html").as_uri(), link_text="report.html")
+
+
+def _write_tracebacks(path: Path, failures: list[Row]) -> None:
+    path.unlink(missing_ok=True)
+    text = "\n".join(f"{boards.failure_text(failure)}\n{failure.get('traceback', '')}" for failure in failures)
+    if text:
+        boards.write_atomic(path, text)
 
 
 def _facts(evaluate_at: str, name: str) -> dict[str, str]:

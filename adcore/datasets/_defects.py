@@ -14,7 +14,8 @@ SCRATCH_DEPTH = (20.0, 80.0)  # grey levels
 SCRATCH_LENGTH = (20.0, 72.0)  # pixels
 SCRATCH_WIDTH = (1.0, 2.5)  # pixels
 STAIN_OPACITY = (0.18, 0.65)
-SPOT_RADIUS = (7.0, 20.0)  # pixels, of stains and of blurred or turned spots
+FOREIGN_OPACITY = (0.3, 0.8)
+SPOT_RADIUS = (7.0, 20.0)  # pixels, of all spots
 BLUR_RADIUS = (2, 4)  # pixels
 
 # (image, place, random numbers, strength) -> image
@@ -46,6 +47,11 @@ def _tinted(
     image: Array, place: Array, rng: np.random.Generator, strength: float, colour: tuple[int, int, int]
 ) -> Array:
     return paint(image, between(*STAIN_OPACITY, strength) * _spot(place, rng, strength), colour)
+
+
+def foreign(image: Array, place: Array, rng: np.random.Generator, strength: float) -> Array:
+    """Something smooth that does not belong there."""
+    return paint(image, between(*FOREIGN_OPACITY, strength) * _spot(place, rng, strength), (158, 122, 74))
 
 
 def blur(image: Array, place: Array, rng: np.random.Generator, strength: float) -> Array:

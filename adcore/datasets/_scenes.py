@@ -188,16 +188,27 @@ def _imprint(centre: Array, angle: int, fault: str, strength: float) -> Array:
     return np.maximum(np.maximum(covers[0], covers[1]), covers[2])
 
 
-_TEXTURE: dict[str, _defects.Surface | None] = {
-    "blur": _defects.blur,
-    "rotated": _defects.rotated,
-    "scratch": _defects.scratch,
-    "stain": _defects.stain,
-}
-
 SCENES = {
-    "brick": Scene(brick, (0, 40), _TEXTURE),
-    "gravel": Scene(gravel, (0, 40), _TEXTURE),
+    "brick": Scene(
+        brick,
+        (0, 40),
+        {
+            "blur": _defects.blur,
+            "rotated": _defects.rotated,
+            "scratch": _defects.scratch,
+            "stain": _defects.stain,
+        },
+    ),
+    "gravel": Scene(
+        gravel,
+        (0, 40),
+        {
+            "blur": _defects.blur,
+            "foreign": _defects.foreign,
+            "scratch": _defects.scratch,
+            "stain": _defects.stain,
+        },
+    ),
     "leather": Scene(
         leather,
         (0, 40),

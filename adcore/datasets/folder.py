@@ -34,5 +34,5 @@ class Folder(Dataset):
         if category in present:
             return layout.category_entries(root, present[category], category)
         near = get_close_matches(category, present, n=1, cutoff=0)[0]
-        error = f"no such category: {category} is not in {self.root}; the nearest name is {near}"
+        error = f"no such category: {category}; the nearest name is {near}"
         return [Entry(category, category, "", GOOD, error=error)]

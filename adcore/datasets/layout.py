@@ -40,7 +40,7 @@ def category_entries(root: Path, folder: Path, category: str) -> list[Entry]:
         error = f"no mask: ground_truth/{defect}/{image.stem}{_SUFFIX}.png does not exist" if missing else ""
         mask = _relative(masks[0], root) if masks else ""
         entries.append(Entry(_relative(image, root), category, split, defect, mask, error=error))
-    entries += [_orphan(mask, root, category) for mask in unused]
+    entries += [_orphan(mask, folder, root, category) for mask in unused]
     if not entries:
         error = "empty category: no images in train/good or test"
         entries = [Entry(_relative(folder, root), category, "", GOOD, error=error)]
@@ -58,12 +58,15 @@ def _masks_of(folder: Path, stem: str, among: set[Path]) -> list[Path]:
     return sorted(mask for mask in among if mask.parent == folder and mask.stem == stem + _SUFFIX)
 
 
-def _orphan(mask: Path, root: Path, category: str) -> Entry:
-    stem = mask.stem.removesuffix(_SUFFIX)
-    expected = f"test/{mask.parent.name}/{stem}" if mask.stem.endswith(_SUFFIX) else f"a name like {mask.stem}{_SUFFIX}"
-    return Entry(
-        _relative(mask, root), category, "", mask.parent.name, error=f"mask without image: expected {expected}"
-    )
+def _orphan(mask: Path, folder: Path, root: Path, category: str) -> Entry:
+    defect, stem = mask.parent.name, mask.stem.removesuffix(_SUFFIX)
+    if stem == mask.stem:
+        error = f"mask without image: expected a name like {stem}{_SUFFIX}"
+    elif any(image.stem == stem for image in images(folder / "test" / defect)):
+        error = f"second mask: another one also belongs to test/{defect}/{stem}"
+    else:
+        error = f"mask without image: expected test/{defect}/{stem}"
+    return Entry(_relative(mask, root), category, "", defect, error=error)
 
 
 def _relative(path: Path, root: Path) -> str:

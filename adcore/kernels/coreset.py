@@ -1,6 +1,7 @@
 """Exact greedy k-centre (Gonzalez 1985), pruned with the triangle inequality (Elkan 2003)."""
 
 from collections.abc import Callable
+from typing import TypeVar, cast
 
 import numba
 import numpy as np
@@ -8,6 +9,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
+Owners = npt.NDArray[np.int32]
 Rows = tuple[Floats, Floats, Floats, Floats]
 Bounds = tuple[np.float32, np.float32, np.float32]
 
@@ -76,7 +78,7 @@ def _sketch(points: Floats) -> tuple[Floats, float]:
     sketch = np.empty((len(points), SKETCH), np.float32)
     for begin in range(0, len(points), 4096):
         sketch[begin : begin + 4096] = (points[begin : begin + 4096] - mean) @ directions
-    longest = np.sqrt(max((block.astype(np.float64) ** 2).sum(1).max() for block in np.array_split(sketch, 64) if len(block)))
+    longest = np.sqrt(np.einsum("ij,ij->i", sketch, sketch).max())
     return sketch, float(4 * ROUNDING * longest)
 
 
@@ -87,7 +89,15 @@ def _bounds(dims: int, blur: float) -> Bounds:
     return np.float32(4 * slack), np.float32(1.001 * slack), np.float32(1001 * blur**2 * slack)
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def _compiled(function: F) -> F:
+    """Sums may be reordered, so that they use vector instructions; NaN and infinity keep their meaning."""
+    return cast(F, numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})(function))
+
+
+@_compiled
 def _squared(a: Floats, i: int, b: Floats, j: int) -> np.float32:
     """Squared distance of a[i] and b[j]."""
     total = np.float32(0)
@@ -97,8 +107,8 @@ def _squared(a: Floats, i: int, b: Floats, j: int) -> np.float32:
     return total
 
 
-@numba.njit(cache=True, nogil=True)
-def _measure_reach(nearest: Floats, owner: Integers, reach: Floats) -> None:
+@_compiled
+def _measure_reach(nearest: Floats, owner: Owners, reach: Floats) -> None:
     """Write each centre's largest squared distance to a point of its own into `reach`."""
     reach[:] = 0
     for x in range(len(nearest)):
@@ -106,9 +116,9 @@ def _measure_reach(nearest: Floats, owner: Integers, reach: Floats) -> None:
             reach[owner[x]] = nearest[x]
 
 
-@numba.njit(cache=True, nogil=True)
+@_compiled
 def _advance(
-    rows: Rows, bounds: Bounds, nearest: Floats, owner: Integers, reach: Floats, picks: Integers, count: int, stop: int
+    rows: Rows, bounds: Bounds, nearest: Floats, owner: Owners, reach: Floats, picks: Integers, count: int, stop: int
 ) -> tuple[int, np.float32]:
     """Pick until there are `stop` centres or all points are covered; the number of centres and the squared radius."""
     points, centres, sketch, centre_sketch = rows
@@ -124,7 +134,7 @@ def _advance(
     return count, nearest[far]
 
 
-@numba.njit(cache=True, nogil=True)
+@_compiled
 def _measure_between(
     centres: Floats, centre_sketch: Floats, bounds: Bounds, reach: Floats, new: int, between: Floats
 ) -> None:
@@ -139,8 +149,8 @@ def _measure_between(
     between[new] = 0
 
 
-@numba.njit(cache=True, nogil=True)
-def _claim(rows: Rows, bounds: Bounds, nearest: Floats, owner: Integers, between: Floats, new: int) -> int:
+@_compiled
+def _claim(rows: Rows, bounds: Bounds, nearest: Floats, owner: Owners, between: Floats, new: int) -> int:
     """Give the new centre the points nearest to it; the index of the point that is then the farthest."""
     points, centres, sketch, centre_sketch = rows
     doubled, stretch, blur = bounds

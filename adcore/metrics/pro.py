@@ -43,7 +43,7 @@ def area_under_pro(ranking: Ranking, weights: Floats, fpr_limit: float) -> float
     weights: (P,) what each anomalous pixel, by ascending score, adds to the PRO once detected; they sum to 1.
     A pixel is a step of its weight at its FPR, or a ramp between the FPR just before and after where normal pixels tie
     with it, so the area to the limit is known pixel by pixel, with no curve and no thresholds (PRO: Bergmann et al.,
-    The MVTec Anomaly Detection Dataset, IJCV 2021, section 5.2).
+    The MVTec Anomaly Detection Dataset, IJCV 2021).
     """
     before, after = ranking.fp_above / ranking.n_normal, ranking.fp / ranking.n_normal
     area = np.maximum(fpr_limit - (before + after) / 2, 0)

@@ -163,8 +163,8 @@ def _console_table(dataset: str, lines: Sequence[Line]) -> Table:
 
     header, body = cells(lines, bold="*{}", only=NARROW)
     title = escape(f"{dataset} (%, best marked *)")
-    text = {"title": title, "title_justify": "left", "caption": escape(caption(lines)), "caption_justify": "left"}
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, **text)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table.caption, table.caption_justify = escape(caption(lines)), "left"
     table.add_column(header[0], min_width=14, overflow="fold")
     for name in header[1:-1]:
         table.add_column(escape(name.replace(" ", "\n", 1)), justify="right", no_wrap=True)

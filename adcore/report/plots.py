@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#010203"  # replaced by currentColor, so that one SVG suits light and dark pages
+TENTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
 MOST = 8  # contenders drawn in one figure
 Curves = Mapping[str, Sequence[float]]
 
@@ -111,7 +112,7 @@ def _drawn(cell: Mapping[str, Curves], level: str) -> bool:
 def _draw_curves(axes: Axes, cells: Mapping[str, Curves], x: str, y: str) -> None:
     for name, cell in cells.items():
         axes.plot(cell[x], cell[y], label=name, linewidth=1.2)
-    axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xticks=TENTHS, yticks=TENTHS)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -151,8 +152,10 @@ def _ink(figure: Figure) -> None:
 def _png(path: Path, rows: int, columns: int, draw: Callable[[Any], None]) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
-    draw(figure.subplots(rows, columns, squeeze=False))
+    figure = Figure(figsize=(4.2 * columns, 3.2 * rows))
+    # Fixed margins: a constrained layout draws everything twice, and there is one such figure a run.
+    margins = {"left": 0.14, "right": 0.97, "bottom": 0.16 / rows, "top": 0.92, "wspace": 0.3, "hspace": 0.45}
+    draw(figure.subplots(rows, columns, squeeze=False, gridspec_kw=margins))
     figure.savefig(path, dpi=90)
 
 

@@ -1,0 +1,240 @@
+"""Checks of a manifest with Great Expectations: what is wrong with which file, and whether it stops the category.
+
+Great Expectations takes four seconds to import, so that is done where it is used; its analytics are switched off.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from adcore.datasets.base import Dataset
+
+if TYPE_CHECKING:
+    from great_expectations.data_context import EphemeralDataContext
+    from great_expectations.expectations import Expectation
+
+Severity = Literal["error", "warning"]
+
+# what a row's `error` may hold: its beginning, and the name of the check
+_FAULTS = {
+    "no such category": "category exists",
+    "empty category": "category not empty",
+    "image cannot be read": "image readable",
+    "no mask": "mask present",
+    "mask without image": "mask belongs to an image",
+    "second mask": "one mask an image",
+    "mask cannot be read": "mask readable",
+    "mask of another size": "mask as large as its image",
+    "mask is not binary": "mask binary",
+    "mask is empty": "mask not empty",
+    "mask of a good image": "good image without marks",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding. An error stops its category, a warning does not. `path` is "" where no single file is to blame."""
+
+    category: str
+    severity: Severity
+    check: str
+    path: str
+    message: str
+
+
+@dataclass(frozen=True)
+class _Check:
+    """An expectation, and what to say of a row that fails it (a format string over the row)."""
+
+    name: str
+    severity: Severity
+    message: str
+    expectation: Expectation
+
+
+def validate(frame: pd.DataFrame, dataset: Dataset, docs: Path | None = None) -> list[Problem]:
+    """Check the manifest of a dataset, in one run over its images and one over its categories.
+
+    Returns the problems sorted by category, errors first. With `docs`, the Data Docs of Great Expectations are written
+    into that folder (index.html; their styles need a network, `validation_page` does not).
+    """
+    problems: list[Problem] = []
+    context = _context(docs)
+    images, categories = _with_twins(frame), per_category(frame)
+    problems += _run(context, f"{dataset.name}-images", images, _image_checks(), ["category", "path"])
+    if len(categories):
+        columns = ["category", "size_list", "mode_list"]
+        problems += _run(context, f"{dataset.name}-categories", categories, _category_checks(), columns)
+    if docs is not None:
+        context.build_data_docs()
+    return sorted(problems, key=lambda p: (p.category, p.severity, p.check, p.path))
+
+
+def _image_checks() -> Iterator[_Check]:
+    import great_expectations.expectations as gxe
+    from great_expectations.expectations.row_conditions import Column
+
+    for beginning, name in _FAULTS.items():
+        pattern = gxe.ExpectColumnValuesToNotMatchRegex(column="error", regex=rf"(^|; ){beginning}")
+        yield _Check(name, "error", "{error}", pattern)
+    known = gxe.ExpectColumnValuesToMatchRegex(column="error", regex=f"^$|(^|; )({'|'.join(_FAULTS)})")
+    yield _Check("no other fault", "error", "{error}", known)
+    sound, training = Column("error") == "", Column("split") == "train"
+    splits = gxe.ExpectColumnValuesToBeInSet(column="split", value_set=["train", "test"], row_condition=sound)
+    yield _Check("split known", "error", "its split is '{split}', neither train nor test", splits)
+    labels = gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0, 1])
+    yield _Check("label known", "error", "its label is {label}, neither 0 nor 1", labels)
+    normal = gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0], row_condition=training)
+    yield _Check("training images normal", "error", "a defective image among the training images; move it", normal)
+    leak = gxe.ExpectColumnValuesToBeInSet(column="twin", value_set=[""])
+    yield _Check("train and test disjoint", "error", "the same content as {twin}; remove one of them", leak)
+    repeat = gxe.ExpectColumnValuesToBeInSet(column="repeat", value_set=[""])
+    yield _Check("no repeated image", "warning", "the same content as {repeat}", repeat)
+
+
+def _category_checks() -> Iterator[_Check]:
+    import great_expectations.expectations as gxe
+    from great_expectations.expectations.row_conditions import Column
+
+    some, one, tested = {"min_value": 1}, {"max_value": 1}, Column("test") > 0
+    yield _Check(
+        "training images",
+        "error",
+        "no training images: put normal ones into train/good",
+        gxe.ExpectColumnValuesToBeBetween(column="train", **some),
+    )
+    yield _Check(
+        "test images",
+        "error",
+        "no test images: put some into test/good and test/DEFECT",
+        gxe.ExpectColumnValuesToBeBetween(column="test", **some),
+    )
+    yield _Check(
+        "good test images",
+        "warning",
+        "only defective images in test: metrics that need both classes stay empty",
+        gxe.ExpectColumnValuesToBeBetween(column="good", row_condition=tested, **some),
+    )
+    yield _Check(
+        "defective test images",
+        "warning",
+        "only good images in test: metrics that need both classes stay empty",
+        gxe.ExpectColumnValuesToBeBetween(column="defective", row_condition=tested, **some),
+    )
+    yield _Check(
+        "one size",
+        "warning",
+        "images of several sizes, {size_list}: all are resized to one",
+        gxe.ExpectColumnValuesToBeBetween(column="sizes", **one),
+    )
+    yield _Check(
+        "one kind of pixels",
+        "warning",
+        "images of several kinds, {mode_list}: all are converted to RGB",
+        gxe.ExpectColumnValuesToBeBetween(column="modes", **one),
+    )
+
+
+def _with_twins(frame: pd.DataFrame) -> pd.DataFrame:
+    """The manifest, with the path of an image of the same content in the other split, and earlier in the same split."""
+    frame = frame.assign(twin="", repeat="")
+    hashed = frame[(frame["sha256"] != "") & frame["split"].isin(["train", "test"])]
+    shared = hashed[hashed.duplicated(["category", "sha256"], keep=False)]
+    for _, rows in shared.groupby(["category", "sha256"]):
+        first = rows.drop_duplicates("split").set_index("split")["path"].to_dict()
+        for index, split, path in zip(rows.index, rows["split"], rows["path"], strict=True):
+            frame.loc[index, "twin"] = first.get("test" if split == "train" else "train", "")
+            frame.loc[index, "repeat"] = "" if first[split] == path else first[split]
+    return frame
+
+
+def per_category(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a category that has images: counts, and the sizes and modes that occur."""
+    rows = []
+    for category, images in frame[frame["split"].isin(["train", "test"])].groupby("category"):
+        test, sound = images[images["split"] == "test"], images[images["width"] > 0]
+        sizes = sound["width"].astype(str) + "x" + sound["height"].astype(str)
+        rows.append(
+            {
+                "category": category,
+                "train": int((images["split"] == "train").sum()),
+                "test": len(test),
+                "good": int((test["label"] == 0).sum()),
+                "defective": int((test["label"] == 1).sum()),
+                "masks": int((images["mask"] != "").sum()),
+                "sizes": sizes.nunique(),
+                "modes": sound["mode"].nunique(),
+                "size_list": counted(sizes),
+                "mode_list": counted(sound["mode"]),
+                "defect_list": counted(test["defect"][test["label"] == 1]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def counted(values: pd.Series[str]) -> str:
+    """`RGB (40), L (2)`: the five most frequent values."""
+    counts = values.value_counts()
+    named = [f"{value} ({count})" for value, count in counts.items()]
+    return ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
+
+
+def _context(docs: Path | None) -> EphemeralDataContext:
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+
+    sites: dict[str, Any] = {}
+    if docs is not None:
+        for old in ("expectations", "validations"):  # pages of earlier runs, which the new index does not list
+            shutil.rmtree(docs / old, ignore_errors=True)
+        backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.resolve())}
+        index = {"class_name": "DefaultSiteIndexBuilder"}
+        sites["docs"] = {"class_name": "SiteBuilder", "store_backend": backend, "site_index_builder": index}
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        data_docs_sites=sites,
+        progress_bars=ProgressBarsConfig(globally=False),
+        analytics_enabled=False,
+    )
+    return gx.get_context(project_config=config, mode="ephemeral")
+
+
+def _run(
+    context: EphemeralDataContext, name: str, frame: pd.DataFrame, checks: Iterator[_Check], columns: list[str]
+) -> list[Problem]:
+    """Validate one frame; `columns` tell its rows apart and are at hand for the messages."""
+    import great_expectations as gx
+
+    known = {check.name: check for check in checks}
+    suite = gx.ExpectationSuite(name=name)
+    for check in known.values():
+        severity = "critical" if check.severity == "error" else "warning"
+        told = {"meta": {"check": check.name}, "severity": severity}
+        suite.add_expectation(check.expectation.copy(update=told))
+    batch = context.data_sources.add_pandas(name).add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
+    validation = gx.ValidationDefinition(name=name, data=batch, suite=context.suites.add(suite))
+    result = context.validation_definitions.add(validation).run(
+        batch_parameters={"dataframe": frame},
+        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": columns},
+    )
+    return [problem for outcome in result.results if not outcome.success for problem in _problems(outcome, known)]
+
+
+def _problems(outcome: Any, known: dict[str, _Check]) -> Iterator[Problem]:
+    check = known[outcome.expectation_config.meta["check"]]
+    if "unexpected_index_list" not in outcome.result:
+        raise RuntimeError(f"check '{check.name}' could not be made: {outcome.exception_info}")
+    for row in outcome.result["unexpected_index_list"]:
+        yield Problem(row["category"], check.severity, check.name, row.get("path", ""), check.message.format(**row))

@@ -1,0 +1,82 @@
+"""The validation page: one self-contained HTML file; which categories can be used, which files are at fault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import pandas as pd
+
+from adcore.datasets.base import write_file
+from adcore.datasets.validation import Problem, per_category
+
+_SHOWN = 200  # files listed for one check of one category
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """The problems of one category that one check found."""
+
+    category: str
+    severity: str
+    check: str
+    shown: list[Problem]
+    hidden: int
+
+
+@dataclass(frozen=True)
+class _Section:
+    """One dataset. A category's row is what `per_category` counts, with its verdict."""
+
+    name: str
+    about: str
+    rows: list[dict[str, object]]
+    findings: list[_Finding]
+
+
+def write_page(
+    problems: Mapping[str, Sequence[Problem]],
+    frames: Mapping[str, pd.DataFrame],
+    path: Path,
+    about: Mapping[str, str] | None = None,
+) -> None:
+    """Write the page for some datasets, by name. Atomic.
+
+    A dataset with problems but without a frame could not be read at all. `about` may say more of each, such as its
+    licence.
+    """
+    from jinja2 import Environment, FileSystemLoader
+
+    names = list(dict.fromkeys([*frames, *problems]))
+    sections = [_section(n, (about or {}).get(n, ""), frames.get(n), problems.get(n, ())) for n in names]
+    verdicts = [row["verdict"] for section in sections for row in section.rows]
+    template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
+    page = template.get_template("validation.html.j2").render(
+        sections=sections,
+        usable=sum(verdict != "error" for verdict in verdicts),
+        stopped=sum(verdict == "error" for verdict in verdicts),
+        warned=sum(verdict == "warning" for verdict in verdicts),
+    )
+    write_file(path, page.encode())
+
+
+def _section(name: str, about: str, frame: pd.DataFrame | None, problems: Sequence[Problem]) -> _Section:
+    counts = per_category(frame) if frame is not None else pd.DataFrame()
+    rows: dict[str, dict[str, object]] = {p.category or name: {"category": p.category or name} for p in problems}
+    rows |= {str(row["category"]): {str(key): value for key, value in row.items()} for row in counts.to_dict("records")}
+    for category, row in rows.items():
+        found = {p.severity for p in problems if (p.category or name) == category}
+        row["verdict"] = min(found, default="ok")  # error before warning
+    ordered = sorted(problems, key=_group)
+    findings = [_finding(*key, list(found)) for key, found in groupby(ordered, key=_group)]
+    return _Section(name, about, [rows[category] for category in sorted(rows)], findings)
+
+
+def _group(problem: Problem) -> tuple[str, str, str]:
+    return problem.severity, problem.category, problem.check
+
+
+def _finding(severity: str, category: str, check: str, found: list[Problem]) -> _Finding:
+    return _Finding(category, severity, check, found[:_SHOWN], max(0, len(found) - _SHOWN))

@@ -1,0 +1,176 @@
+"""CFA (Lee et al. 2022): a 1 x 1 descriptor that pulls normal patches onto a fixed memory of centroids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import PositiveInt
+
+from adcore.methods import base
+
+if TYPE_CHECKING:
+    import torch
+
+K = 3  # centroids that attract; also those that the score looks at
+J = 3  # next ones, that repel
+ALPHA = 0.1
+NU = 1e-3
+RADIUS = 1e-5
+BATCH = 4
+ADAMW = {"lr": 1e-3, "weight_decay": 5e-4, "amsgrad": True}
+
+
+class CFAOptions(base.Options):
+    """`gamma_c` divides the number of centroids (k-means if > 1), `gamma_d` the descriptor's width. `train_radius`:
+    learn the hyperspheres' radius, as the official code does, rather than keep it at 1e-5."""
+
+    epochs: PositiveInt = 30
+    gamma_c: PositiveInt = 1
+    gamma_d: PositiveInt = 1
+    train_radius: bool = True
+
+
+class CFA(base.Method):
+    """Soft minimum of the distances of each patch's descriptor to its nearest centroids, after the last epoch."""
+
+    name = "cfa"
+    Options = CFAOptions
+    options: CFAOptions
+    weight: torch.Tensor  # (D, channels + 2): the last two for the coordinates x and y
+    bias: torch.Tensor
+    radius: torch.Tensor
+    memory: torch.Tensor  # (centroids, D)
+    loss_curve: torch.Tensor
+    radius_curve: torch.Tensor
+
+    def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
+        """Raises ValueError when `gamma_c` or `gamma_d` leaves too little, RuntimeError when the loss is not finite."""
+        import torch
+
+        generator = torch.Generator().manual_seed(self.context.seed)
+        self._start(sum(c for c, _, _ in features.shapes), generator)
+        self.memory = self._centroids(features)
+        learned = [self.weight, self.bias] + [self.radius] * self.options.train_radius
+        for tensor in learned:
+            tensor.requires_grad_()
+        optimiser = torch.optim.AdamW(learned, **ADAMW)  # type: ignore[arg-type]
+        steps = self.options.epochs * max(1, len(features) // BATCH)
+        losses, radii = [], []
+        for step, batch in enumerate(self._batches(len(features), generator), start=1):
+            loss = self._loss(_pooled(features.at(batch)))
+            if not torch.isfinite(loss):
+                raise RuntimeError(f"cfa: the loss is {float(loss)} at step {step} of {steps}; check the features")
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            losses.append(loss.detach())
+            radii.append(self.radius.detach().clone())
+            progress(step / steps)
+        for tensor in learned:
+            tensor.requires_grad_(False)
+        self.loss_curve, self.radius_curve = torch.stack(losses).cpu(), torch.cat(radii).cpu()
+
+    def score(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Soft-minimum distances on the finest grid; the image score is the maximum of the smoothed map."""
+        from adcore.kernels.nearest import nearest
+
+        distances = nearest(self._describe(_pooled(features)), self.memory, K)[0]
+        scores = (-distances).softmax(1)[:, 0] * distances[:, 0]
+        return scores.reshape(-1, *features[0].shape[2:]), None
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Descriptor, memory and radius, and how loss and radius went, one value per step."""
+        return {name: getattr(self, name) for name in _TENSORS}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take back what `state` gave."""
+        for name in _TENSORS:
+            setattr(self, name, state[name] if name.endswith("_curve") else state[name].to(self.context.device))
+
+    def _start(self, channels: int, generator: torch.Generator) -> None:
+        """The untrained descriptor, with the initial values of a torch convolution."""
+        import torch
+
+        width = channels // self.options.gamma_d
+        if width < 1:
+            raise ValueError(
+                f"cfa: gamma_d is {self.options.gamma_d}, but the layers have {channels} channels; lower it"
+            )
+        bound = (channels + 2) ** -0.5
+        weight = torch.empty(width, channels + 2).uniform_(-bound, bound, generator=generator)
+        bias = torch.empty(width).uniform_(-bound, bound, generator=generator)
+        self.weight, self.bias = weight.to(self.context.device), bias.to(self.context.device)
+        self.radius = torch.full((1,), RADIUS, device=self.context.device)
+
+    def _describe(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Descriptors (B * H * W, D) of pooled features (B, C, H, W)."""
+        import torch
+
+        _, channels, height, width = pooled.shape
+        y, x = torch.meshgrid(*(torch.linspace(-1, 1, n, device=pooled.device) for n in (height, width)), indexing="ij")
+        place = torch.stack([x.flatten(), y.flatten()], 1) @ self.weight[:, channels:].T + self.bias
+        return (pooled.flatten(2).transpose(1, 2) @ self.weight[:, :channels].T + place).flatten(0, 1)
+
+    def _centroids(self, features: base.FeatureSource) -> torch.Tensor:
+        """The mean descriptor of each position over all images, or k-means centroids of those means."""
+        import torch
+
+        total: torch.Tensor | None = None
+        for batch in features:
+            pooled = _pooled(batch)
+            part = self._describe(pooled).reshape(len(pooled), -1, len(self.bias)).double().sum(0)
+            total = part if total is None else total + part
+        assert total is not None
+        means = (total / len(features)).float()
+        wanted = len(means) // self.options.gamma_c
+        if wanted < K + J:
+            raise ValueError(
+                f"cfa: gamma_c is {self.options.gamma_c} and leaves {wanted} of {len(means)} centroids, "
+                f"but the loss needs {K + J}; lower it"
+            )
+        if self.options.gamma_c == 1:
+            return means
+        from sklearn.cluster import KMeans
+
+        kmeans = KMeans(wanted, n_init=1, max_iter=3000, random_state=self.context.seed).fit(means.cpu().numpy())
+        return torch.from_numpy(kmeans.cluster_centers_).float().to(means.device)
+
+    def _batches(self, count: int, generator: torch.Generator) -> Iterator[list[int]]:
+        """Four images at a time, in a new order each epoch; a smaller last batch is dropped, unless it is the only."""
+        import torch
+
+        for _ in range(self.options.epochs):
+            order = torch.randperm(count, generator=generator).tolist()
+            for begin in range(0, max(1, count - BATCH + 1), BATCH):
+                yield order[begin : begin + BATCH]
+
+    def _loss(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Attraction to the K nearest centroids beyond the radius, repulsion of the next J within it."""
+        from adcore.kernels.nearest import search
+
+        described = self._describe(pooled)
+        # Which centroids are near has no gradient, so only the distances to those few are differentiated.
+        near = self.memory[search(described, self.memory, K + J)]
+        squared = (described[:, None] - near).square().sum(2).sort(dim=1).values
+        return hypersphere_loss(squared, self.radius)
+
+
+def hypersphere_loss(squared: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
+    """(Attraction + repulsion) / nu of ascending squared distances (M, K + J) (Lee et al. 2022, Eq. 5 and 7)."""
+    attraction = (squared[:, :K] - radius**2).clamp(min=0).mean()
+    repulsion = (radius**2 - squared[:, K:] - ALPHA).clamp(min=0).mean()
+    return (attraction + repulsion) / NU
+
+
+def _pooled(layers: list[torch.Tensor]) -> torch.Tensor:
+    """3 x 3 means of all layers, on the grid of the first, joined: (B, C, H, W)."""
+    import torch
+    from torch.nn.functional import avg_pool2d, interpolate
+
+    pooled = [avg_pool2d(layer, 3, stride=1, padding=1) for layer in layers]
+    grid = layers[0].shape[2:]
+    return torch.cat([interpolate(x, size=grid, mode="bilinear", align_corners=False) for x in pooled], 1)
+
+
+_TENSORS = ("weight", "bias", "radius", "memory", "loss_curve", "radius_curve")

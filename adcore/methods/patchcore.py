@@ -1,0 +1,112 @@
+"""PatchCore (Roth et al. 2022): distance of each patch to the nearest of a coreset of normal patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from adcore.methods import base
+
+if TYPE_CHECKING:
+    import torch
+
+NEIGHBOURS = 9  # b of the image score's weight
+POOLED = 1024  # values per layer and per patch of `pool1024`
+UNFOLDED = 4  # images whose 3 x 3 neighbourhoods are laid out at once
+
+
+class PatchCoreOptions(base.Options):
+    """`coreset`: share of the patches that is kept. `embed`: `concat1536` averages 3 x 3 neighbourhoods and joins the
+    layers (1536 channels for Wide ResNet-50-2, the layers' own sum for others); `pool1024` is the official code's
+    pooling of each neighbourhood to 1024 values, whatever the backbone. `reweight`: weigh the image score by the
+    density around the nearest patch; else it is the largest patch distance."""
+
+    coreset: Annotated[float, Field(gt=0, le=1)] = 0.1
+    embed: Literal["concat1536", "pool1024"] = "concat1536"
+    reweight: bool = True
+
+
+class PatchCore(base.Method):
+    """A memory bank of patches on the grid of the first layer, and the Euclidean distance to it."""
+
+    name = "patchcore"
+    Options = PatchCoreOptions
+    levels = (2, 3)
+    options: PatchCoreOptions
+    memory: torch.Tensor
+
+    def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
+        """Reads the features twice: to choose the coreset in a projection, and to gather it."""
+        from adcore.kernels.memory import coreset_memory
+
+        def patches() -> Iterator[torch.Tensor]:
+            for batch in features:
+                yield self._embed(batch).flatten(0, 1)
+
+        _, height, width = features.shapes[0]
+        count = len(features) * height * width
+        self.memory = coreset_memory(patches, count, self.options.coreset, self.context.seed, progress)
+
+    def score(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Distances to the nearest patch in memory; the image score is the largest, weighted if asked for."""
+        import torch
+
+        from adcore.kernels.memory import reweighted
+        from adcore.kernels.nearest import nearest
+
+        patches = self._embed(features)
+        distances, neighbours = (x.reshape(patches.shape[:2]) for x in nearest(patches.flatten(0, 1), self.memory, 1))
+        maps = distances.reshape(-1, *features[0].shape[2:])
+        if not self.options.reweight:
+            return maps, distances.amax(1)
+        images = zip(patches, distances, neighbours, strict=True)
+        return maps, torch.stack([reweighted(*image, self.memory, NEIGHBOURS) for image in images])
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The memory bank."""
+        return {"memory": self.memory}
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take back what `state` gave."""
+        self.memory = state["memory"].to(self.context.device)
+
+    def _embed(self, layers: list[torch.Tensor]) -> torch.Tensor:
+        """The patches of each image, (B, positions, d)."""
+        return (_concatenated if self.options.embed == "concat1536" else _pooled)(layers)
+
+
+def _concatenated(layers: list[torch.Tensor]) -> torch.Tensor:
+    """3 x 3 means, zeros beyond the border counted, joined on the first layer's grid (as anomalib does)."""
+    import torch
+    from torch.nn.functional import avg_pool2d
+
+    parts = [_resized(avg_pool2d(layer, 3, stride=1, padding=1), layers[0]) for layer in layers]
+    return torch.cat(parts, 1).flatten(2).transpose(1, 2)
+
+
+def _pooled(layers: list[torch.Tensor]) -> torch.Tensor:
+    """The official embedding: channels x 3 x 3 values of each layer pooled to 1024, then all layers' to 1024."""
+    import torch
+    from torch.nn.functional import adaptive_avg_pool1d, unfold
+
+    def pooled(layer: torch.Tensor) -> torch.Tensor:
+        patches = unfold(layer, 3, padding=1).transpose(1, 2)
+        # Pooling channels and resizing the grid commute, and pooling first needs less memory.
+        values = adaptive_avg_pool1d(patches, POOLED).transpose(1, 2)
+        return _resized(values.reshape(len(layer), POOLED, *layer.shape[2:]), layers[0])
+
+    parts = [
+        torch.cat([pooled(layer[begin : begin + UNFOLDED]) for begin in range(0, len(layer), UNFOLDED)])
+        for layer in layers
+    ]
+    return adaptive_avg_pool1d(torch.cat(parts, 1).flatten(2).transpose(1, 2), POOLED)
+
+
+def _resized(layer: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    from torch.nn.functional import interpolate
+
+    if layer.shape[2:] == like.shape[2:]:
+        return layer
+    return interpolate(layer, size=like.shape[2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,94 @@
+"""A tiny dataset in the layout of MVTec AD, a tiny plan over it, and one workspace where it is prepared."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch or numba is imported; tiny inputs gain nothing from more
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adcore import bench
+from adcore.plan import Plan, parse
+
+SIDE, DEFECT = 64, 14
+
+
+def picture(rng: np.random.Generator, tint: int, defective: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A random texture, and on it a bright square: the image (64, 64, 3) and the mask (64, 64), uint8."""
+    coarse = rng.integers(60, 140, (8, 8, 3)).repeat(8, axis=0).repeat(8, axis=1)
+    image = coarse + rng.integers(0, 20, (SIDE, SIDE, 3))
+    image[..., 0] += tint
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    if defective:
+        top, left = rng.integers(4, SIDE - DEFECT - 4, 2)
+        mask[top : top + DEFECT, left : left + DEFECT] = 255
+        image[mask > 0] = 250
+    return image.clip(0, 255).astype(np.uint8), mask
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def make_parts(root: Path) -> Path:
+    """Two categories, each 6 training, 3 good and 3 defective test images, and their masks."""
+    for number, category in enumerate(("bolt", "cloth")):
+        rng = np.random.default_rng(number)
+        for split, defect, count in (("train", "good", 6), ("test", "good", 3), ("test", "square", 3)):
+            for index in range(count):
+                image, mask = picture(rng, 40 * number, defect != "good")
+                save(root / category / split / defect / f"{index:03d}.png", image)
+                if defect != "good":
+                    save(root / category / "ground_truth" / defect / f"{index:03d}_mask.png", mask)
+    return root
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of the tiny dataset; not to be written to."""
+    return make_parts(tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture
+def own_parts(tmp_path: Path) -> Path:
+    """A tiny dataset that a test may damage."""
+    return make_parts(tmp_path / "parts")
+
+
+@pytest.fixture(scope="session")
+def plan(parts: Path) -> Callable[..., Plan]:
+    """A plan over the tiny dataset: an 18-layer ResNet with random weights at 64 pixels; keywords replace its parts."""
+
+    def make(**changes: Any) -> Plan:
+        content: dict[str, Any] = {
+            "image": {"resize": 64},
+            "backbone": {"name": "resnet18", "weights": "random"},
+            "datasets": [{"name": "parts", "kind": "folder", "root": str(parts)}],
+            "methods": ["padim", {"name": "patchcore", "coreset": 0.5}],
+            "device": "cpu",
+        }
+        return parse(content | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace shared by the tests that only add to it; `prepared` reads the dataset into it once."""
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture(scope="session")
+def prepared(plan: Callable[..., Plan], workspace: Path) -> bench.Bench:
+    """The tiny plan in that workspace, its dataset read and validated."""
+    made = plan()
+    layout = bench.Layout(workspace)
+    return bench.Bench(made, workspace, {spec.name: bench.prepare(spec, layout) for spec in made.datasets})

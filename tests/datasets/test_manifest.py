@@ -1,0 +1,210 @@
+"""The manifest: contents, the cache of what was read, CSV, and caps."""
+
+import hashlib
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from adcore.datasets import manifest
+from adcore.datasets.folder import Folder
+from adcore.plan import DatasetSpec
+
+
+def errors(frame):
+    return dict(frame.loc[frame["error"] != "", ["path", "error"]].itertuples(index=False))
+
+
+def test_a_row_says_what_the_file_holds(line, dataset, build):
+    frame = build(dataset("folder", root="line"))
+    assert list(frame.columns) == manifest.COLUMNS
+    assert len(frame) == 18
+    assert not errors(frame)
+    assert frame["path"].is_monotonic_increasing
+    row = frame[frame["path"] == "cap/test/hole/002.png"].iloc[0]
+    content = (line / row["path"]).read_bytes()
+    assert row["sha256"] == hashlib.sha256(content).hexdigest()
+    assert row["bytes"] == len(content)
+    assert row["mask_sha256"] == hashlib.sha256((line / row["mask"]).read_bytes()).hexdigest()
+    assert (row["split"], row["label"], row["defect"], row["mode"]) == ("test", 1, "hole", "RGB")
+    assert (row["width"], row["height"]) == (16, 16)
+    assert set(frame.loc[frame["defect"] == "good", "label"]) == {0}
+
+
+def write_mask(line, values):
+    Image.fromarray(np.asarray(values, np.uint8)).save(line / "cap/ground_truth/hole/001_mask.png")
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        (np.full((8, 16), 255), "mask of another size: cap/ground_truth/hole/001_mask.png is 16x8, its image 16x16"),
+        (np.zeros((16, 16)), "mask is empty: cap/ground_truth/hole/001_mask.png marks nothing"),
+        (np.arange(256).reshape(16, 16), "mask is not binary: 001_mask.png holds 256 grey values from 0 to 255"),
+        (np.indices((16, 16))[0] % 2 + 1, "mask is not binary: 001_mask.png holds 2 grey values from 1 to 2"),
+    ],
+)
+def test_bad_masks(line, dataset, build, values, error):
+    write_mask(line, values)
+    assert errors(build(dataset("folder", root="line"))) == {"cap/test/hole/001.png": error}
+
+
+@pytest.mark.parametrize("values", [np.full((16, 16), 255), np.indices((16, 16))[0] % 2])
+def test_full_masks_and_masks_of_0_and_1_are_sound(line, dataset, build, values):
+    write_mask(line, values)
+    assert not errors(build(dataset("folder", root="line")))
+
+
+def test_a_good_image_may_have_an_empty_mask_only(line, files, dataset, build):
+    (line / "cap/ground_truth/good").mkdir()
+    Image.new("L", (16, 16)).save(line / "cap/ground_truth/good/000_mask.png")
+    assert not errors(build(dataset("folder", root="line")))
+    files.save_mask(line / "cap/ground_truth/good/000_mask.png")
+    found = errors(build(dataset("folder", root="line")))
+    assert found == {"cap/test/good/000.png": "mask of a good image is not empty: cap/ground_truth/good/000_mask.png"}
+
+
+def test_corrupt_and_truncated_files(line, dataset, build):
+    (line / "bolt/train/good/000.png").write_bytes(b"no image")
+    path = line / "cap/test/hole/000.png"
+    path.write_bytes(path.read_bytes()[:300])
+    (line / "cap/ground_truth/hole/002_mask.png").write_bytes(b"")
+    frame = build(dataset("folder", root="line"))
+    found = errors(frame)
+    assert found.pop("bolt/train/good/000.png").startswith("image cannot be read: it is no image")
+    assert found.pop("cap/test/hole/000.png").startswith("image cannot be read: it is corrupt")
+    assert found.pop("cap/test/hole/002.png").startswith("mask cannot be read: 002_mask.png")
+    assert not found
+    assert (frame["sha256"] != "").all()
+
+
+def test_a_turned_image_and_its_upright_mask_agree(line, dataset, build):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (10, 20)).save(line / "cap/test/hole/001.png", exif=exif)
+    mask = np.zeros((10, 20), np.uint8)
+    mask[2, 3] = 255
+    write_mask(line, mask)
+    frame = build(dataset("folder", root="line"))
+    assert not errors(frame)
+    assert frame.loc[frame["path"] == "cap/test/hole/001.png", ["width", "height"]].to_numpy().tolist() == [[20, 10]]
+
+
+def test_a_second_reading_opens_no_file(line, dataset, build, monkeypatch):
+    first = build(dataset("folder", root="line"))
+    monkeypatch.setattr(manifest, "_probe", None)
+    pd.testing.assert_frame_equal(build(dataset("folder", root="line")), first)
+
+
+def test_a_changed_file_is_noticed(line, dataset, build):
+    before = build(dataset("folder", root="line")).set_index("path")["sha256"]
+    path = line / "cap/train/good/002.png"
+    content, status = bytearray(path.read_bytes()), path.stat()
+    content[-1] ^= 1  # same size: only the time tells
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1000))
+    after = build(dataset("folder", root="line")).set_index("path")["sha256"]
+    assert list(after.index[after != before]) == ["cap/train/good/002.png"]
+    other = path.with_suffix(".new")
+    other.write_bytes((line / "bolt/train/good/000.png").read_bytes())
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns + 1000))  # same time: the inode tells
+    other.replace(path)
+    again = build(dataset("folder", root="line")).set_index("path")["sha256"]
+    assert again["cap/train/good/002.png"] == again["bolt/train/good/000.png"]
+
+
+def test_a_removed_file_leaves_the_manifest(line, dataset, build):
+    build(dataset("folder", root="line"))
+    (line / "cap/train/good/002.png").unlink()
+    assert len(build(dataset("folder", root="line"))) == 17
+
+
+def _build_in_a_process(root: str, cache: str) -> pd.DataFrame:
+    return manifest.build(Folder(DatasetSpec(name="line", root=Path(root)), Path(), Path()), Path(cache))
+
+
+def test_concurrent_readings_share_one_cache(line, tmp_path):
+    cache = tmp_path / "cache/files.sqlite"
+    with ProcessPoolExecutor(3, get_context("spawn")) as pool:
+        frames = list(pool.map(_build_in_a_process, [str(line)] * 6, [str(cache)] * 6))
+    for frame in frames:
+        pd.testing.assert_frame_equal(frame, frames[0])
+    assert len(frames[0]) == 18
+
+
+@pytest.mark.timeout(60)
+def test_ten_thousand_files_are_read_again_in_a_second(tmp_path, files):
+    source = files.save(tmp_path / "one.png", 0, 2)
+    for category in range(10):
+        folder = tmp_path / f"many/{category}/train/good"
+        folder.mkdir(parents=True)
+        for i in range(1000):
+            os.link(source, folder / f"{i}.png")
+    arguments = str(tmp_path / "many"), str(tmp_path / "files.sqlite")
+    _build_in_a_process(*arguments)
+    start = time.process_time()
+    assert len(_build_in_a_process(*arguments)) == 10_000
+    assert time.process_time() - start < 2  # about 0.5 on a quiet machine
+
+
+def test_csv_is_deterministic_and_returns_the_frame(line, dataset, build, tmp_path):
+    (line / "cap/train/good/000.png").rename(line / 'cap/train/good/NA, "0".png')
+    frame = build(dataset("folder", root="line"))
+    manifest.write(frame, tmp_path / "a/manifest.csv")
+    manifest.write(frame.copy(), tmp_path / "b/manifest.csv")
+    assert (tmp_path / "a/manifest.csv").read_bytes() == (tmp_path / "b/manifest.csv").read_bytes()
+    pd.testing.assert_frame_equal(manifest.read_manifest(tmp_path / "a/manifest.csv"), frame)
+    assert str(tmp_path) not in (tmp_path / "a/manifest.csv").read_text()
+
+
+def made_up(train: int, good: int, bad: int, category: str = "x") -> pd.DataFrame:
+    kinds = [("train", 0)] * train + [("test", 0)] * good + [("test", 1)] * bad
+    rows = [
+        (f"{i}.png", category, split, label, hashlib.sha256(f"{category}{i}".encode()).hexdigest())
+        for i, (split, label) in enumerate(kinds)
+    ]
+    return pd.DataFrame(rows, columns=["path", "category", "split", "label", "sha256"])
+
+
+counts = st.integers(0, 30)
+
+
+@settings(deadline=None, max_examples=30)
+@given(counts, counts, counts, st.integers(1, 40), st.integers(2, 40))
+def test_cap(train, good, bad, max_train, max_test):
+    frame = made_up(train, good, bad)
+    capped = manifest.cap(frame, max_train, max_test)
+    test = capped[capped["split"] == "test"]
+    assert (capped["split"] == "train").sum() == min(train, max_train)
+    assert len(test) == min(good + bad, max_test)
+    assert (test["label"] == 0).any() == (good > 0)
+    assert (test["label"] == 1).any() == (bad > 0)
+    if good and bad and good + bad > max_test:
+        assert abs((test["label"] == 1).sum() - max_test * bad / (good + bad)) <= 1
+    for part, all_of in ((capped, frame), (test[test["label"] == 1], frame[frame["label"] == 1])):
+        assert list(part["path"]) == [p for p in all_of["path"] if p in set(part["path"])]
+
+
+@settings(deadline=None, max_examples=20)
+@given(counts, counts, counts, st.randoms(use_true_random=False))
+def test_cap_depends_on_content_alone_and_grows(train, good, bad, random):
+    frame = pd.concat([made_up(train, good, bad), made_up(3, 2, 2, "y")], ignore_index=True)
+    small, large = (set(manifest.cap(frame, n, n)["sha256"]) for n in (5, 9))
+    assert small <= large
+    order = list(frame.index)
+    random.shuffle(order)
+    renamed = frame.loc[order].reset_index(drop=True).assign(path=lambda f: f.index.map(str))
+    assert set(manifest.cap(renamed, 5, 5)["sha256"]) == small
+
+
+def test_no_cap_keeps_all_and_faults_stay():
+    frame = pd.concat([made_up(3, 2, 2), made_up(1, 0, 0).assign(split="")], ignore_index=True)
+    pd.testing.assert_frame_equal(manifest.cap(frame, None, None), frame)
+    assert (manifest.cap(frame, 1, 2)["split"] == "").sum() == 1
