@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import importlib.util
@@ -68,14 +69,19 @@ def build(spec: BackboneSpec, levels: Sequence[int], size: int) -> Any:
     """A frozen timm model in eval mode: images (B, 3, size, size) -> one map (B, C, H, W) per level.
 
     `levels` are 1..4 for strides 4..32 (the field's layer1..layer4; at isotropic backbones, the blocks at those
-    quarters of the depth), unless `spec.layers` gives timm's own `out_indices`. Raises WeightsError.
+    quarters of the depth), unless `spec.layers` gives timm's own `out_indices`. Channels come last where the model's
+    `output_fmt` says so. Raises WeightsError.
     """
     import torch
 
-    indices = spec.layers or _indices(spec.name, levels)
+    _require_known(spec.name)
+    indices = tuple(spec.layers or _indices(spec.name, levels))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = _create(spec, tuple(indices), size)
+        model = _create(spec, indices, size)
+        if spec.weights not in ("pretrained", "random"):
+            torch.manual_seed(1)
+            _require_complete(model, _create(spec, indices, size), spec)
     _drop_unused(model)
     return model.eval().requires_grad_(False)
 
@@ -84,6 +90,23 @@ def normalisation(model: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation, per channel in [0, 1], from the backbone's own configuration."""
     config = model.pretrained_cfg
     return tuple(config["mean"]), tuple(config["std"])
+
+
+def _require_known(name: str) -> None:
+    import timm
+
+    if ":" not in name and not timm.is_model(name):  # with a colon it is a source of its own, as in hf-hub:
+        near = difflib.get_close_matches(name, timm.list_models(), n=1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        raise WeightsError(f"backbone.name: timm has no model '{name}'{hint}")
+
+
+def _require_complete(model: Any, again: Any, spec: BackboneSpec) -> None:
+    """timm skips in silence what a file lacks; such weights are random, so they differ between two seeds."""
+    other = again.state_dict()
+    left = next((name for name, value in model.state_dict().items() if not value.equal(other[name])), None)
+    if left:
+        raise WeightsError(f"backbone.weights: {spec.weights} does not fit {spec.name}: it has nothing for {left}")
 
 
 def _indices(name: str, levels: Sequence[int]) -> tuple[int, ...]:

@@ -193,15 +193,30 @@ class Bank:
         part.rename(path)
 
     def _make_room(self, wanted: int, keep: Path) -> bool:
-        """Delete the longest unused image sets until `wanted` bytes fit the budget; False where they never will."""
-        if wanted > self.disk_bytes:
+        """Delete the longest unused image sets until `wanted` bytes fit the budget beside `keep`; False where they do
+        not fit. What another process is extracting stays."""
+        if wanted + _use(keep)[1] > self.disk_bytes:
             return False
         folders = [folder for folder in self.root.iterdir() if folder.is_dir() and folder.name != "locks"]
-        sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in folders}
-        for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime):
-            if sum(sizes.values()) + wanted <= self.disk_bytes:
+        uses = {folder: _use(folder) for folder in folders}
+        held = sum(size for _, size in uses.values())
+        for folder in sorted(folders, key=lambda folder: uses[folder][0]):
+            if held + wanted <= self.disk_bytes:
                 break
-            if folder != keep:
+            if folder != keep and self._evict(folder):
+                held -= uses[folder][1]
+        return held + wanted <= self.disk_bytes
+
+    def _evict(self, folder: Path) -> bool:
+        with Store(self.root).lock(folder.name, wait=False) as free:
+            if free:
                 shutil.rmtree(folder, ignore_errors=True)
-                del sizes[folder]
-        return True
+            return free
+
+
+def _use(folder: Path) -> tuple[float, int]:
+    """When a folder was last used, and its bytes; nothing for one that is not there (any more)."""
+    try:
+        return folder.stat().st_mtime, sum(file.stat().st_size for file in folder.iterdir())
+    except FileNotFoundError:
+        return 0.0, 0

@@ -45,6 +45,8 @@ class Extractor:
             batch = batch.pin_memory().to(self.device, non_blocking=True)
         scaled = (batch.float() / 255 - self.mean) / self.std
         maps = self.model(scaled.contiguous(memory_format=torch.channels_last))
+        if getattr(self.model, "output_fmt", "NCHW") == "NHWC":
+            maps = [features.permute(0, 3, 1, 2) for features in maps]
         return [features.float().contiguous() for features in maps]
 
 

@@ -57,9 +57,8 @@ class _Normal(ast.NodeTransformer):
     """Drops what cannot change a result: docstrings and blocks for type checkers (comments are not in the tree)."""
 
     def visit_If(self, node: ast.If) -> Any:
-        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return [self.visit(child) for child in node.orelse]
-        return self.generic_visit(node)
+        self.generic_visit(node)
+        return node.orelse if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING") else node
 
     def visit_Expr(self, node: ast.Expr) -> Any:
         return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node

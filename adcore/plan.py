@@ -87,6 +87,7 @@ def _named(entries: Any) -> Any:
     return [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and scikit-learn take
 Choices = Annotated[tuple[Choice, ...], BeforeValidator(_named), Field(min_length=1)]
 Datasets = Annotated[tuple[DatasetSpec, ...], BeforeValidator(_named), Field(min_length=1)]
 
@@ -98,7 +99,7 @@ class Plan(Strict):
     enhancers: Choices = (Choice(name="none"),)
     methods: Choices
     protocols: Choices = (Choice(name="one-class"),)
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] = METRICS
     evaluate_at: Literal["input", "original"] = "input"
     budget: Budget = Budget()

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,12 +29,14 @@ class Store:
 
     def has(self, kind: str, key: str) -> bool:
         """Whether the artifact is there and every file still has its checksum; a damaged one is removed."""
-        if intact(self.path(kind, key)):
-            return True
-        self._discard(self.path(kind, key))
+        target = self.path(kind, key)
+        if target.exists():  # asked first: what appears after this is another run's, and complete
+            if intact(target):
+                return True
+            self._discard(target)
         for fallback in self.fallbacks:
             if intact(fallback / kind / key):
-                self._adopt(fallback / kind / key, self.path(kind, key))
+                self._adopt(fallback / kind / key, target)
                 return True
         return False
 
@@ -60,13 +63,17 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
-    def lock(self, key: str) -> Iterator[None]:
-        """One process or thread at a time per key; a killed holder frees it."""
+    def lock(self, key: str, wait: bool = True) -> Iterator[bool]:
+        """One process or thread at a time per key; a killed holder frees it. Without `wait`: False if it is taken."""
         path = self.root / "locks" / key
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                held = True
+            except BlockingIOError:
+                held = False
+            yield held
 
     def export(self, kind: str, key: str, target: Path) -> None:
         """Bring an artifact under `target`/KIND/KEY by hard links, or copies where links cannot be made."""
@@ -75,13 +82,12 @@ class Store:
 
     def sweep(self) -> None:
         """Remove what killed processes of this machine left half-written."""
-        for folder in (self.root / "tmp").glob("*-*"):
-            pid = folder.name.partition("-")[0]
-            if not Path("/proc", pid).exists() and not _alive(int(pid)):
+        for folder in (self.root / "tmp").glob(f"*@{socket.gethostname()}@*"):
+            if not _alive(int(folder.name.partition("@")[0])):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _temporary(self) -> Path:
-        folder = self.root / "tmp" / f"{os.getpid()}-{uuid.uuid4().hex}"
+        folder = self.root / "tmp" / f"{os.getpid()}@{socket.gethostname()}@{uuid.uuid4().hex}"
         folder.mkdir(parents=True)
         return folder
 

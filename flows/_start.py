@@ -82,7 +82,11 @@ def server() -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:  # it waits for connections that idle clients hold
+            process.kill()
+            process.wait()
 
 
 def _launch(url: str, home: Path) -> subprocess.Popen[bytes]:

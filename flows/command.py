@@ -60,7 +60,7 @@ def run(flow: Callable[..., Any], path: str, workspace: str) -> NoReturn:
     with server():
         state = flow(plan=str(Path(path).resolve()), workspace=str(Path(workspace).resolve()), return_state=True)
         outcome = state.result(raise_on_failure=False)
-        APILogHandler.flush()
+        APILogHandler().flush()
     if isinstance(outcome, BaseException):
         sys.stderr.write(f"error: {outcome}\n")
         sys.exit(1)

@@ -63,9 +63,8 @@ def write_pages(bench: Bench, lost: list[Failure], data_docs: bool = False) -> N
     found: dict[str, list[Problem]] = {}
     for failure in lost:
         if failure.dataset not in bench.manifests:
-            found.setdefault(failure.dataset, []).append(
-                Problem(failure.category, "error", "dataset", "", failure.error)
-            )
+            problem = Problem(failure.category, "error", "dataset", "", failure.error)
+            found.setdefault(failure.dataset, []).append(problem)
     frames = {name: bench.frame(name) for name in bench.manifests}
     for name, frame in frames.items():
         found[name] = problems(bench.store, bench.manifests[name], bench.dataset(name), frame)

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 MOST_METRICS = 40  # the page gets slow with many columns
 VIEW = "leaderboard"
-VIEW_PARAMS = ("dataset", "method", "enhancer", "weights", "categories")
-VIEW_METRICS = ("i_auroc", "i_ap", "p_auroc", "p_ap", "aupro", "score_ms", "fit_s")
+# Narrow enough to show the metrics beside the Assistant pane; the name of a run begins with its dataset.
+VIEW_PARAMS = {"method": 170, "weights": 90}
+VIEW_METRICS = {"i_auroc": 80, "p_auroc": 80, "aupro": 80, "score_ms": 90, "fit_s": 80}
+HEADLINE = "i_auroc"
 
 
 class Tracker:
@@ -89,7 +91,7 @@ class Tracker:
             return []
         with closing(sqlite3.connect(f"{self.database.as_uri()}?mode=ro", uri=True, timeout=60)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            if not {"experiments", "runs", "tags"} <= tables:  # its first user was cut off
+            if not {"experiments", "runs", "tags"} <= tables:  # an `mlflow server` is just making them
                 return []
             return connection.execute(sql, values).fetchall()
 
@@ -104,10 +106,13 @@ class Tracker:
     def _open(self) -> tuple[MlflowClient, str]:
         """Client and experiment id; makes the database, the experiment and its preset view where needed."""
         _quiet()
-        from mlflow import MlflowClient
-
-        uri = f"sqlite:///{self.database}"
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        if not self.database.exists():
+            # MLflow cannot go on with tables that were cut off in the making, so they appear at once.
+            part = self.database.with_name(".mlflow.db.tmp")
+            part.unlink(missing_ok=True)
+            _client(part).search_experiments()
+            part.replace(self.database)
+        client = _client(self.database)
         experiment = client.get_experiment_by_name(self.experiment)
         if experiment is None:
             # Absolute, because MLflow anchors a relative one at whatever folder a process happens to run in.
@@ -143,10 +148,12 @@ def view_state(tag: str | None) -> dict[str, Any] | None:
 
 
 def _view() -> dict[str, Any]:
-    columns = [f"params.`{name}`" for name in VIEW_PARAMS] + [f"metrics.`{name}`" for name in VIEW_METRICS]
+    widths = {f"params.`{name}`": width for name, width in VIEW_PARAMS.items()}
+    widths |= {f"metrics.`{name}`": width for name, width in VIEW_METRICS.items()}
+    columns = list(widths)
     return {
         "searchFilter": "",
-        "orderByKey": f"metrics.`{VIEW_METRICS[0]}`",
+        "orderByKey": f"metrics.`{HEADLINE}`",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
@@ -154,7 +161,7 @@ def _view() -> dict[str, Any]:
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
         "columnOrder": columns,
-        "columnWidths": {},
+        "columnWidths": widths,
         "runsHiddenMode": "SHOW_ALL",
         "viewMaximized": False,
         "runListHidden": False,
@@ -164,6 +171,12 @@ def _view() -> dict[str, Any]:
         "groupBy": None,
         "groupsExpanded": {},
     }
+
+
+def _client(database: Path) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=f"sqlite:///{database}", registry_uri=f"sqlite:///{database}")
 
 
 def _quiet() -> None:

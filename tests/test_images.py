@@ -39,7 +39,7 @@ def test_one_bit_grey_is_black_and_white(tmp_path):
 
 def test_rgb_is_unchanged(tmp_path):
     pixels = [[1, 2, 3], [250, 128, 0]]
-    assert decode(png(tmp_path / "a.png", [bytes(sum(pixels, []))], 2, 8, 2)).tolist() == [pixels]
+    assert decode(png(tmp_path / "a.png", [bytes([*pixels[0], *pixels[1]])], 2, 8, 2)).tolist() == [pixels]
 
 
 def test_palette_is_looked_up_and_its_transparency_is_black(tmp_path):

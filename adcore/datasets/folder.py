@@ -17,7 +17,7 @@ class Folder(Dataset):
 
     @property
     def root(self) -> Path:
-        return self.data / self.name if self.spec.root is None else self.here / self.spec.root
+        return self.here / self.spec.root if self.spec.root is not None else self.data / (self.folder or self.name)
 
     def entries(self) -> list[Entry]:
         root = self.root.resolve()

@@ -20,7 +20,7 @@ from adcore.datasets._drawing import Array, generator, png, quantised
 from adcore.datasets._scenes import SCENES
 from adcore.datasets.base import GOOD, Progress, write_file
 
-VERSION = "1"  # raise it with any change of the images: sets of an older version are then replaced
+VERSION = "2"  # raise it with any change of the images: sets of an older version are then replaced
 TRAIN, TEST_GOOD, PER_DEFECT = 40, 15, 8
 VISIBLE = 6  # grey levels: what changes less is no defect
 SMALLEST = 12  # pixels of a defect
@@ -60,15 +60,18 @@ class Generated(folder.Folder):
     note: ClassVar[str] = "a demo, never a benchmark"
 
     def fetch(self, progress: Progress) -> None:
-        version = self.data / self.folder / "version.txt"
+        version = self.root / "version.txt"
         fresh = version.is_file() and version.read_text() == VERSION
         todo = list(pictures())
         for done, picture in enumerate(todo, start=1):
-            if not fresh or not all((version.parent / path).is_file() for path in picture.paths):
+            if not fresh or not all((self.root / path).is_file() for path in picture.paths):
                 for path, content in render(picture).items():
-                    write_file(version.parent / path, content)
+                    write_file(self.root / path, content)
             progress(done, len(todo))
         if not fresh:
+            known = {self.root / path for picture in todo for path in picture.paths}
+            for stale in set(self.root.glob("*/*/*/*.png")) - known:
+                stale.unlink(missing_ok=True)
             write_file(version, VERSION.encode())
 
 

@@ -82,9 +82,9 @@ def _image_checks() -> Iterator[_Check]:
     from great_expectations.expectations.row_conditions import Column
 
     for beginning, name in _FAULTS.items():
-        pattern = gxe.ExpectColumnValuesToNotMatchRegex(column="error", regex=rf"(^|; ){beginning}")
+        pattern = gxe.ExpectColumnValuesToNotMatchRegex(column="error", regex=rf"(?:^|; ){beginning}")
         yield _Check(name, "error", "{error}", pattern)
-    known = gxe.ExpectColumnValuesToMatchRegex(column="error", regex=f"^$|(^|; )({'|'.join(_FAULTS)})")
+    known = gxe.ExpectColumnValuesToMatchRegex(column="error", regex=f"^$|(?:^|; )(?:{'|'.join(_FAULTS)})")
     yield _Check("no other fault", "error", "{error}", known)
     sound, training = Column("error") == "", Column("split") == "train"
     splits = gxe.ExpectColumnValuesToBeInSet(column="split", value_set=["train", "test"], row_condition=sound)

@@ -35,11 +35,11 @@ def greedy_k_centre(
         raise ValueError("greedy_k_centre: some point holds NaN or infinity; mend the features it was made of")
     search = _Search(points, k, start)
     step = max(1, k // REPORTS)
-    while search.count < k and search.radius > 0:
+    while search.count < k and search.squared_radius > 0:
         search.advance(min(k, search.count + step))
         if progress is not None:
             progress(search.count / k)
-    return search.picks[: search.count], search.radius
+    return search.picks[: search.count], float(np.sqrt(search.squared_radius))
 
 
 class _Search:
@@ -55,17 +55,16 @@ class _Search:
         self.owner = np.zeros(count, np.int32)  # number of that centre
         self.picks = np.full(k, start)
         self.count = 0
-        self.radius = np.inf
+        self.squared_radius = np.inf
         self.advance(1)
 
     def advance(self, stop: int) -> None:
         """Pick until there are `stop` centres or every point is covered."""
-        reach = np.full(stop, self.radius**2, np.float32)
+        reach = np.full(stop, self.squared_radius, np.float32)  # no later list can reach farther
         _measure_reach(self.nearest, self.owner, reach[: self.count])
-        self.count, squared_radius = _advance(
+        self.count, self.squared_radius = _advance(
             self.rows, self.bounds, self.nearest, self.owner, reach, self.picks, self.count, stop
         )
-        self.radius = float(np.sqrt(squared_radius))
 
 
 def _sketch(points: Floats) -> tuple[Floats, float]:

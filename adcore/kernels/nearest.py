@@ -4,7 +4,8 @@ On 2 cores faiss takes 0.4 to 0.8 of torch's CPU time for k = 1 and k = 9 (banks
 1536). A process that has searched with faiss must not fork and search again in the child: it hangs.
 """
 
-import importlib.util
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 
@@ -36,12 +37,17 @@ def search(queries: torch.Tensor, bank: torch.Tensor, k: int) -> torch.Tensor:
     """Indices (M, k) of the k nearest rows of `bank`, nearest first, up to the rounding of float32 products."""
     if len(bank) < k:
         raise ValueError(f"nearest: asked for {k} neighbours in a bank of {len(bank)}")
-    if queries.device.type == "cpu" and importlib.util.find_spec("faiss"):
+    if queries.device.type == "cpu" and _has_faiss():
         import faiss
 
         found = faiss.knn(queries.detach().contiguous().numpy(), bank.contiguous().numpy(), k)[1]
         return torch.from_numpy(found)
     return _search_by_product(queries.detach(), bank, k)
+
+
+@cache
+def _has_faiss() -> bool:
+    return find_spec("faiss") is not None
 
 
 def _search_by_product(queries: torch.Tensor, bank: torch.Tensor, k: int) -> torch.Tensor:

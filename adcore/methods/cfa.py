@@ -60,7 +60,7 @@ class CFA(base.Method):
         for step, batch in enumerate(self._batches(len(features), generator), start=1):
             loss = self._loss(_pooled(features.at(batch)))
             if not torch.isfinite(loss):
-                raise RuntimeError(f"cfa: the loss is {float(loss)} at step {step} of {steps}; check the features")
+                raise RuntimeError(f"cfa: the loss is {loss.item()} at step {step} of {steps}; check the features")
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

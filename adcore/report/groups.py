@@ -89,9 +89,9 @@ class Group:
     @property
     def name(self) -> str:
         """Readable run name: `elpv · patchcore(coreset=0.01)`, and what else is not plain."""
-        parts = [self.dataset, self.method, *(x for x in (self.enhancer, self.protocol) if x not in PLAIN)]
-        mark = weights_mark(self.weights)
-        return " · ".join([*parts, *([f"seed {self.seed}"] if self.seed else []), *([mark] if mark else [])])
+        method = " ".join(filter(None, [self.method, weights_mark(self.weights)]))
+        extra = [name for name in (self.enhancer, self.protocol) if name not in PLAIN]
+        return " · ".join([self.dataset, method, *extra, *([f"seed {self.seed}"] if self.seed else [])])
 
 
 def weights_mark(weights: str) -> str:

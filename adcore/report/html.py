@@ -42,7 +42,7 @@ def write_report(
     true of the whole plan (plan, git commit, evaluation resolution, versions); no time of day, or it never matches.
     """
     key = report_key(rows, results, failures, notes or {}, facts or {})
-    if path.exists() and key in path.open(encoding="utf-8").read(200):
+    if _shows(path, key):
         return False
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -62,6 +62,13 @@ def write_report(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, page)
     return True
+
+
+def _shows(path: Path, key: str) -> bool:
+    if not path.exists():
+        return False
+    with path.open(encoding="utf-8") as page:
+        return key in page.read(200)
 
 
 def report_key(

@@ -54,7 +54,7 @@ def a_row(**changes: Any) -> dict[str, Any]:
 def a_result(folder: Path, masks: bool = False, noise: float = 1.0, images: int = 24, **changes: Any) -> CellResult:
     """A finished cell with its artifacts: a bright square is the defect, and it shows in the maps above some noise."""
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(abs(hash(folder.name)) % 2**32)
+    rng = np.random.default_rng(list(folder.name.encode()))
     labels = np.arange(images) % 2
     pictures = rng.integers(90, 140, (images, SIDE, SIDE, 3)).astype(np.uint8)
     truth = np.zeros((images, SIDE, SIDE), bool)
@@ -83,6 +83,12 @@ def row() -> Callable[..., dict[str, Any]]:
     return a_row
 
 
-@pytest.fixture
-def result() -> Callable[..., CellResult]:
-    return a_result
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[CellResult]:
+    """Two contenders on two categories with masks."""
+    folder = tmp_path_factory.mktemp("cells")
+    return [
+        a_result(folder / f"{method}-{category}", masks=True, method_label=method, category=category, i_auroc=score)
+        for method, score in (("padim", 0.9), ("cfa", 0.8))
+        for category in ("mono", "poly")
+    ]

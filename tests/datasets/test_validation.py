@@ -1,0 +1,168 @@
+"""Validation: each bad input is found, named by its file, and laid at the right category's door."""
+
+import shutil
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adcore.datasets.validation import Problem, validate
+from adcore.datasets.validation_page import write_page
+
+
+@dataclass
+class Found:
+    problems: list[Problem]
+
+    def of(self, category):
+        return {(p.severity, p.check, p.path) for p in self.problems if p.category == category}
+
+
+@pytest.fixture
+def check(dataset, build):
+    """Validate the folder `line`."""
+
+    def run(**options):
+        folder = dataset("folder", root="line", **options)
+        return Found(validate(build(folder), folder))
+
+    return run
+
+
+def test_a_sound_set_has_no_problems(line, check):
+    assert check().problems == []
+
+
+def test_bad_files(line, files, check):
+    """All faults of single files, in one run; bolt stays usable."""
+    cap = line / "cap"
+    (cap / "train/good/000.png").write_bytes(b"no image")
+    truncated = cap / "test/good/000.png"
+    truncated.write_bytes(truncated.read_bytes()[:300])
+    for i in range(3, 9):
+        files.save(cap / f"test/hole/00{i}.png", 300 + i)
+        files.save_mask(cap / f"ground_truth/hole/00{i}_mask.png")
+    (cap / "ground_truth/hole/003_mask.png").unlink()
+    (cap / "test/hole/004.png").unlink()
+    files.save_mask(cap / "ground_truth/hole/005_mask.png", 12)
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(cap / "ground_truth/hole/006_mask.png")
+    Image.new("L", (16, 16)).save(cap / "ground_truth/hole/007_mask.png")
+    (cap / "ground_truth/hole/008_mask.png").write_bytes(b"no image")
+    found = check()
+    assert found.of("bolt") == set()
+    assert found.of("cap") == {
+        ("error", "image readable", "cap/train/good/000.png"),
+        ("error", "image readable", "cap/test/good/000.png"),
+        ("error", "mask present", "cap/test/hole/003.png"),
+        ("error", "mask belongs to an image", "cap/ground_truth/hole/004_mask.png"),
+        ("error", "mask as large as its image", "cap/test/hole/005.png"),
+        ("error", "mask binary", "cap/test/hole/006.png"),
+        ("error", "mask not empty", "cap/test/hole/007.png"),
+        ("error", "mask readable", "cap/test/hole/008.png"),
+    }
+
+
+def test_bad_sets(line, files, check):
+    """All faults of splits and categories, in one run."""
+    shutil.rmtree(line / "bolt/train")
+    for name in ("leak", "odd", "onlygood", "onlybad", "untested"):
+        files.make_category(line / name, 1000 * len(name))
+    (line / "void").mkdir()
+    shutil.copy(line / "leak/train/good/001.png", line / "leak/test/good/007.png")
+    shutil.copytree(line / "leak/test/hole", line / "leak/train/hole")
+    shutil.copy(line / "odd/train/good/001.png", line / "odd/train/good/007.png")
+    Image.new("L", (9, 9)).save(line / "odd/train/good/008.png")
+    shutil.rmtree(line / "onlygood/test/hole")
+    shutil.rmtree(line / "onlygood/ground_truth")
+    shutil.rmtree(line / "onlybad/test/good")
+    shutil.rmtree(line / "untested/test")
+    shutil.rmtree(line / "untested/ground_truth")
+    found = check()
+    assert found.of("cap") == set()
+    assert found.of("bolt") == {("error", "training images", "")}
+    assert found.of("void") == {("error", "category not empty", "void")}
+    assert found.of("untested") == {("error", "test images", "")}
+    assert found.of("onlygood") == {("warning", "defective test images", "")}
+    assert found.of("onlybad") == {("warning", "good test images", "")}
+    assert found.of("odd") == {
+        ("warning", "no repeated image", "odd/train/good/007.png"),
+        ("warning", "one size", ""),
+        ("warning", "one kind of pixels", ""),
+    }
+    holes = {f"leak/{split}/hole/00{i}.png" for split in ("train", "test") for i in range(3)}
+    twins = holes | {"leak/train/good/001.png", "leak/test/good/007.png"}
+    assert found.of("leak") == {("error", "train and test disjoint", path) for path in twins} | {
+        ("error", "training images normal", path) for path in holes if "train" in path
+    }
+    messages = {p.path: p.message for p in found.problems if p.check == "train and test disjoint"}
+    assert messages["leak/test/good/007.png"] == "the same content as leak/train/good/001.png; remove one of them"
+    (sizes,) = [p.message for p in found.problems if p.check == "one size"]
+    assert sizes == "images of several sizes, 16x16 (10), 9x9 (1): all are resized to one"
+
+
+def test_the_same_content_in_two_categories_is_no_leak(line, check):
+    shutil.copy(line / "bolt/train/good/000.png", line / "cap/test/good/009.png")
+    assert check().problems == []
+
+
+def test_an_unknown_category_stops_itself_only(line, check):
+    found = check(categories=["bolt", "capp"])
+    assert found.of("bolt") == set()
+    (problem,) = found.problems
+    assert (problem.category, problem.severity) == ("capp", "error")
+    assert problem.message == "no such category: capp; the nearest name is cap"
+
+
+def test_wrong_labels_splits_and_faults_of_other_kinds(line, dataset, build):
+    folder = dataset("folder", root="line")
+    frame = build(folder)
+    frame.loc[frame["path"] == "bolt/test/hole/000.png", "label"] = 2
+    frame.loc[frame["path"] == "bolt/test/hole/001.png", "split"] = "val"
+    frame.loc[frame["path"] == "cap/test/good/001.png", "error"] = "a plug-in's own fault"
+    found = {(p.check, p.path, p.message) for p in validate(frame, folder)}
+    assert found == {
+        ("label known", "bolt/test/hole/000.png", "its label is 2, neither 0 nor 1"),
+        ("split known", "bolt/test/hole/001.png", "its split is 'val', neither train nor test"),
+        ("no other fault", "cap/test/good/001.png", "a plug-in's own fault"),
+    }
+
+
+def test_only_empty_categories(tmp_path, check):
+    (tmp_path / "line/void").mkdir(parents=True)
+    assert check().of("void") == {("error", "category not empty", "void")}
+
+
+def test_data_docs(line, dataset, build, tmp_path):
+    folder = dataset("folder", root="line")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/mine.txt").write_text("kept")
+    for _ in range(2):
+        validate(build(folder), folder, tmp_path / "docs")
+    assert "folder-images" in (tmp_path / "docs/index.html").read_text()
+    assert len(list((tmp_path / "docs/validations").rglob("*.html"))) == 2  # those of the last run
+    assert (tmp_path / "docs/mine.txt").exists()
+
+
+def test_the_page_names_the_failing_files_and_is_self_contained(line, files, dataset, build, tmp_path):
+    shutil.rmtree(line / "bolt/train")
+    files.save(line / "cap/test/hole/<b>&.png", 7)
+    folder = dataset("folder", root="line")
+    frame = build(folder)
+    problems = {"line": validate(frame, folder), "gone": [Problem("", "error", "usable", "", "the root is missing")]}
+    write_page(problems, {"line": frame}, tmp_path / "out/page.html", {"line": "CC0"})
+    page = (tmp_path / "out/page.html").read_text()
+    assert "cap/test/hole/&lt;b&gt;&amp;.png" in page
+    assert "<b>" not in page
+    for text in ("0 usable", "3 stopped", "the root is missing", "hole (4)", "CC0", "no training images"):
+        assert text in page
+    assert "http" not in page
+
+
+def test_the_page_cuts_long_lists(line, dataset, build, tmp_path):
+    many = [Problem("cap", "error", "image readable", f"{i}.png", "broken") for i in range(1000)]
+    write_page({"line": many}, {"line": build(dataset("folder", root="line"))}, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("broken") == 200
+    assert "and 800 more" in page
+    assert "(1000 files)" in page

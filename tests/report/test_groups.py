@@ -1,0 +1,59 @@
+"""Groups: which cells make one run, and what its key depends on."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from adcore.report.groups import CellResult, group_rows, weights_mark
+
+
+def results(tmp_path, *rows):
+    return [CellResult(row, tmp_path) for row in rows]
+
+
+def test_a_group_holds_the_categories_of_one_setting_and_seed(tmp_path, row):
+    rows = [row(category=c, seed=s, method_label=m) for m in ("padim", "cfa") for s in (0, 1) for c in ("b", "a")]
+    groups = group_rows(results(tmp_path, *rows))
+    assert [(g.method, g.seed) for g in groups] == [("padim", 0), ("padim", 1), ("cfa", 0), ("cfa", 1)]
+    assert all([r.row["category"] for r in g.results] == ["a", "b"] for g in groups)
+
+
+def test_run_key_ignores_order_and_follows_setting_and_cells(tmp_path, row):
+    a, b = row(category="a"), row(category="b")
+
+    def key(*rows):
+        (group,) = group_rows(results(tmp_path, *rows))
+        return group.run_key
+
+    assert key(a, b) == key(b, a)
+    others = [key(a), key(a, b | {"key": "new"}), key(*(x | {"method_label": "cfa"} for x in (a, b)))]
+    assert len({key(a, b), *others}) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"method_label": "patchcore(coreset=0.01)"}, "elpv · patchcore(coreset=0.01)"),
+        ({"enhancer_label": "sbm+pfam", "seed": 2}, "elpv · padim · sbm+pfam · seed 2"),
+        ({"weights": "random", "protocol_label": "few-shot(k=4)"}, "elpv · padim (random weights) · few-shot(k=4)"),
+    ],
+)
+def test_names_tell_what_is_not_plain(tmp_path, row, changes, name):
+    assert group_rows(results(tmp_path, row(**changes)))[0].name == name
+
+
+def test_only_weights_without_meaning_are_marked():
+    assert [weights_mark(w) for w in ("random", "stand-in", "pretrained", "wrn50.pth@0a1b2c3d")] == [
+        "(random weights)",
+        "(stand-in weights)",
+        "",
+        "",
+    ]
+
+
+def test_loss_curve_comes_from_the_fit_and_is_empty_without_one(tmp_path, row):
+    for name, tensors in (("trained", {"loss_curve": np.array([2.0, 1.5])}), ("plain", {"mean": np.zeros(2)})):
+        (tmp_path / name).mkdir()
+        save_file(tensors, tmp_path / name / "state.safetensors")
+    fits = [tmp_path / "trained", tmp_path / "plain", None]
+    assert [CellResult(row(), tmp_path, fit=fit).loss_curve for fit in fits] == [[2.0, 1.5], [], []]

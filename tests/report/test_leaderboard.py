@@ -1,0 +1,116 @@
+"""The leaderboard's files and the summary behind them, against values worked out by hand."""
+
+import json
+import math
+
+import pytest
+
+from adcore.report import leaderboard
+from adcore.report.summary import best, summarise, verdict
+
+
+def lines(rows):
+    (found,) = summarise(leaderboard.frame(rows)).values()
+    return found
+
+
+def grid(row, scores, **common):
+    """Rows from {method: {category: [score a seed]}}."""
+    return [
+        row(method_label=m, category=c, seed=s, i_auroc=x, **common)
+        for m, categories in scores.items()
+        for c, seeds in categories.items()
+        for s, x in enumerate(seeds)
+    ]
+
+
+def test_csv_has_the_promised_columns_and_reads_back_exactly(tmp_path, row):
+    rows = [row(i_auroc=1 / 3, seed=1), row(category="poly", status="failed", i_auroc=math.nan, fit_s=None)]
+    leaderboard.write_leaderboard(tmp_path, rows)
+    table = leaderboard.read(tmp_path / "leaderboard.csv")
+    assert list(table.columns) == list(row())
+    assert table["i_auroc"].tolist()[0] == 1 / 3 and math.isnan(table["i_auroc"][1])
+    assert table["image"].tolist() == ["256", "256"] and table["enhancer"].tolist() == ["none", "none"]
+    assert ",,," in (tmp_path / "leaderboard.csv").read_text() and leaderboard.same(table, leaderboard.frame(rows))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_row_without_a_column_is_refused(row):
+    with pytest.raises(ValueError, match="peak_mb"):
+        leaderboard.frame([{k: v for k, v in row().items() if k != "peak_mb"}])
+
+
+@pytest.mark.parametrize("change", [{"extract_s": 9.0}, {"peak_mb": 1.0}, {"score_ms": 2.0}, {"mlflow_run_id": "x"}])
+def test_cost_and_run_ids_do_not_tell_leaderboards_apart(row, change):
+    rows = [row(), row(category="poly")]
+    changed = [rows[1], rows[0] | change]
+    assert leaderboard.same(leaderboard.frame(rows), leaderboard.frame(changed))
+
+
+@pytest.mark.parametrize("change", [{"i_auroc": 0.9 + 1e-12}, {"key": "x"}, {"status": "failed"}, {"seed": 3}])
+def test_anything_else_does(row, change):
+    assert not leaderboard.same(leaderboard.frame([row()]), leaderboard.frame([row() | change]))
+
+
+def test_means_are_over_categories_of_means_over_seeds(row):
+    (line,) = lines(grid(row, {"padim": {"mono": [0.8, 0.9], "poly": [0.5, 0.7]}}))
+    assert line.means["i_auroc"] == pytest.approx((0.85 + 0.6) / 2)
+    assert line.stds["i_auroc"] == pytest.approx(math.sqrt(2) * (0.8 - 0.65) / 2)  # seeds 0.65 and 0.80, n - 1
+    assert math.isnan(line.means["aupro"])
+
+
+def test_a_contender_with_a_failed_cell_is_last_and_never_best(row):
+    rows = grid(row, {"padim": {"a": [0.7], "b": [0.7]}, "cfa": {"a": [0.99]}, "stfpm": {"a": [0.6], "b": [0.6]}})
+    rows.append(row(method_label="cfa", category="b", i_auroc=math.nan, status="failed"))
+    found = lines(rows)
+    assert [line.name for line in found] == ["padim", "stfpm", "cfa"]
+    assert best(found, "i_auroc") == [found[0]]
+    text = leaderboard.markdown(leaderboard.frame(rows), [{"dataset": "elpv", "category": "b", "error": "boom"}])
+    assert "| cfa (1 of 2 cells failed, not comparable) | 99.0 |" in text and "* elpv · b: boom" in text
+
+
+def test_equal_as_printed_is_equally_best(row):
+    found = lines(grid(row, {"padim": {"a": [0.90001]}, "cfa": {"a": [0.89999]}, "stfpm": {"a": [0.5]}}))
+    assert {line.name for line in best(found, "i_auroc")} == {"padim", "cfa"}
+
+
+@pytest.mark.parametrize(
+    ("scores", "sentence"),
+    [
+        ({"padim": {"a": [0.9]}}, "Nothing to compare"),
+        ({"padim": {"a": [0.9]}, "cfa": {"a": [0.9]}}, "cfa and padim are level in image AUROC"),
+        (
+            {"padim": {"a": [0.9], "b": [0.8]}, "cfa": {"a": [0.8], "b": [0.8]}},
+            "padim leads cfa by 5.0 points of image AUROC (mean of 2 categories, 1 seed): one seed cannot tell",
+        ),
+        ({"padim": {"a": [0.9, 0.7]}, "cfa": {"a": [0.7, 0.8]}}, "ahead in 1 of 2 seeds and 1 of 1 category"),
+        ({"padim": {"a": [0.9, 0.7]}, "cfa": {"a": [0.7, 0.8]}}, "too little to tell them apart"),
+        ({"padim": {"a": [0.9, 0.91]}, "cfa": {"a": [0.7, 0.72]}}, "the gap is wider than its spread over seeds"),
+    ],
+)
+def test_verdict_says_who_leads_and_whether_to_trust_it(row, scores, sentence):
+    assert sentence in verdict(lines(grid(row, scores)))
+
+
+def test_contenders_of_one_name_are_told_apart_by_what_differs(row):
+    rows = [row(backbone=b, i_auroc=x) for b, x in (("resnet18", 0.9), ("resnet50", 0.8))]
+    assert "padim [resnet18] leads padim [resnet50] by 10.0 points" in verdict(lines(rows))
+
+
+def test_random_weights_are_marked_wherever_they_are_shown(row, capsys):
+    rows = [row(weights="random")]
+    leaderboard.console(rows)
+    assert "(random weights)" in leaderboard.markdown(leaderboard.frame(rows))
+    assert "(random weights)" in " ".join(capsys.readouterr().err.split())
+
+
+def test_metrics_json_is_nested_rounded_and_null_where_nothing_applies(tmp_path, row):
+    leaderboard.write_leaderboard(tmp_path, [row(i_auroc=2 / 3)])
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    name = "padim | one-class | none | tf_efficientnet_lite0 | pretrained | 256"
+    assert content == {"elpv": {name: {"i_auroc": 0.666667, "i_ap": 0.8, "p_auroc": None, "aupro": None}}}
+
+
+def test_a_pipe_in_a_name_keeps_the_markdown_table_whole(row):
+    text = leaderboard.markdown(leaderboard.frame([row(method_label="mine(a|b)")]))
+    assert "| mine(a\\|b) | 90.0 |" in text

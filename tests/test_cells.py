@@ -1,0 +1,240 @@
+"""Cells: each key changes with what it stands for, and with nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from adcore import cells
+from adcore.cells import Category, Cell
+from adcore.datasets.manifest import COLUMNS, cap
+from adcore.plan import Plan, PlanError, parse
+
+KEYS = ("fit_key", "maps_key", "key", "gallery_key", "latency_key")
+FIT, MAPS, CELL = set(KEYS[:4]), set(KEYS[1:4]), {"key", "gallery_key"}
+BASE: dict[str, Any] = {
+    "datasets": ["parts"],
+    "methods": [{"name": "patchcore", "coreset": 0.5}],
+    "backbone": {"name": "resnet18", "weights": "random"},
+    "image": {"resize": 64},
+}
+
+
+def row(path: str, **changes: Any) -> dict[str, Any]:
+    category, split, defect, _ = path.split("/")
+    bad = defect != "good"
+    found = {
+        "path": path,
+        "category": category,
+        "split": split,
+        "label": int(bad),
+        "defect": defect,
+        "mask": path.replace("test", "ground_truth") if bad else "",
+        "subset": "",
+        "sha256": f"content of {path}",
+        "mask_sha256": f"mask of {path}" if bad else "",
+        **{"width": 64, "height": 64, "mode": "RGB", "bytes": 100, "error": ""},
+    }
+    return found | changes
+
+
+def manifest() -> pd.DataFrame:
+    names = [f"{split}/{number}.png" for split in ("train/good", "test/good", "test/dent") for number in range(3)]
+    frame = pd.DataFrame([row(f"{category}/{name}") for category in ("bolt", "cloth") for name in names])
+    return frame[COLUMNS].reset_index(drop=True)
+
+
+def expand(
+    frame: pd.DataFrame, names: tuple[str, ...] = ("bolt",), root: Path = Path("/data"), **plan: Any
+) -> list[Cell]:
+    categories = [Category("parts", name, root, frame) for name in names]
+    return cells.expand(parse(BASE | plan), categories)
+
+
+def changed(after: Cell) -> set[str]:
+    before = expand(manifest())[0]
+    return {name for name in KEYS if getattr(before, name) != getattr(after, name)}
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        ({}, set()),
+        ({"seeds": [1]}, FIT),
+        ({"methods": [{"name": "patchcore", "coreset": 0.25}]}, set(KEYS)),
+        ({"methods": ["padim"]}, set(KEYS)),
+        ({"image": {"resize": 128}}, set(KEYS)),
+        ({"image": {"resize": 64, "crop": 48}}, set(KEYS)),
+        ({"backbone": {"name": "resnet34", "weights": "random"}}, set(KEYS)),
+        ({"backbone": {"name": "resnet18", "weights": "random", "layers": [1, 2]}}, set(KEYS)),
+        ({"evaluate_at": "original"}, CELL),
+        ({"device": "cuda"}, {"latency_key"}),
+        ({"budget": {"memory_gb": 1, "disk_gb": 1}}, set()),
+        ({"metrics": ["i_auroc"]}, set()),
+        ({"methods": [{"name": "patchcore", "coreset": 0.5, "reweight": True}]}, set()),  # the default, written out
+        ({"enhancers": ["none"], "protocols": ["one-class"]}, set()),
+    ],
+)
+def test_keys_change_exactly_with_the_parts_of_the_plan_that_matter(plan: dict[str, Any], expected: set[str]) -> None:
+    assert changed(expand(manifest(), **plan)[0]) == expected
+
+
+def _set(at: str, /, **values: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        for column, value in values.items():
+            frame.loc[frame["path"] == at, column] = value
+        return frame
+
+    return change
+
+
+def _without(path: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda frame: frame[frame["path"] != path]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_set("bolt/train/good/1.png", sha256="new"), FIT),
+        (_without("bolt/train/good/1.png"), FIT),
+        (_set("bolt/train/good/1.png", path="bolt/train/good/renamed.png"), set()),
+        (_set("bolt/test/good/1.png", sha256="new"), MAPS),
+        (_without("bolt/test/dent/1.png"), MAPS),
+        (_set("bolt/test/dent/1.png", mask_sha256="new"), CELL),
+        (_set("bolt/test/dent/1.png", mask="bolt/ground_truth/dent/moved.png"), set()),
+        (_set("bolt/test/dent/1.png", path="bolt/test/dent/renamed.png"), CELL),  # the tables name it
+        (_set("bolt/test/dent/1.png", subset="logical"), CELL),
+        (_set("bolt/test/dent/1.png", defect="scratch"), CELL),
+        (_set("bolt/test/dent/1.png", label=0), CELL),
+        (_set("cloth/train/good/1.png", sha256="new"), set()),
+        (_set("cloth/test/dent/1.png", mask_sha256="new"), set()),
+        (lambda frame: frame.iloc[::-1], set()),
+        (lambda frame: frame.assign(bytes=7, mode="L"), set()),
+    ],
+)
+def test_keys_change_exactly_with_the_content_that_matters(
+    change: Callable[[pd.DataFrame], pd.DataFrame], expected: set[str]
+) -> None:
+    assert changed(expand(change(manifest()))[0]) == expected
+
+
+def test_keys_do_not_change_with_the_place_or_the_name_of_the_dataset() -> None:
+    frame = manifest()
+    assert changed(expand(frame, root=Path("/elsewhere"))[0]) == set()
+    assert changed(cells.expand(parse(BASE), [Category("other", "bolt", Path("/data"), frame)])[0]) == set()
+
+
+def test_latency_is_shared_by_categories_and_seeds() -> None:
+    found = expand(manifest(), ("bolt", "cloth"), seeds=[0, 1])
+    assert len(found) == 4 and len({cell.latency_key for cell in found}) == 1
+    for name in ("fit_key", "maps_key", "key", "gallery_key"):
+        assert len({getattr(cell, name) for cell in found}) == 4
+
+
+def test_keys_of_different_kinds_differ() -> None:
+    cell = expand(manifest())[0]
+    assert len({getattr(cell, name) for name in KEYS}) == len(KEYS)
+    assert dict(cell.artifacts) == {
+        "maps": cell.maps_key,
+        "cell": cell.key,
+        "gallery": cell.gallery_key,
+        "latency": cell.latency_key,
+    }
+
+
+def test_a_change_of_the_code_of_a_step_changes_it_and_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = cells.keys.code
+    expected = {
+        "adcore.methods.patchcore": set(KEYS),
+        "adcore.features": set(KEYS),
+        "adcore.scoring": MAPS,
+        "adcore.evaluation": CELL,
+        "adcore.report.gallery": {"gallery_key"},
+        "adcore.latency": {"latency_key"},
+    }
+    for module, keys in expected.items():
+        monkeypatch.setattr(cells.keys, "code", lambda name, m=module: "new" if name == m else real(name))
+        after = expand(manifest())[0]
+        monkeypatch.setattr(cells.keys, "code", real)
+        assert changed(after) == keys, module
+
+
+def test_another_version_of_torch_is_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells.keys, "libraries", lambda: {"torch": "9.9", "timm": "1.0"})
+    after = expand(manifest())[0]
+    monkeypatch.undo()
+    assert changed(after) == set(KEYS)
+
+
+def test_cells_in_the_order_of_the_plan() -> None:
+    plan = {"methods": ["padim", {"name": "patchcore", "coreset": 0.5}], "seeds": [3, 1]}
+    found = expand(manifest(), ("cloth", "bolt"), **plan)
+    assert [cell.title for cell in found] == [
+        f"parts/{category} {method} seed {seed}"
+        for category in ("cloth", "bolt")
+        for method in ("padim", "patchcore(coreset=0.5)")
+        for seed in (3, 1)
+    ]
+
+
+def test_rows_are_of_the_category_and_in_the_order_of_their_content() -> None:
+    frame = manifest()
+    frame["sha256"] = [f"{(7 * number) % 18:02d}" for number in range(18)]
+    cell = expand(frame, ("cloth",))[0]
+    assert set(cell.train["path"]) == {f"cloth/train/good/{n}.png" for n in range(3)}
+    assert set(cell.test["path"]) == {f"cloth/test/{d}/{n}.png" for d in ("good", "dent") for n in range(3)}
+    for rows in (cell.train, cell.test):
+        assert list(rows["sha256"]) == sorted(rows["sha256"])
+
+
+def test_names_are_the_columns_of_the_leaderboard() -> None:
+    assert expand(manifest())[0].names == {
+        "dataset": "parts",
+        "category": "bolt",
+        "protocol": "one-class",
+        "enhancer": "none",
+        "method": "patchcore",
+        "protocol_label": "one-class",
+        "enhancer_label": "none",
+        "method_label": "patchcore(coreset=0.5)",
+        "backbone": "resnet18",
+        "weights": "random",
+        "image": "64",
+        "seed": 0,
+    }
+    assert expand(manifest(), image={"resize": 64, "crop": 48})[0].names["image"] == "64/48"
+
+
+def test_layers_of_the_plan_replace_the_levels_of_the_method() -> None:
+    assert expand(manifest())[0].levels == (2, 3)
+    layers = {"name": "resnet18", "weights": "random", "layers": [1]}
+    assert expand(manifest(), backbone=layers)[0].levels == ()
+
+
+def test_a_cap_is_part_of_the_content() -> None:
+    assert changed(expand(cap(manifest(), 2, None))[0]) == FIT
+    assert changed(expand(cap(manifest(), None, 4))[0]) == MAPS
+    assert changed(expand(cap(manifest(), 3, 6))[0]) == set()
+
+
+def test_the_same_arm_twice_is_named() -> None:
+    with pytest.raises(PlanError, match=r"patchcore\(coreset=0\.5\).*stands twice"):
+        expand(manifest(), methods=[{"name": "patchcore", "coreset": 0.5}] * 2)
+
+
+def test_a_plan_read_back_from_text_has_the_same_keys() -> None:
+    plan = parse(BASE | {"methods": [{"name": "patchcore", "coreset": 0.5}, "padim"]})
+    categories = [Category("parts", "bolt", Path("/data"), manifest())]
+    again = Plan.model_validate_json(plan.model_dump_json())
+    assert cells.expand(plan, categories) == cells.expand(again, categories)
+
+
+def test_a_manifest_read_back_from_its_file_has_the_same_keys(tmp_path: Path) -> None:
+    from adcore.datasets.manifest import read_manifest, write
+
+    write(manifest(), tmp_path / "m.csv")
+    assert changed(expand(read_manifest(tmp_path / "m.csv"))[0]) == set()

@@ -1,0 +1,117 @@
+"""The registry: a file or an entry point is all that a new method needs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from adcore import keys, registry
+from adcore.cells import arms
+from adcore.methods.base import Method
+from adcore.plan import Choice, PlanError, parse
+
+METHOD = """
+from adcore.methods.base import Method, Options
+
+class Widths(Options):
+    width: int = 3
+
+class Mine(Method):
+    name = "mine"
+    Options = Widths
+    levels = (2,)
+    def fit(self, features, progress=None): ...
+    def score(self, features): ...
+    def state(self): return {}
+    def restore(self, state): ...
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """installed(entry_points, source) installs a package that brings a module their_methods."""
+
+    def install(entry_points: str, source: str = METHOD) -> None:
+        (tmp_path / "their_methods.py").write_text(source)
+        info = tmp_path / "theirs-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(entry_points)
+        monkeypatch.syspath_prepend(tmp_path)
+        importlib.invalidate_caches()
+        registry.modules.cache_clear()
+        for cached in (keys.code, keys._syntax, keys._file):
+            cached.cache_clear()
+
+    yield install
+    monkeypatch.undo()
+    registry.modules.cache_clear()
+    importlib.sys.modules.pop("their_methods", None)  # type: ignore[attr-defined]
+
+
+def test_every_file_of_methods_is_one() -> None:
+    folder = Path(registry.__file__).parent / "methods"
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "base"}
+    assert set(registry.modules("methods")) == files >= {"padim", "patchcore", "cfa"}
+
+
+def test_kinds_of_datasets_are_no_helpers() -> None:
+    assert {"elpv", "elpv_full", "generated", "folder"} <= set(registry.modules("datasets"))
+    for kind in registry.modules("datasets"):
+        assert registry.dataset(kind).kind == kind
+
+
+@pytest.mark.parametrize("find", [registry.method, registry.dataset])
+def test_unknown_names(find: Callable[[str], type]) -> None:
+    with pytest.raises(PlanError, match=r"unknown .* 'x'; known: "):
+        find("x")
+
+
+def test_another_package_brings_a_method(installed: Callable[..., None]) -> None:
+    installed("[adcore.methods]\nmine = their_methods\n")
+    found = registry.method("mine")
+    assert issubclass(found, Method) and found.__module__ == "their_methods"
+    assert len(keys.code(found.__module__)) == 32
+    plan = parse({"datasets": ["elpv"], "methods": [{"name": "mine", "width": 5}, "padim"]})
+    assert [arm.names["method_label"] for arm in arms(plan)] == ["mine(width=5)", "padim"]
+    with pytest.raises(PlanError, match=r"method 'mine': unknown key 'widht' \(did you mean 'width'\?\)"):
+        arms(parse({"datasets": ["elpv"], "methods": [{"name": "mine", "widht": 5}]}))
+
+
+def test_an_entry_point_may_name_the_class(installed: Callable[..., None]) -> None:
+    installed("[adcore.methods]\nmine = their_methods:Mine\n")
+    assert registry.method("mine").levels == (2,)
+
+
+def test_an_entry_point_cannot_take_the_name_of_a_method(installed: Callable[..., None]) -> None:
+    installed("[adcore.methods]\npadim = their_methods\n")
+    with pytest.raises(PlanError, match="their_methods brings method 'padim', which exists"):
+        registry.method("padim")
+
+
+def test_a_module_without_such_a_method_is_named(installed: Callable[..., None]) -> None:
+    installed("[adcore.methods]\nother = their_methods\n")
+    with pytest.raises(PlanError, match="their_methods has no Method whose name is 'other'"):
+        registry.method("other")
+
+
+class Sizes(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    wide: int = 1
+    high: float = 0.5
+    kind: str | None = None
+
+
+def test_options_are_checked_and_labelled() -> None:
+    choice = Choice.model_validate({"name": "m", "wide": 2, "kind": "x", "high": 0.5})
+    checked = registry.options(choice, Sizes, "method")
+    assert checked == Sizes(wide=2, kind="x")
+    assert registry.label(choice, checked) == "m(kind=x,wide=2)"
+    with pytest.raises(PlanError, match=r"method 'm': wide: .*integer"):
+        registry.options(Choice.model_validate({"name": "m", "wide": "far"}), Sizes, "method")
+    with pytest.raises(PlanError, match=r"enhancer 'm': unknown key 'hihg' \(did you mean 'high'\?\)"):
+        registry.options(Choice.model_validate({"name": "m", "hihg": 1}), Sizes, "enhancer")
