@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ class Mapped:
     def __init__(self, files: Sequence[Path], device: str) -> None:
         self.device = device
         self._arrays = [_open(file) for file in files]
+        for file, _, _ in self._arrays:
+            weakref.finalize(self, file.close)
 
     def __len__(self) -> int:
         return self._arrays[0][1][0]

@@ -26,10 +26,11 @@ def score(method: Method, features: FeatureSource, progress: Callable[[float], N
     for batch in features:
         raw, given = method.score(batch)
         smooth = postprocess(raw, method.context.image_size, method.smoothing)
-        if not torch.isfinite(raw).all():
+        scored = image_scores(smooth, given)
+        if not (torch.isfinite(raw).all() and torch.isfinite(scored).all()):
             raise ValueError(f"method {method.name} gave a score that is not finite")
         maps.append(raw.float().cpu().numpy())
-        scores.append(image_scores(smooth, given).float().cpu().numpy())
+        scores.append(scored.float().cpu().numpy())
         done += len(raw)
         progress(done / len(features))
     return np.concatenate(maps), np.concatenate(scores)

@@ -41,7 +41,7 @@ def configure() -> None:
     with contextlib.suppress(OSError):  # an unwritable workspace gets its own message
         home.mkdir(parents=True, exist_ok=True)
     if not answers(_configured()):
-        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{_free_port()}/api"
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{free_port()}/api"
         os.environ[OWN] = "1"
 
 
@@ -113,7 +113,7 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], home: Path) 
     raise RuntimeError(f"Prefect's server did not start; {home / 'server.log'} tells why")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

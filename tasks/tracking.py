@@ -39,6 +39,7 @@ class Tracker:
     def __init__(self, workspace: Path, experiment: str = "adcore") -> None:
         self.database = workspace.resolve() / "mlflow.db"
         self.artifacts = workspace.resolve() / "mlartifacts"
+        self.cache = workspace.resolve() / ".cache" / "adcore"
         self.experiment = experiment
 
     def log_groups(self, groups: Sequence[Group], tags: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -98,8 +99,8 @@ class Tracker:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One process at a time: MLflow's first use of a database is a race, and so is search-then-create."""
-        self.database.parent.mkdir(parents=True, exist_ok=True)
-        with self.database.with_suffix(".lock").open("w") as lock:
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with (self.cache / "mlflow.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -108,7 +109,7 @@ class Tracker:
         _quiet()
         if not self.database.exists():
             # MLflow cannot go on with tables that were cut off in the making, so they appear at once.
-            part = self.database.with_name(".mlflow.db.tmp")
+            part = self.cache / "mlflow.db.part"
             part.unlink(missing_ok=True)
             _client(part).search_experiments()
             part.replace(self.database)

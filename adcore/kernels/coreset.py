@@ -62,9 +62,10 @@ class _Search:
         """Pick until there are `stop` centres or every point is covered."""
         reach = np.full(stop, self.squared_radius, np.float32)  # no later list can reach farther
         _measure_reach(self.nearest, self.owner, reach[: self.count])
-        self.count, self.squared_radius = _advance(
+        self.count, squared_radius = _advance(
             self.rows, self.bounds, self.nearest, self.owner, reach, self.picks, self.count, stop
         )
+        self.squared_radius = float(squared_radius)
 
 
 def _sketch(points: Floats) -> tuple[Floats, float]:

@@ -102,7 +102,9 @@ def _section(
         "body": body,
         "caption": caption(lines),
         "metrics": applying(lines),
-        "categories": [_category_table(lines, m) for m in (headline(lines), "aupro") if m in applying(lines)],
+        "categories": [
+            _category_table(lines, m) for m in dict.fromkeys((headline(lines), "aupro")) if m in applying(lines)
+        ],
         "figures": _figures(drawn, own) if drawn else [],
         "galleries": [shown for line in lines if (shown := _gallery(line, own[id(line)]))],
     }
@@ -128,7 +130,12 @@ def _category_table(lines: Sequence[Line], metric: str) -> dict[str, Any]:
     body = [_marked([column.get(name, math.nan) for column in columns]) for name in names]
     mean = [("*" if id(line) in winners else "") + percent(line.means[metric]) for line in lines]
     rows = [[name, *row] for name, row in zip(names, body, strict=True)]
-    return {"title": TITLES[metric], "header": ["category", *(line.name for line in lines)], "rows": rows, "mean": mean}
+    return {
+        "title": TITLES.get(metric, metric),
+        "header": ["category", *(line.name for line in lines)],
+        "rows": rows,
+        "mean": mean,
+    }
 
 
 def _marked(values: Sequence[float]) -> list[str]:

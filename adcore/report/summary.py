@@ -14,7 +14,7 @@ from adcore.report.groups import GROUP_BY, PLAIN, weights_mark
 
 COST = ("extract_s", "fit_s", "score_ms", "peak_mb")
 SETTING = GROUP_BY[:-1]  # what makes a contender; the seed only repeats it
-HEADLINES = ("i_auroc", "p_auroc")  # ranked by the first that applies
+HEADLINES = ("i_auroc", "p_auroc")  # ranked by the first that has a value
 TITLES = {
     "i_auroc": "image AUROC",
     "i_ap": "image AP",
@@ -91,8 +91,8 @@ def summarise(table: pd.DataFrame) -> dict[str, list[Line]]:
 
 
 def headline(lines: Sequence[Line]) -> str:
-    """The metric that ranks these lines: image AUROC, or pixel AUROC where images have no labels of both kinds."""
-    for metric in HEADLINES:
+    """The metric that ranks these lines: image AUROC, else pixel AUROC, else the first that has a value."""
+    for metric in (*HEADLINES, *lines[0].means):
         if any(not math.isnan(line.means.get(metric, math.nan)) for line in lines):
             return metric
     return HEADLINES[0]
@@ -127,10 +127,10 @@ def verdict(lines: Sequence[Line]) -> str:
     first, second = ranked[:2]
     gap = 100 * (first.means[metric] - second.means[metric])
     facts = f"mean of {counted(first.categories, 'category', 'categories')}, {counted(first.seeds, 'seed', 'seeds')}"
-    names = _distinct(first, second)
+    names, title = _distinct(first, second), TITLES.get(metric, metric)
     if gap < 0.05:
-        return f"{names[0]} and {names[1]} are level in {TITLES[metric]} ({facts})."
-    return f"{names[0]} leads {names[1]} by {gap:.1f} points of {TITLES[metric]} ({facts}): {_trust(first, second)}"
+        return f"{names[0]} and {names[1]} are level in {title} ({facts})."
+    return f"{names[0]} leads {names[1]} by {gap:.1f} points of {title} ({facts}): {_trust(first, second)}"
 
 
 def _trust(first: Line, second: Line) -> str:

@@ -97,6 +97,11 @@ def test_contenders_of_one_name_are_told_apart_by_what_differs(row):
     assert "padim [resnet18] leads padim [resnet50] by 10.0 points" in verdict(lines(rows))
 
 
+def test_a_plan_without_auroc_is_ranked_by_what_it_has(row):
+    rows = [row(method_label=m, i_auroc=math.nan, i_ap=x) for m, x in (("cfa", 0.6), ("padim", 0.7))]
+    assert "padim leads cfa by 10.0 points of image AP" in verdict(lines(rows))
+
+
 def test_random_weights_are_marked_wherever_they_are_shown(row, capsys):
     rows = [row(weights="random")]
     leaderboard.console(rows)

@@ -1,0 +1,152 @@
+"""The benchmark flow from a plan to a leaderboard: what is computed, cached, failed and reported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from adcore.report.leaderboard import read, same
+from flows.benchmark import benchmark
+from flows.leaderboard import leaderboard
+
+PlanFile = Callable[..., Path]
+
+
+def run(plan: Path, workspace: Path) -> dict[str, Any]:
+    state = benchmark(plan=str(plan), workspace=str(workspace), return_state=True)
+    outcome = state.result(raise_on_failure=False)
+    assert isinstance(outcome, dict), outcome
+    return outcome
+
+
+def board(workspace: Path) -> pd.DataFrame:
+    return read(workspace / "results" / "leaderboard.csv")
+
+
+def test_cells_are_computed_once_and_reported(plan_file: PlanFile, tmp_path: Path) -> None:
+    plan, workspace = plan_file(), tmp_path / "work"
+    assert run(plan, workspace)["last_line"] == "cells: 4 computed, 0 cached, 0 failed"
+    first = board(workspace)
+    assert list(first.columns[:12]) == [
+        "dataset", "category", "protocol", "enhancer", "method", "protocol_label", "enhancer_label", "method_label",
+        "backbone", "weights", "image", "seed",
+    ]  # fmt: skip
+    assert list(first.columns[-7:]) == ["extract_s", "fit_s", "score_ms", "peak_mb", "key", "mlflow_run_id", "status"]
+    assert set(first["method_label"]) == {"padim", "patchcore(coreset=0.5)"}
+    assert first[["i_auroc", "p_auroc", "aupro", "score_ms", "peak_mb"]].notna().all(axis=None)
+    assert (first["i_auroc"] > 0.9).all()  # a white square on a texture is plain to see, whatever the weights
+    assert first["mlflow_run_id"].nunique() == 2  # a run a method over both categories
+    assert run(plan, workspace)["last_line"] == "cells: 0 computed, 4 cached, 0 failed"
+    assert same(first, board(workspace))
+    assert first["mlflow_run_id"].tolist() == board(workspace)["mlflow_run_id"].tolist()
+    for name in ("leaderboard.md", "metrics.json", "report.html", "validation.html"):
+        assert (workspace / "results" / name).stat().st_size > 0
+    assert list(json.loads((workspace / "results" / "metrics.json").read_text())) == ["parts"]
+
+
+def test_fresh_workspaces_give_bit_equal_metrics(plan_file: PlanFile, tmp_path: Path) -> None:
+    plan = plan_file(methods=["padim", "patchcore", {"name": "cfa", "epochs": 1}])
+    run(plan, tmp_path / "a")
+    run(plan, tmp_path / "b")
+    assert same(board(tmp_path / "a"), board(tmp_path / "b"))
+
+
+def test_a_new_option_computes_its_own_cells_only(plan_file: PlanFile, tmp_path: Path) -> None:
+    run(plan_file(methods=["padim"]), tmp_path / "work")
+    more = plan_file(methods=["padim", {"name": "padim", "n_features": 20}])
+    assert run(more, tmp_path / "work")["last_line"] == "cells: 2 computed, 2 cached, 0 failed"
+
+
+def test_damaged_artifact_is_computed_again(plan_file: PlanFile, tmp_path: Path) -> None:
+    plan, workspace = plan_file(methods=["padim"]), tmp_path / "work"
+    run(plan, workspace)
+    first = board(workspace)
+    victim = workspace / ".cache/adcore/store/cell" / first["key"].iloc[0] / "metrics.json"
+    victim.write_text(victim.read_text().replace("0", "1"))
+    assert run(plan, workspace)["last_line"] == "cells: 1 computed, 1 cached, 0 failed"
+    assert same(first, board(workspace))
+
+
+def test_exported_artifacts_spare_another_workspace_the_work(plan_file: PlanFile, tmp_path: Path) -> None:
+    from flows import command, stages
+    from flows.export import export
+
+    plan, workspace = plan_file(methods=["padim"]), tmp_path / "work"
+    run(plan, workspace)
+    loaded, layout = command.opened(str(plan), str(workspace))
+    bench, _ = stages.in_place(loaded, layout)
+    export(bench, layout)
+    shutil.copytree(workspace / "artifacts", tmp_path / "clone" / "artifacts")
+    assert run(plan, tmp_path / "clone")["last_line"] == "cells: 0 computed, 2 cached, 0 failed"
+    assert same(board(workspace), board(tmp_path / "clone"))
+
+
+def test_a_corrupt_image_stops_its_category_only(plan_file: PlanFile, own_parts: Path, tmp_path: Path) -> None:
+    image = own_parts / "bolt" / "train" / "good" / "000.png"
+    image.write_bytes(image.read_bytes()[:200])
+    assert run(plan_file(methods=["padim"]), tmp_path / "work")["last_line"] == "cells: 1 computed, 0 cached, 1 failed"
+    found = board(tmp_path / "work").set_index("category")
+    assert found["status"].to_dict() == {"bolt": "failed", "cloth": "ok"}
+    assert pd.isna(found.loc["bolt", "i_auroc"])
+    assert "bolt/train/good/000.png" in (tmp_path / "work" / "results" / "leaderboard.md").read_text()
+
+
+def test_a_missing_root_fails_and_other_datasets_go_on(plan_file: PlanFile, own_parts: Path, tmp_path: Path) -> None:
+    datasets = [
+        {"name": "parts", "kind": "folder", "root": str(own_parts)},
+        {"name": "gone", "kind": "folder", "root": str(tmp_path / "nowhere")},
+    ]
+    outcome = run(plan_file(methods=["padim"], datasets=datasets), tmp_path / "work")
+    assert outcome["last_line"] == "cells: 2 computed, 0 cached, 1 failed"
+    assert "nowhere" in (tmp_path / "work" / "results" / "leaderboard.md").read_text()
+
+
+def test_a_failing_method_spares_the_others(plan_file: PlanFile, tmp_path: Path) -> None:
+    plan = plan_file(methods=["padim", {"name": "cfa", "gamma_c": 10000}])
+    assert run(plan, tmp_path / "work")["last_line"] == "cells: 2 computed, 0 cached, 2 failed"
+    assert "gamma_c" in (tmp_path / "work" / "results" / "leaderboard.md").read_text()
+    assert "Traceback" in (tmp_path / "work" / "results" / "failures.txt").read_text()
+    assert run(plan, tmp_path / "work")["last_line"] == "cells: 0 computed, 2 cached, 2 failed"  # no error is cached
+
+
+def test_only_good_test_images_give_empty_metrics(plan_file: PlanFile, own_parts: Path, tmp_path: Path) -> None:
+    shutil.rmtree(own_parts / "bolt" / "test" / "square")
+    shutil.rmtree(own_parts / "bolt" / "ground_truth")
+    run(plan_file(methods=["padim"]), tmp_path / "work")
+    found = board(tmp_path / "work").set_index("category")
+    assert found.loc["bolt", "status"] == "ok"
+    assert found.loc["bolt", ["i_auroc", "p_auroc", "aupro"]].isna().all()
+
+
+def test_original_resolution_needs_no_new_fit(plan_file: PlanFile, own_parts: Path, tmp_path: Path) -> None:
+    for path in own_parts.glob("bolt/**/*.png"):
+        image = Image.open(path)
+        image.resize((80, 96), Image.Resampling.NEAREST).save(path)
+    run(plan_file(methods=["padim"]), tmp_path / "work")
+    store = tmp_path / "work/.cache/adcore/store"
+    fits = sorted(path.name for path in (store / "fit").iterdir())
+    outcome = run(plan_file(methods=["padim"], evaluate_at="original"), tmp_path / "work")
+    assert outcome["last_line"] == "cells: 2 computed, 0 cached, 0 failed"
+    assert sorted(path.name for path in (store / "fit").iterdir()) == fits
+
+
+def test_the_leaderboard_flow_computes_nothing(plan_file: PlanFile, tmp_path: Path) -> None:
+    workspace = str(tmp_path / "work")
+    state = leaderboard(plan=str(plan_file()), workspace=workspace, return_state=True)
+    assert state.result()["last_line"].endswith("cells: 0 computed, 0 cached, 0 failed")
+    assert not (tmp_path / "work/.cache/adcore/store/fit").exists()
+
+
+@pytest.mark.parametrize("key", ["methods", "enhancers", "protocols"])
+def test_an_unknown_name_ends_the_flow_before_any_work(key: str, plan_file: PlanFile, tmp_path: Path) -> None:
+    state = benchmark(plan=str(plan_file(**{key: ["padin"]})), workspace=str(tmp_path / "work"), return_state=True)
+    assert state.is_failed()
+    assert "padin" in str(state.message)
+    assert not (tmp_path / "work").exists()

@@ -1,0 +1,264 @@
+"""A plan in a workspace: computed once, failing category by category, and told in rows."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from adcore import bench, costs, latency
+from adcore.bench import Bench, Layout, WorkspaceError
+from adcore.cells import Cell
+from adcore.datasets.base import DataError
+from adcore.plan import DatasetSpec, Plan
+from adcore.results import Missing, missing
+from adcore.store import intact
+
+
+def silent(done: float) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def computed(prepared: Bench) -> Bench:
+    """The tiny plan, all its cells computed (and latencies measured in no time)."""
+    from adcore.metrics import curves  # noqa: F401  (numba and torch are loaded before anything is measured)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "SECONDS", 0.0)
+        for cell in prepared.cells:
+            run(prepared, cell)
+    return prepared
+
+
+def run(opened: Bench, cell: Cell) -> None:
+    opened.computer.fit(cell, silent)
+    opened.computer.score(cell, silent)
+    opened.computer.evaluate(cell)
+    opened.computer.latency(cell)
+
+
+def test_cells_of_a_prepared_workspace(prepared: Bench) -> None:
+    assert [cell.title for cell in prepared.cells] == [
+        f"parts/{category} {method} seed 0"
+        for category in ("bolt", "cloth")
+        for method in ("padim", "patchcore(coreset=0.5)")
+    ]
+    assert prepared.failures == [] and prepared.levels == (1, 2, 3)
+    cell = prepared.cells[0]
+    assert len(cell.train) == 6 and len(cell.test) == 6 and prepared.by_key[cell.key] is cell
+
+
+def test_preparing_again_gives_the_same_key_and_a_manifest_for_people(prepared: Bench) -> None:
+    spec = prepared.plan.datasets[0]
+    assert bench.read(spec, prepared.layout) == prepared.manifests["parts"]
+    frame = pd.read_csv(prepared.layout.manifests / "parts.csv")
+    assert len(frame) == 24 and frame["label"].sum() == 6
+    assert prepared.frame("parts")["path"].tolist() == frame["path"].tolist()
+
+
+def test_what_tasks_reopen_has_the_same_cells(prepared: Bench) -> None:
+    arguments = prepared.plan.model_dump_json(), str(prepared.layout.workspace), json.dumps(prepared.manifests)
+    again = bench.reopened(*arguments)
+    assert again.cells == prepared.cells and bench.reopened(*arguments) is again
+
+
+def test_every_artifact_is_there_with_its_costs(computed: Bench) -> None:
+    for cell in computed.cells:
+        for kind, key in [("fit", cell.fit_key), *cell.artifacts]:
+            assert intact(computed.store.path(kind, key)), kind
+        assert not missing(computed.store, cell)
+        maps = np.load(computed.store.path("maps", cell.maps_key) / "maps.npy")
+        scores = np.load(computed.store.path("maps", cell.maps_key) / "scores.npy")
+        assert maps.dtype == scores.dtype == np.float32 and len(maps) == len(scores) == 6 and maps.ndim == 3
+        meta = computed.store.meta("cell", cell.key)
+        assert meta["parents"] == {"fit": cell.fit_key, "maps": cell.maps_key}
+        assert meta["fit_s"] > 0 and meta["extract_s"] > 0 and meta["peak_mb"] > 50
+        assert {"torch", "timm", "numpy"} <= set(meta["versions"])
+
+
+def test_rows_tell_what_the_artifacts_hold(computed: Bench) -> None:
+    found = computed.finished()
+    assert [row.row["category"] for row in found] == ["bolt", "bolt", "cloth", "cloth"]
+    for cell, result in zip(computed.cells, found, strict=True):
+        row = result.row
+        assert {name: row[name] for name in cell.names} == cell.names
+        assert row["key"] == cell.key and row["status"] == "ok" and row["score_ms"] > 0
+        images = result.images
+        assert row["i_auroc"] == pytest.approx(roc_auc_score(images["label"], images["score"]))
+        assert images["path"].tolist() == cell.test["path"].tolist()
+        assert set(computed.plan.metrics) <= set(row) and set(result.curves) == {"image", "pixel"}
+        assert result.gallery is not None and (result.gallery / "index.json").exists()
+
+
+def test_bright_squares_are_found(computed: Bench) -> None:
+    """Even random weights see them: the parts are joined the right way round."""
+    for result in computed.finished():
+        assert result.row["i_auroc"] == 1 and result.row["p_auroc"] > 0.8, result.row["method"]
+
+
+def test_nothing_is_computed_twice(computed: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("computed again")
+
+    for cell in computed.cells:
+        monkeypatch.setattr(cell.arm.method, "fit", never)
+        monkeypatch.setattr(cell.arm.method, "score", never)
+    monkeypatch.setattr("adcore.evaluation.evaluate", never)
+    fresh = Bench(computed.plan, computed.layout.workspace, computed.manifests)
+    for cell in fresh.cells:
+        run(fresh, cell)
+
+
+def test_a_second_run_elsewhere_gives_the_same_bits(
+    computed: Bench, plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another workspace and a smaller disk budget: the same keys, states, maps and scores."""
+    made = plan(budget={"disk_gb": 0}, seeds=[0])
+    shutil.copytree(computed.layout.cache / "store" / "manifest", tmp_path / ".cache/adcore/store/manifest")
+    shutil.copytree(computed.layout.cache / "store" / "validation", tmp_path / ".cache/adcore/store/validation")
+    other = Bench(made, tmp_path, computed.manifests)
+    assert other.cells == computed.cells
+    for cell in other.cells[:2]:
+        other.computer.fit(cell, silent)
+        other.computer.score(cell, silent)
+        for kind, key in (("fit", cell.fit_key), ("maps", cell.maps_key)):
+            assert other.store.meta(kind, key)["files"] == computed.store.meta(kind, key)["files"], cell.title
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ((), Missing(False, False, False, False, False)),
+        (("fit",), Missing(False, False, False, False, False)),
+        (("fit", "maps"), Missing(False, False, False, False, False)),
+        (("cell",), Missing(False, False, True, False, True)),
+        (("gallery",), Missing(False, False, True, False, False)),
+        (("gallery", "maps"), Missing(False, True, True, False, False)),
+        (("cell", "maps", "fit"), Missing(True, True, True, False, True)),
+        (("latency",), Missing(False, False, False, True, False)),
+        (("latency", "fit"), Missing(True, False, False, True, False)),
+    ],
+)
+def test_what_is_missing_and_no_more(
+    computed: Bench, tmp_path: Path, kinds: tuple[str, ...], expected: Missing
+) -> None:
+    cell = computed.cells[0]
+    store = bench.Store(tmp_path)
+    for kind, key in [("fit", cell.fit_key), *cell.artifacts]:
+        if kind not in kinds:
+            computed.store.export(kind, key, tmp_path)
+    assert missing(store, cell) == expected and bool(missing(store, cell)) == (expected.evaluate or expected.latency)
+
+
+def _strip(parts: Path) -> str:
+    shutil.rmtree(parts / "bolt" / "train")
+    return "no training images"
+
+
+def _corrupt(parts: Path) -> str:
+    (parts / "bolt" / "test" / "square" / "001.png").write_bytes(b"\x89PNG not one")
+    return "bolt/test/square/001.png"
+
+
+def _unmask(parts: Path) -> str:
+    (parts / "bolt" / "ground_truth" / "square" / "002_mask.png").unlink()
+    return "002_mask.png"
+
+
+@pytest.mark.parametrize("damage", [_strip, _corrupt, _unmask])
+def test_a_damaged_category_fails_alone(
+    own_parts: Path, tmp_path: Path, plan: Callable[..., Plan], damage: Callable[[Path], str]
+) -> None:
+    expected = damage(own_parts)
+    made = plan(datasets=[{"name": "parts", "kind": "folder", "root": str(own_parts)}])
+    layout = Layout(tmp_path / "workspace")
+    opened = Bench(made, layout.workspace, {"parts": bench.prepare(made.datasets[0], layout)})
+    assert {cell.category.name for cell in opened.cells} == {"cloth"}
+    assert [(failure.dataset, failure.category) for failure in opened.failures] == [("parts", "bolt")]
+    assert expected in opened.failures[0].error
+    rows = opened.failed_rows(opened.failures)
+    assert [row["method_label"] for row in rows] == ["padim", "patchcore(coreset=0.5)"]
+    assert all(row["status"] == "failed" and row["category"] == "bolt" for row in rows)
+    assert all(math.isnan(row[name]) for row in rows for name in (*made.metrics, "fit_s", "score_ms"))
+    assert set(rows[0]) == set(opened.failed_row(opened.cells[0]))
+
+
+def test_a_category_that_is_not_there_fails_and_the_others_go_on(
+    parts: Path, tmp_path: Path, plan: Callable[..., Plan]
+) -> None:
+    spec = {"name": "parts", "kind": "folder", "root": str(parts), "categories": ["cloht", "bolt"]}
+    made = plan(datasets=[spec])
+    layout = Layout(tmp_path)
+    opened = Bench(made, tmp_path, {"parts": bench.prepare(made.datasets[0], layout)})
+    assert {cell.category.name for cell in opened.cells} == {"bolt"}
+    assert opened.failures[0].category == "cloht" and "cloth" in opened.failures[0].error
+
+
+def test_a_dataset_that_is_not_there_is_named(tmp_path: Path) -> None:
+    spec = DatasetSpec(name="mine", kind="folder", root=tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"dataset mine: the folder .*nowhere does not exist"):
+        bench.prepare(spec, Layout(tmp_path))
+
+
+def test_a_changed_image_is_another_manifest(own_parts: Path, tmp_path: Path) -> None:
+    spec = DatasetSpec(name="parts", kind="folder", root=own_parts)
+    layout = Layout(tmp_path / "workspace")
+    before = bench.prepare(spec, layout)
+    assert bench.prepare(spec, layout) == before
+    Image.new("RGB", (64, 64), "red").save(own_parts / "bolt" / "train" / "good" / "000.png")
+    assert bench.prepare(spec, layout) != before
+
+
+def test_the_cap_of_a_plan(prepared: Bench, plan: Callable[..., Plan], parts: Path) -> None:
+    spec = {"name": "parts", "kind": "folder", "root": str(parts), "max_train": 4, "max_test": 2}
+    capped = Bench(plan(datasets=[spec]), prepared.layout.workspace, prepared.manifests)
+    assert all(len(cell.train) == 4 and sorted(cell.test["label"]) == [0, 1] for cell in capped.cells)
+
+
+def test_a_workspace_that_cannot_be_written_to(tmp_path: Path) -> None:
+    Layout(tmp_path / "new" / "one").check()
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(WorkspaceError, match=f"cannot write to the workspace {blocked}.*--workspace"):
+        Layout(blocked).check()
+
+
+def test_pulled_artifacts_are_used(computed: Bench, tmp_path: Path) -> None:
+    cell = computed.cells[0]
+    for kind, key in cell.artifacts:
+        computed.store.export(kind, key, Layout(tmp_path).artifacts)
+    assert not missing(Layout(tmp_path).store(), cell)
+
+
+@pytest.mark.skipif(not costs._reset_peak(), reason="this kernel does not let a process forget its peak memory")
+def test_costs_are_of_the_block() -> None:
+    with costs.measured() as idle:
+        pass
+    with costs.measured() as busy:
+        block = np.ones(30_000_000)  # 240 MB, written to
+        del block
+    with costs.measured() as after:
+        pass
+    assert busy.peak_mb - idle.peak_mb > 200 and busy.seconds > idle.seconds >= 0
+    assert busy.peak_mb - after.peak_mb > 200  # the peak of a block is not inherited
+
+
+def test_the_environment_names_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    costs.git_commit.cache_clear()
+    assert costs.git_commit().rstrip("+") == head.stdout.strip()
+    costs.git_commit.cache_clear()
+    monkeypatch.setattr(costs, "__file__", str(tmp_path / "costs.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert costs.git_commit() == ""
+    costs.git_commit.cache_clear()
