@@ -69,6 +69,12 @@ def _open(path: Path) -> tuple[BinaryIO, tuple[int, ...], int]:
     return file, shape, file.tell()
 
 
+def _reserve(path: Path) -> None:
+    """Take the file's blocks now: on a full disk this is an error, where a write to the map would kill the process."""
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
 class Live:
     """FeatureSource that runs the backbone at every pass: for image sets beyond the disk budget."""
 
@@ -174,6 +180,7 @@ class Bank:
                     folder.mkdir(parents=True, exist_ok=True)
                     for part, shape in zip(parts, shapes, strict=True):
                         arrays.append(np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape))
+                        _reserve(part)
                 for array, features in zip(arrays, maps, strict=True):
                     array[position : position + len(batch)] = features.cpu().numpy()
                 position += len(batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import math
 import multiprocessing
@@ -228,6 +229,30 @@ def test_an_error_leaves_no_part(bank: Bank, bolts: ImageSet, runs: list[int]) -
         bank.source(bolts, extraction(1, 2), fail)
     assert not files(bank)
     assert same(whole(bank.source(bolts, extraction(1, 2))), direct(bolts, 1, 2))
+
+
+def test_the_whole_file_is_reserved_at_once(bank: Bank, bolts: ImageSet, runs: list[int]) -> None:
+    """A hole in it would be a SIGBUS when the disk is full."""
+    held: list[bool] = []
+
+    def look(done: float) -> None:
+        status = next(bank.root.rglob("level1.part")).stat()
+        held.append(status.st_blocks * 512 >= status.st_size > 6 * LEVEL1)
+
+    bank.source(bolts, extraction(1), look)
+    assert held == [True] * 3
+
+
+def test_a_full_disk_is_an_error_that_leaves_no_part(
+    bank: Bank, bolts: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        bank.source(bolts, extraction(1))
+    assert not files(bank)
 
 
 def _killed(root: Path, images: ImageSet) -> None:

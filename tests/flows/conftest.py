@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,24 @@ def prefect_server() -> Iterator[None]:
     os.environ[_start.OWN] = "1"
     with _start.server():
         yield
+
+
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs: making one takes seconds, copying it does not."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def work(tmp_path: Path, fresh_database: Path) -> Path:
+    """An empty workspace."""
+    (tmp_path / "work").mkdir()
+    shutil.copy(fresh_database, tmp_path / "work")
+    return tmp_path / "work"
 
 
 @pytest.fixture

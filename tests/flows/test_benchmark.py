@@ -30,8 +30,8 @@ def board(workspace: Path) -> pd.DataFrame:
     return read(workspace / "results" / "leaderboard.csv")
 
 
-def test_cells_are_computed_once_and_reported(plan_file: PlanFile, tmp_path: Path) -> None:
-    plan, workspace = plan_file(), tmp_path / "work"
+def test_cells_are_computed_once_and_reported(plan_file: PlanFile, work: Path) -> None:
+    plan, workspace = plan_file(), work
     assert run(plan, workspace)["last_line"] == "cells: 4 computed, 0 cached, 0 failed"
     first = board(workspace)
     assert list(first.columns[:12]) == [
@@ -51,21 +51,22 @@ def test_cells_are_computed_once_and_reported(plan_file: PlanFile, tmp_path: Pat
     assert list(json.loads((workspace / "results" / "metrics.json").read_text())) == ["parts"]
 
 
-def test_fresh_workspaces_give_bit_equal_metrics(plan_file: PlanFile, tmp_path: Path) -> None:
+def test_fresh_workspaces_give_bit_equal_metrics(plan_file: PlanFile, tmp_path: Path, work: Path) -> None:
     plan = plan_file(methods=["padim", "patchcore", {"name": "cfa", "epochs": 1}])
-    run(plan, tmp_path / "a")
-    run(plan, tmp_path / "b")
-    assert same(board(tmp_path / "a"), board(tmp_path / "b"))
+    other = Path(shutil.copytree(work, tmp_path / "other"))
+    run(plan, work)
+    run(plan, other)
+    assert same(board(work), board(other))
 
 
-def test_a_new_option_computes_its_own_cells_only(plan_file: PlanFile, tmp_path: Path) -> None:
-    run(plan_file(methods=["padim"]), tmp_path / "work")
+def test_a_new_option_computes_its_own_cells_only(plan_file: PlanFile, work: Path) -> None:
+    run(plan_file(methods=["padim"]), work)
     more = plan_file(methods=["padim", {"name": "padim", "n_features": 20}])
-    assert run(more, tmp_path / "work")["last_line"] == "cells: 2 computed, 2 cached, 0 failed"
+    assert run(more, work)["last_line"] == "cells: 2 computed, 2 cached, 0 failed"
 
 
-def test_damaged_artifact_is_computed_again(plan_file: PlanFile, tmp_path: Path) -> None:
-    plan, workspace = plan_file(methods=["padim"]), tmp_path / "work"
+def test_damaged_artifact_is_computed_again(plan_file: PlanFile, work: Path) -> None:
+    plan, workspace = plan_file(methods=["padim"]), work
     run(plan, workspace)
     first = board(workspace)
     victim = workspace / ".cache/adcore/store/cell" / first["key"].iloc[0] / "metrics.json"
@@ -74,79 +75,82 @@ def test_damaged_artifact_is_computed_again(plan_file: PlanFile, tmp_path: Path)
     assert same(first, board(workspace))
 
 
-def test_exported_artifacts_spare_another_workspace_the_work(plan_file: PlanFile, tmp_path: Path) -> None:
+def test_exported_artifacts_spare_another_workspace_the_work(plan_file: PlanFile, tmp_path: Path, work: Path) -> None:
     from flows import command, stages
     from flows.export import export
 
-    plan, workspace = plan_file(methods=["padim"]), tmp_path / "work"
+    plan, workspace = plan_file(methods=["padim"]), work
     run(plan, workspace)
     loaded, layout = command.opened(str(plan), str(workspace))
     bench, _ = stages.in_place(loaded, layout)
     export(bench, layout)
-    shutil.copytree(workspace / "artifacts", tmp_path / "clone" / "artifacts")
-    assert run(plan, tmp_path / "clone")["last_line"] == "cells: 0 computed, 2 cached, 0 failed"
-    assert same(board(workspace), board(tmp_path / "clone"))
+    clone = tmp_path / "clone"
+    shutil.copytree(workspace / "artifacts", clone / "artifacts")
+    shutil.copy(workspace / "mlflow.db", clone)
+    assert run(plan, clone)["last_line"] == "cells: 0 computed, 2 cached, 0 failed"
+    assert same(board(workspace), board(clone))
 
 
-def test_a_corrupt_image_stops_its_category_only(plan_file: PlanFile, own_parts: Path, tmp_path: Path) -> None:
+def test_a_corrupt_image_stops_its_category_only(plan_file: PlanFile, own_parts: Path, work: Path) -> None:
     image = own_parts / "bolt" / "train" / "good" / "000.png"
     image.write_bytes(image.read_bytes()[:200])
-    assert run(plan_file(methods=["padim"]), tmp_path / "work")["last_line"] == "cells: 1 computed, 0 cached, 1 failed"
-    found = board(tmp_path / "work").set_index("category")
+    assert run(plan_file(methods=["padim"]), work)["last_line"] == "cells: 1 computed, 0 cached, 1 failed"
+    found = board(work).set_index("category")
     assert found["status"].to_dict() == {"bolt": "failed", "cloth": "ok"}
     assert pd.isna(found.loc["bolt", "i_auroc"])
-    assert "bolt/train/good/000.png" in (tmp_path / "work" / "results" / "leaderboard.md").read_text()
+    assert "bolt/train/good/000.png" in (work / "results" / "leaderboard.md").read_text()
 
 
-def test_a_missing_root_fails_and_other_datasets_go_on(plan_file: PlanFile, own_parts: Path, tmp_path: Path) -> None:
+def test_a_missing_root_fails_and_other_datasets_go_on(
+    plan_file: PlanFile, own_parts: Path, tmp_path: Path, work: Path
+) -> None:
     datasets = [
-        {"name": "parts", "kind": "folder", "root": str(own_parts)},
+        {"name": "parts", "kind": "folder", "root": str(tmp_path / "parts")},
         {"name": "gone", "kind": "folder", "root": str(tmp_path / "nowhere")},
     ]
-    outcome = run(plan_file(methods=["padim"], datasets=datasets), tmp_path / "work")
+    outcome = run(plan_file(methods=["padim"], datasets=datasets), work)
     assert outcome["last_line"] == "cells: 2 computed, 0 cached, 1 failed"
-    assert "nowhere" in (tmp_path / "work" / "results" / "leaderboard.md").read_text()
+    assert "nowhere" in (work / "results" / "leaderboard.md").read_text()
 
 
-def test_a_failing_method_spares_the_others(plan_file: PlanFile, tmp_path: Path) -> None:
+def test_a_failing_method_spares_the_others(plan_file: PlanFile, work: Path) -> None:
     plan = plan_file(methods=["padim", {"name": "cfa", "gamma_c": 10000}])
-    assert run(plan, tmp_path / "work")["last_line"] == "cells: 2 computed, 0 cached, 2 failed"
-    assert "gamma_c" in (tmp_path / "work" / "results" / "leaderboard.md").read_text()
-    assert "Traceback" in (tmp_path / "work" / "results" / "failures.txt").read_text()
-    assert run(plan, tmp_path / "work")["last_line"] == "cells: 0 computed, 2 cached, 2 failed"  # no error is cached
+    assert run(plan, work)["last_line"] == "cells: 2 computed, 0 cached, 2 failed"
+    assert "gamma_c" in (work / "results" / "leaderboard.md").read_text()
+    assert "Traceback" in (work / "results" / "failures.txt").read_text()
+    assert run(plan, work)["last_line"] == "cells: 0 computed, 2 cached, 2 failed"  # no error is cached
 
 
-def test_only_good_test_images_give_empty_metrics(plan_file: PlanFile, own_parts: Path, tmp_path: Path) -> None:
+def test_only_good_test_images_give_empty_metrics(plan_file: PlanFile, own_parts: Path, work: Path) -> None:
     shutil.rmtree(own_parts / "bolt" / "test" / "square")
     shutil.rmtree(own_parts / "bolt" / "ground_truth")
-    run(plan_file(methods=["padim"]), tmp_path / "work")
-    found = board(tmp_path / "work").set_index("category")
+    run(plan_file(methods=["padim"]), work)
+    found = board(work).set_index("category")
     assert found.loc["bolt", "status"] == "ok"
     assert found.loc["bolt", ["i_auroc", "p_auroc", "aupro"]].isna().all()
 
 
-def test_original_resolution_needs_no_new_fit(plan_file: PlanFile, own_parts: Path, tmp_path: Path) -> None:
+def test_original_resolution_needs_no_new_fit(plan_file: PlanFile, own_parts: Path, work: Path) -> None:
     for path in own_parts.glob("bolt/**/*.png"):
         image = Image.open(path)
         image.resize((80, 96), Image.Resampling.NEAREST).save(path)
-    run(plan_file(methods=["padim"]), tmp_path / "work")
-    store = tmp_path / "work/.cache/adcore/store"
+    run(plan_file(methods=["padim"]), work)
+    store = work / ".cache/adcore/store"
     fits = sorted(path.name for path in (store / "fit").iterdir())
-    outcome = run(plan_file(methods=["padim"], evaluate_at="original"), tmp_path / "work")
+    outcome = run(plan_file(methods=["padim"], evaluate_at="original"), work)
     assert outcome["last_line"] == "cells: 2 computed, 0 cached, 0 failed"
     assert sorted(path.name for path in (store / "fit").iterdir()) == fits
 
 
-def test_the_leaderboard_flow_computes_nothing(plan_file: PlanFile, tmp_path: Path) -> None:
-    workspace = str(tmp_path / "work")
-    state = leaderboard(plan=str(plan_file()), workspace=workspace, return_state=True)
+def test_the_leaderboard_flow_computes_nothing(plan_file: PlanFile, work: Path) -> None:
+    state = leaderboard(plan=str(plan_file()), workspace=str(work), return_state=True)
     assert state.result()["last_line"].endswith("cells: 0 computed, 0 cached, 0 failed")
-    assert not (tmp_path / "work/.cache/adcore/store/fit").exists()
+    assert not (work / ".cache/adcore/store/fit").exists()
 
 
 @pytest.mark.parametrize("key", ["methods", "enhancers", "protocols"])
-def test_an_unknown_name_ends_the_flow_before_any_work(key: str, plan_file: PlanFile, tmp_path: Path) -> None:
-    state = benchmark(plan=str(plan_file(**{key: ["padin"]})), workspace=str(tmp_path / "work"), return_state=True)
+def test_an_unknown_name_ends_the_flow_before_any_work(key: str, plan_file: PlanFile, work: Path) -> None:
+    state = benchmark(plan=str(plan_file(**{key: ["padin"]})), workspace=str(work), return_state=True)
     assert state.is_failed()
     assert "padin" in str(state.message)
-    assert not (tmp_path / "work").exists()
+    assert [path.name for path in work.iterdir()] == ["mlflow.db"]

@@ -52,7 +52,8 @@ def cells(tmp_path_factory):
 def workspace(tmp_path_factory, cells):
     """A workspace that two processes opened for the first time, at once, to log the same group."""
     folder = tmp_path_factory.mktemp("work space")  # paths may hold blanks
-    (folder / ".mlflow.db.tmp").write_bytes(b"left by a process that was killed")
+    (folder / ".cache" / "adcore").mkdir(parents=True)
+    (folder / ".cache" / "adcore" / "mlflow.db.part").write_bytes(b"left by a process that was killed")
     groups = tmp_path_factory.mktemp("pickled") / "groups"
     groups.write_bytes(pickle.dumps(group_rows(cells)))
     command = [sys.executable, "-c", LOG, str(folder), str(groups)]
