@@ -38,7 +38,7 @@ def track(plan: str, workspace: str, manifests: str, name: str) -> dict[str, str
 def leaderboard(
     plan: str, workspace: str, manifests: str, name: str, runs: dict[str, str], failed: list[Row], failures: list[Row]
 ) -> None:
-    """results/leaderboard.csv, leaderboard.md, metrics.json, report.html; a table on the console and in Prefect.
+    """results/leaderboard.csv, leaderboard.md, metrics/, report.html; a table on the console and in Prefect.
 
     `failed` are rows of cells without numbers, `failures` say why.
     """

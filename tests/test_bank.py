@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import functools
 import math
-import multiprocessing
 import os
+import pickle
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -255,39 +257,45 @@ def test_a_full_disk_is_an_error_that_leaves_no_part(
     assert not files(bank)
 
 
-def _killed(root: Path, images: ImageSet) -> None:
-    torch.set_num_threads(1)
-    Bank(root, 1.0, "cpu").source(images, extraction(1, 2), lambda done: os.kill(os.getpid(), signal.SIGKILL))
+# Its own interpreter, not a fork of one that has run torch and faiss threads.
+EXTRACT = """
+import os, pickle, signal, sys
+from pathlib import Path
+from adcore import bank
+from adcore.bank import Bank, ImageSet
+from adcore.features import Extraction
+from adcore.plan import BackboneSpec, ImageSpec
+
+bank.BATCH = 2
+bank.decoded.__defaults__ = (2,)
+root, deadly, paths, hashes = Path(sys.argv[1]), sys.argv[2] == "killed", *pickle.loads(bytes.fromhex(sys.argv[3]))
+extraction = Extraction(BackboneSpec(name="resnet18", weights="random"), ImageSpec(resize=64), (1, 2))
+calls = []
+progress = (lambda done: os.kill(os.getpid(), signal.SIGKILL)) if deadly else calls.append
+Bank(root, 1.0, "cpu").source(ImageSet(paths, hashes), extraction, progress)
+print(len(calls))
+"""
+
+
+def extracting(root: Path, images: ImageSet, how: str) -> subprocess.Popen[str]:
+    content = pickle.dumps((images.paths, images.hashes)).hex()
+    return subprocess.Popen([sys.executable, "-c", EXTRACT, str(root), how, content], stdout=subprocess.PIPE, text=True)
 
 
 def test_a_kill_in_the_middle_leaves_no_features_behind(bank: Bank, bolts: ImageSet, runs: list[int]) -> None:
-    process = multiprocessing.get_context("fork").Process(target=_killed, args=(bank.root, bolts))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    process = extracting(bank.root, bolts, "killed")
+    process.communicate(timeout=100)
+    assert process.returncode == -signal.SIGKILL
     assert files(bank) == {"level1.part", "level2.part"}
     assert math.isnan(bank.seconds(bolts, extraction(1)))
     assert same(whole(bank.source(bolts, extraction(1, 2))), direct(bolts, 1, 2))
     assert files(bank) == {"level1.npy", "level2.npy", "seconds.json"}
 
 
-def _extracted(root: Path, images: ImageSet, answer: multiprocessing.Queue[int]) -> None:
-    torch.set_num_threads(1)
-    runs: list[float] = []
-    Bank(root, 1.0, "cpu").source(images, extraction(1, 2), runs.append)
-    answer.put(len(runs))
-
-
 def test_processes_that_want_the_same_features_extract_them_once(bank: Bank, bolts: ImageSet, runs: list[int]) -> None:
-    context = multiprocessing.get_context("fork")
-    answer: multiprocessing.Queue[int] = context.Queue()
-    processes = [context.Process(target=_extracted, args=(bank.root, bolts, answer)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert sorted(answer.get(timeout=10) for _ in processes) == [0, 0, 3]
+    processes = [extracting(bank.root, bolts, "alive") for _ in range(2)]
+    told = [process.communicate(timeout=100)[0] for process in processes]
+    assert sorted(told) == ["0\n", "3\n"]
     assert same(whole(bank.source(bolts, extraction(1, 2))), direct(bolts, 1, 2))
 
 

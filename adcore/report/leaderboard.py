@@ -1,10 +1,11 @@
-"""The leaderboard as CSV, Markdown, metrics.json for DVC, and a table on the console."""
+"""The leaderboard as CSV, Markdown, small JSON files for DVC, and a table on the console."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,12 +60,12 @@ def same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
 
 
 def write_leaderboard(folder: Path, rows: Sequence[Row], failures: Sequence[Row] = ()) -> None:
-    """Write leaderboard.csv, leaderboard.md and metrics.json into a folder, each in one atomic step."""
+    """Write leaderboard.csv, leaderboard.md and metrics/ into a folder, each file in one atomic step."""
     table = frame(rows)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "leaderboard.csv", table.to_csv(index=False, lineterminator="\n"))
     write_atomic(folder / "leaderboard.md", markdown(table, failures))
-    write_atomic(folder / "metrics.json", json.dumps(headline_metrics(table), indent=2, sort_keys=True) + "\n")
+    _write_metrics(folder / "metrics", table)
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -74,18 +75,27 @@ def write_atomic(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
-    """dataset -> `method | enhancer | ...` -> metric -> mean over categories and seeds (6 decimals, None for NaN)."""
-    keys = [key for key in SETTING if key not in ("dataset", "method_label")]
-    return {
-        dataset: {
-            " | ".join([line.setting["method_label"], *(line.setting[key] for key in keys)]): {
-                metric: None if math.isnan(value) else round(value, 6) for metric, value in line.means.items()
-            }
-            for line in lines
-        }
-        for dataset, lines in summarise(table).items()
-    }
+def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    """`DATASET/CONTENDER` -> metric -> mean over categories and seeds (6 decimals, None for NaN).
+
+    A contender is its method and whatever else differs among the dataset's lines."""
+    found: dict[str, dict[str, float | None]] = {}
+    for dataset, lines in summarise(table).items():
+        _, varying = shared_and_varying(lines)
+        for line in lines:
+            name = " ".join([line.setting["method_label"], *(line.setting[key] for key in varying)])
+            values = {m: None if math.isnan(value) else round(value, 6) for m, value in line.means.items()}
+            found[f"{dataset}/{name.replace('/', '-')}"] = values
+    return found
+
+
+def _write_metrics(folder: Path, table: pd.DataFrame) -> None:
+    """One small file a contender, so that `dvc metrics show` has a line for each; those of other plans go."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, values in headline_metrics(table).items():
+        path = folder / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(values, indent=2) + "\n")
 
 
 def markdown(table: pd.DataFrame, failures: Sequence[Row] = ()) -> str:

@@ -46,9 +46,10 @@ def test_cells_are_computed_once_and_reported(plan_file: PlanFile, work: Path) -
     assert run(plan, workspace)["last_line"] == "cells: 0 computed, 4 cached, 0 failed"
     assert same(first, board(workspace))
     assert first["mlflow_run_id"].tolist() == board(workspace)["mlflow_run_id"].tolist()
-    for name in ("leaderboard.md", "metrics.json", "report.html", "validation.html"):
+    for name in ("leaderboard.md", "metrics/parts/padim.json", "report.html", "validation.html"):
         assert (workspace / "results" / name).stat().st_size > 0
-    assert list(json.loads((workspace / "results" / "metrics.json").read_text())) == ["parts"]
+    padim = json.loads((workspace / "results" / "metrics" / "parts" / "padim.json").read_text())
+    assert padim["i_auroc"] == pytest.approx(first[first["method"] == "padim"]["i_auroc"].mean(), abs=1e-6)
 
 
 def test_fresh_workspaces_give_bit_equal_metrics(plan_file: PlanFile, tmp_path: Path, work: Path) -> None:

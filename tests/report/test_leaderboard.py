@@ -109,11 +109,13 @@ def test_random_weights_are_marked_wherever_they_are_shown(row, capsys):
     assert "(random weights)" in " ".join(capsys.readouterr().err.split())
 
 
-def test_metrics_json_is_nested_rounded_and_null_where_nothing_applies(tmp_path, row):
-    leaderboard.write_leaderboard(tmp_path, [row(i_auroc=2 / 3)])
-    content = json.loads((tmp_path / "metrics.json").read_text())
-    name = "padim | one-class | none | tf_efficientnet_lite0 | pretrained | 256"
-    assert content == {"elpv": {name: {"i_auroc": 0.666667, "i_ap": 0.8, "p_auroc": None, "aupro": None}}}
+def test_metrics_files_are_one_a_contender_rounded_and_null_where_nothing_applies(tmp_path, row):
+    leaderboard.write_leaderboard(tmp_path, [row(i_auroc=0.5), row(method_label="gone")])
+    leaderboard.write_leaderboard(tmp_path, [row(i_auroc=2 / 3), row(backbone="a/b")])
+    found = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*.json")}
+    assert set(found) == {"metrics/elpv/padim a-b.json", "metrics/elpv/padim tf_efficientnet_lite0.json"}
+    values = {"i_auroc": 0.666667, "i_ap": 0.8, "p_auroc": None, "aupro": None}
+    assert json.loads(found["metrics/elpv/padim tf_efficientnet_lite0.json"]) == values
 
 
 def test_a_pipe_in_a_name_keeps_the_markdown_table_whole(row):
