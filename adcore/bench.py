@@ -196,6 +196,7 @@ def prepare(spec: DatasetSpec, layout: Layout, progress: Progress = silent) -> s
 def read(spec: DatasetSpec, layout: Layout) -> str:
     """Read a dataset that is in place: the key of its manifest. Raises DataError."""
     dataset = make_dataset(spec, layout)
+    dataset.require_root()
     frame = manifest.build(dataset, layout.cache / "files.sqlite")
     if frame.empty:
         raise DataError(f"dataset {spec.name}: no images under {dataset.root}; docs/datasets.md shows the layout")

@@ -86,9 +86,12 @@ def _publish(bench: Bench, work: stages.Work, lost: list[Failure], errors: dict[
 def dry_run(plan: str, workspace: str) -> None:
     """List what is missing, from the data that is in place; nothing is computed."""
     loaded, layout = command.opened(plan, workspace)
+    absent = [spec.name for spec in loaded.datasets if not stages.is_in_place(spec, layout)]
     bench, lost = stages.in_place(loaded, layout)
+    for name in absent:
+        print(f"missing: the files of {name}, and so all of its cells (python -m flows.prepare puts them in place)")
     for failure in lost:
-        print(f"not ready: {failure.dataset}/{failure.category}: {failure.error}")
+        print(f"failed: {failure.dataset}/{failure.category}: {failure.error}")
     todo = [cell for cell in bench.cells if stages.missing(bench.store, cell).computed]
     for cell in todo:
         print(f"missing: {cell.title}")

@@ -15,7 +15,7 @@ from adcore.cells import Cell
 from adcore.datasets.base import DataError
 from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import write_page
-from adcore.plan import Plan
+from adcore.plan import DatasetSpec, Plan
 from adcore.results import Missing, missing
 from tasks import cells as cell_tasks
 from tasks import data
@@ -43,14 +43,19 @@ def prepare_all(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
     return bench, failures + bench.failures
 
 
+def is_in_place(spec: DatasetSpec, layout: Layout) -> bool:
+    """Whether there is something to read; a root that the plan names is not ours to make."""
+    return spec.root is not None or make_dataset(spec, layout).root.is_dir()
+
+
 def in_place(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
     """As `prepare_all`, from what is there already and without Prefect."""
     manifests: dict[str, str] = {}
     failures: list[Failure] = []
     for spec in plan.datasets:
+        if not is_in_place(spec, layout):
+            continue
         try:
-            if not make_dataset(spec, layout).root.is_dir():
-                raise DataError(f"dataset {spec.name} is not in place yet")
             manifests[spec.name] = read(spec, layout)
         except DataError as error:
             failures += [Failure(spec.name, category, str(error)) for category in spec.categories or ("*",)]

@@ -78,6 +78,10 @@ class Dataset(ABC):
         """
         if self.spec.root is None:
             self.fetch(progress)
+        self.require_root()
+
+    def require_root(self) -> None:
+        """Raise DataError unless the folder of the images is there."""
         if not self.root.is_dir():
             mend = "put the images there or correct its `root`"
             raise DataError(f"dataset {self.name}: the folder {self.root} does not exist; {mend}")
