@@ -126,8 +126,7 @@ class Bench:
 
     def finished(self) -> list[CellResult]:
         """The cells whose metrics are in the store, in the order of the plan."""
-        there = (cell for cell in self.cells if (self.store.path("cell", cell.key) / "meta.json").exists())
-        return [result(self.store, cell, self.plan) for cell in there]
+        return [result(self.store, cell, self.plan) for cell in self.cells if self.store.has("cell", cell.key)]
 
     def notes(self) -> dict[str, str]:
         """Licence and caveat of each dataset."""

@@ -42,8 +42,10 @@ def result(store: Store, cell: Cell, plan: Plan) -> CellResult:
     folder = store.path("cell", cell.key)
     found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     meta = store.meta("cell", cell.key)
-    latency = store.path("latency", cell.latency_key) / "latency.json"
-    latency_ms = json.loads(latency.read_text(encoding="utf-8"))["median_ms"] if latency.exists() else None
+    latency_ms = None
+    if store.has("latency", cell.latency_key):
+        latency = store.path("latency", cell.latency_key) / "latency.json"
+        latency_ms = json.loads(latency.read_text(encoding="utf-8"))["median_ms"]
     extra = [name for name in found if name not in METRICS and name.rsplit("_", 1)[0] in plan.metrics]
     costs = {
         "extract_s": _number(meta["extract_s"]),
@@ -54,7 +56,8 @@ def result(store: Store, cell: Cell, plan: Plan) -> CellResult:
     row = {**cell.names, **{name: _number(found[name]) for name in (*plan.metrics, *extra)}, **costs}
     row |= {"key": cell.key, "mlflow_run_id": "", "status": "ok"}
     fit = store.path("fit", cell.fit_key)
-    return CellResult(row, folder, store.path("gallery", cell.gallery_key), fit if fit.exists() else None)
+    gallery = store.path("gallery", cell.gallery_key) if store.has("gallery", cell.gallery_key) else None
+    return CellResult(row, folder, gallery, fit if fit.exists() else None)
 
 
 def failed_row(names: dict[str, Any], plan: Plan, key: str = "") -> dict[str, Any]:

@@ -88,6 +88,8 @@ def test_exported_artifacts_spare_another_workspace_the_work(plan_file: PlanFile
     clone = tmp_path / "clone"
     shutil.copytree(workspace / "artifacts", clone / "artifacts")
     shutil.copy(workspace / "mlflow.db", clone)
+    state = leaderboard(plan=str(plan), workspace=str(clone), return_state=True)
+    assert state.result()["last_line"] == "cells: 0 computed, 2 cached, 0 failed"
     assert run(plan, clone)["last_line"] == "cells: 0 computed, 2 cached, 0 failed"
     assert same(board(workspace), board(clone))
 
