@@ -1,5 +1,5 @@
 # make demo, make test: the two commands. Both set up what they need.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -9,16 +9,19 @@ READY := .venv/.ready
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "adcore needs Python 3.11; install it, or: make PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "adcore needs Python 3.11: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,faiss,test]'
 	@touch $(READY)
 
 demo: $(READY)
-	@$(BIN)/python -m flows.benchmark --plan params.yaml
-	@echo "report:   results/report.html"
-	@echo "tables:   results/leaderboard.md and results/leaderboard.csv"
-	@echo "MLflow:   make ui"
+	@$(BIN)/python -m flows.benchmark --plan params.yaml; code=$$?; \
+	if [ $$code -eq 0 ] || [ $$code -eq 3 ]; then \
+		echo "report:   results/report.html"; \
+		echo "tables:   results/leaderboard.md and results/leaderboard.csv"; \
+		echo "MLflow:   make ui"; \
+	fi; exit $$code
 
 test: lint
 	$(BIN)/python -m pytest

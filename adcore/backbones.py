@@ -74,7 +74,7 @@ def build(spec: BackboneSpec, levels: Sequence[int], size: int) -> Any:
     """
     import torch
 
-    _require_known(spec.name)
+    require_known(spec.name)
     indices = tuple(spec.layers or _indices(spec.name, levels))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -92,13 +92,18 @@ def normalisation(model: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(config["mean"]), tuple(config["std"])
 
 
-def _require_known(name: str) -> None:
+def require_known(name: str) -> None:
+    """Raise WeightsError, with the nearest name, unless timm has that model and tag."""
     import timm
 
     if ":" not in name and not timm.is_model(name):  # with a colon it is a source of its own, as in hf-hub:
         near = difflib.get_close_matches(name, timm.list_models(), n=1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""
         raise WeightsError(f"backbone.name: timm has no model '{name}'{hint}")
+    model, _, tag = name.partition(".")
+    tags = timm.list_pretrained(f"{model}.*")
+    if tag and name not in tags:
+        raise WeightsError(f"backbone.name: timm has no weights '{name}'; known: {', '.join(tags) or 'none'}")
 
 
 def _require_complete(model: Any, again: Any, spec: BackboneSpec) -> None:

@@ -34,8 +34,9 @@ class Mapped:
     """FeatureSource over memory-mapped files. They stay readable when the bank drops them; nothing of them stays
     resident between batches."""
 
-    def __init__(self, files: Sequence[Path], device: str) -> None:
+    def __init__(self, files: Sequence[Path], device: str, seconds: float) -> None:
         self.device = device
+        self.seconds = seconds  # that their extraction took, whenever that was
         self._arrays = [_open(file) for file in files]
         for file, _, _ in self._arrays:
             weakref.finalize(self, file.close)
@@ -82,17 +83,25 @@ class Live:
         self.images = images
         self.extractor = extractor
         self.image = image
+        self.seconds = 0.0  # spent on extraction so far
 
     def __len__(self) -> int:
         return len(self.images.paths)
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
-        for batch in decoded(self.images.paths, self.image):
-            yield self.extractor(batch)
+        batches = decoded(self.images.paths, self.image)
+        for _ in range(0, len(self), BATCH):
+            yield self._extract(batches)
 
     def at(self, indices: Sequence[int]) -> list[torch.Tensor]:
         paths = [self.images.paths[index] for index in indices]
-        return self.extractor(next(decoded(paths, self.image, batch=len(paths))))
+        return self._extract(decoded(paths, self.image, batch=len(paths)))
+
+    def _extract(self, batches: Iterator[torch.Tensor]) -> list[torch.Tensor]:
+        started = time.perf_counter()
+        features = self.extractor(next(batches))
+        self.seconds += time.perf_counter() - started
+        return features
 
     @property
     def shapes(self) -> list[tuple[int, int, int]]:
@@ -114,14 +123,6 @@ class Bank:
             self._extractors[extraction] = Extractor(extraction, self.device)
         return self._extractors[extraction]
 
-    def seconds(self, images: ImageSet, extraction: Extraction) -> float:
-        """Seconds that extraction of this image set took, all its levels; NaN where they are not in the bank."""
-        try:
-            record = json.loads((self._folder(images, extraction) / "seconds.json").read_text(encoding="utf-8"))
-            return float(sum(record.values()))
-        except FileNotFoundError:
-            return float("nan")
-
     def source(
         self, images: ImageSet, extraction: Extraction, progress: Callable[[float], None] = lambda done: None
     ) -> Mapped | Live:
@@ -134,7 +135,7 @@ class Bank:
                 return Live(images, self.extractor(extraction), extraction.image)
             with contextlib.suppress(FileNotFoundError):
                 os.utime(folder)
-            return Mapped(list(files.values()), self.device)
+            return Mapped(list(files.values()), self.device, _seconds(folder, set(files)))
 
     def _names(self, extraction: Extraction) -> tuple[str, ...]:
         layers = extraction.backbone.layers
@@ -186,12 +187,12 @@ class Bank:
                 position += len(batch)
                 progress(position / total)
             arrays.clear()
+            self._note_seconds(folder, names, time.perf_counter() - started)
             for part, name in zip(parts, names, strict=True):
                 part.rename(files[name])
         finally:
             for part in parts:
                 part.unlink(missing_ok=True)
-        self._note_seconds(folder, names, time.perf_counter() - started)
         return True
 
     def _note_seconds(self, folder: Path, names: Sequence[str], seconds: float) -> None:
@@ -222,6 +223,12 @@ class Bank:
             if free:
                 shutil.rmtree(folder, ignore_errors=True)
             return free
+
+
+def _seconds(folder: Path, names: set[str]) -> float:
+    """Seconds of the passes that gave these levels; a pass for several levels counts whole."""
+    record = json.loads((folder / "seconds.json").read_text(encoding="utf-8"))
+    return float(sum(seconds for passed, seconds in record.items() if names & set(passed.split("+"))))
 
 
 def _use(folder: Path) -> tuple[float, int]:

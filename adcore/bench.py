@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +15,7 @@ import pandas as pd
 from adcore import cells, keys, registry
 from adcore.cells import Category, Cell
 from adcore.datasets import manifest
-from adcore.datasets.base import DataError, Dataset, Progress
-from adcore.datasets.base import silent as silent
+from adcore.datasets.base import DataError, Dataset, Progress, silent
 from adcore.datasets.validation import Problem, validate
 from adcore.plan import DatasetSpec, Plan
 from adcore.report.groups import CellResult
@@ -116,17 +116,17 @@ class Bench:
         return cells.expand(self.plan, self._prepared[0])
 
     @cached_property
-    def by_key(self) -> dict[str, Cell]:
-        return {cell.key: cell for cell in self.cells}
+    def by_title(self) -> dict[str, Cell]:
+        return {cell.title: cell for cell in self.cells}
 
     @property
     def levels(self) -> tuple[int, ...]:
         """Every feature level that some method of the plan reads, so that one pass extracts them all."""
         return tuple(sorted({level for cell in self.cells for level in cell.levels}))
 
-    def finished(self) -> list[CellResult]:
-        """The cells whose metrics are in the store, in the order of the plan."""
-        return [result(self.store, cell, self.plan) for cell in self.cells if self.store.has("cell", cell.key)]
+    def finished(self, metrics: Sequence[str]) -> list[CellResult]:
+        """The cells that are in the store, in the order of the plan, with these metrics."""
+        return [result(self.store, cell, metrics) for cell in self.cells if self.store.has("cell", cell.key)]
 
     def notes(self) -> dict[str, str]:
         """Licence and caveat of each dataset."""
@@ -155,21 +155,9 @@ class Bench:
 
     def failed_rows(self, failures: list[Failure]) -> list[dict[str, Any]]:
         """A leaderboard row for every cell that a failed category would have had."""
-        from adcore import backbones
-
-        settings = {
-            "backbone": self.plan.backbone.name,
-            "weights": backbones.label(self.plan.backbone),
-            "image": self.plan.image.label,
-        }
-        return [
-            failed_row(
-                {"dataset": failure.dataset, "category": failure.category, **arm.names, **settings, "seed": arm.seed},
-                self.plan,
-            )
-            for failure in failures
-            for arm in cells.arms(self.plan)
-        ]
+        shared, arms = cells.setting(self.plan), cells.arms(self.plan)
+        names = (cells.columns(f.dataset, f.category, arm, shared) for f in failures for arm in arms)
+        return [failed_row(columns, self.plan) for columns in names]
 
 
 @functools.lru_cache(maxsize=4)
@@ -180,7 +168,7 @@ def reopened(plan: str, workspace: str, manifests: str) -> Bench:
 
 def make_dataset(spec: DatasetSpec, layout: Layout) -> Dataset:
     """The dataset of a plan entry. Raises PlanError for an unknown kind."""
-    return registry.dataset(spec.of_kind)(spec, layout.workspace / "data", layout.workspace)
+    return registry.dataset(spec.of_kind)(spec, layout.workspace / "data")
 
 
 def prepare(spec: DatasetSpec, layout: Layout, progress: Progress = silent) -> str:

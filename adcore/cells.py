@@ -55,6 +55,7 @@ class Cell:
     backbone: BackboneSpec
     image: ImageSpec
     evaluate_at: Literal["input", "original"]
+    setting: dict[str, str] = field(repr=False, compare=False)
     train: pd.DataFrame = field(repr=False, compare=False)
     test: pd.DataFrame = field(repr=False, compare=False)
     fit_key: str
@@ -85,15 +86,22 @@ class Cell:
     @property
     def names(self) -> dict[str, Any]:
         """The leaderboard's columns up to the metrics."""
-        return {
-            "dataset": self.category.dataset,
-            "category": self.category.name,
-            **self.arm.names,
-            "backbone": self.backbone.name,
-            "weights": backbones.label(self.backbone),
-            "image": self.image.label,
-            "seed": self.arm.seed,
-        }
+        return columns(self.category.dataset, self.category.name, self.arm, self.setting)
+
+
+def setting(plan: Plan) -> dict[str, str]:
+    """The leaderboard's columns that all cells of a plan share: backbone, weights and image, with what is unusual."""
+    layers = plan.backbone.layers
+    return {
+        "backbone": plan.backbone.name + (f"(layers={','.join(map(str, layers))})" if layers else ""),
+        "weights": backbones.label(plan.backbone),
+        "image": plan.image.label + ("@original" if plan.evaluate_at == "original" else ""),
+    }
+
+
+def columns(dataset: str, category: str, arm: Arm, shared: dict[str, str]) -> dict[str, Any]:
+    """The leaderboard's columns up to the metrics."""
+    return {"dataset": dataset, "category": category, **arm.names, **shared, "seed": arm.seed}
 
 
 def arms(plan: Plan) -> list[Arm]:
@@ -117,29 +125,32 @@ def arms(plan: Plan) -> list[Arm]:
             "method_label": registry.label(method, options),
         }
         found += [Arm(rules, parts, cls, options, seed, names) for seed in plan.seeds]
-    labels = [(a.names["protocol_label"], a.names["enhancer_label"], a.names["method_label"], a.seed) for a in found]
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice:
-        raise PlanError(f"{' with '.join(twice[2:1:-1])} stands twice in the plan; remove one")
+    for what in ("protocol", "enhancer", "method"):
+        choices = len(getattr(plan, f"{what}s"))
+        different = list(dict.fromkeys(arm.names[f"{what}_label"] for arm in found))
+        if len(different) < choices:
+            raise PlanError(f"{what}s: one of {', '.join(different)} stands twice in the plan; remove it")
     return found
 
 
 def expand(plan: Plan, categories: Sequence[Category]) -> list[Cell]:
     """The cells of a plan over prepared categories, in the order of the plan."""
-    combinations = arms(plan)
-    return [cell for category in categories for cell in _cells(plan, category, combinations)]
+    combinations, shared = arms(plan), setting(plan)
+    return [cell for category in categories for cell in _cells(plan, category, combinations, shared)]
 
 
-def _cells(plan: Plan, category: Category, combinations: Sequence[Arm]) -> Iterator[Cell]:
+def _cells(plan: Plan, category: Category, combinations: Sequence[Arm], shared: dict[str, str]) -> Iterator[Cell]:
     splits: dict[tuple[Protocol, int], tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]] = {}
     for arm in combinations:
-        if (arm.protocol, arm.seed) not in splits:
+        drawn = arm.protocol, arm.seed if arm.protocol.seeded else 0
+        if drawn not in splits:
             parts = arm.protocol.split(category.manifest, category.name, arm.seed)
-            # By content, so that renaming a file neither changes a key nor the order of training.
+            # By content, so that renaming a file changes neither the fit's key nor the order of training.
             train, test = (rows.sort_values(["sha256", "path"]) for rows in parts)
-            splits[arm.protocol, arm.seed] = (train, test, _content(train, test))
-        train, test, content = splits[arm.protocol, arm.seed]
-        yield Cell(category, arm, plan.backbone, plan.image, plan.evaluate_at, train, test, **_keys(plan, arm, content))
+            splits[drawn] = (train, test, _content(train, test))
+        train, test, content = splits[drawn]
+        found = _keys(plan, arm, content)
+        yield Cell(category, arm, plan.backbone, plan.image, plan.evaluate_at, shared, train, test, **found)
 
 
 def _content(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, str]:

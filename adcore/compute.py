@@ -54,14 +54,16 @@ class Computer:
             source = self.bank.source(images, extraction)
             method = self._method(cell)
             with measured() as cost:
+                before = source.seconds
                 method.fit(source, progress)
+                live = source.seconds - before  # extraction within the fit, where the bank has no room
             meta = {
                 **environment(),
                 "names": cell.names,
                 "options": cell.arm.options.model_dump(mode="json"),
                 "device": self.device,
-                "extract_s": self.bank.seconds(images, extraction),
-                "fit_s": cost.seconds,
+                "extract_s": source.seconds,
+                "fit_s": cost.seconds - live,
                 "peak_mb": cost.peak_mb,
             }
             with self.store.write("fit", cell.fit_key, _finite(meta)) as folder:
@@ -82,7 +84,7 @@ class Computer:
             meta = {
                 **environment(),
                 "parents": {"fit": cell.fit_key},
-                "extract_s": (fit["extract_s"] or 0.0) + self.bank.seconds(images, extraction),
+                "extract_s": fit["extract_s"] + source.seconds,
                 "fit_s": fit["fit_s"],
                 "score_s": cost.seconds,
                 "peak_mb": max(fit["peak_mb"], cost.peak_mb),
@@ -124,6 +126,7 @@ class Computer:
             "names": cell.names,
             "extract_s": maps["extract_s"],
             "fit_s": maps["fit_s"],
+            "judged": {"at": cell.evaluate_at, **evaluation.RULES},
             "evaluate_s": cost.seconds,
             "peak_mb": max(maps["peak_mb"], cost.peak_mb),
         }

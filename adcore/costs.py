@@ -53,7 +53,15 @@ def environment() -> dict[str, Any]:
     """Versions of what computes, the platform, and the git commit ("" outside a checkout)."""
     names = ("torch", "timm", "numpy", "scipy", "scikit-learn", "pillow", "numba")
     versions = {name: importlib.metadata.version(name) for name in names}
+    versions |= {name: version for name in ("faiss-cpu", "faiss-gpu-cu12") if (version := _installed(name))}
     return {"versions": versions, "platform": platform.platform(), "git_commit": git_commit()}
+
+
+def _installed(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 @functools.cache

@@ -24,6 +24,8 @@ Floats = npt.NDArray[np.float32]
 Masks = npt.NDArray[np.bool_]
 Item = TypeVar("Item")
 PIXEL = ("p_auroc", "p_ap", "p_f1max", "aupro")
+FPR_LIMIT = 0.3
+RULES = {"fpr_limit": FPR_LIMIT, "connectivity": 8, "ties": "mid-rank"}  # recorded with every cell; docs/metrics.md
 CURVE_STEP = 8  # every eighth pixel of a row and column draws the pixel curves; the metrics take them all
 
 
@@ -91,7 +93,7 @@ def _metrics(judged: Judged) -> dict[str, float]:
     if not judged.has_masks:
         return found | dict.fromkeys(PIXEL, math.nan)
     count = range(len(judged.rows))
-    return found | metrics.pixel_metrics((judged.smooth(i) for i in count), (judged.mask(i) for i in count))
+    return found | metrics.pixel_metrics((judged.smooth(i) for i in count), (judged.mask(i) for i in count), FPR_LIMIT)
 
 
 def curves(judged: Judged) -> dict[str, dict[str, list[float]]]:

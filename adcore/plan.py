@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 METRICS = ("i_auroc", "i_ap", "i_f1max", "p_auroc", "p_ap", "p_f1max", "aupro")
 
@@ -48,11 +48,18 @@ class BackboneSpec(Strict):
     name: str = "tf_efficientnet_lite0"
     weights: str = "pretrained"
     sha256: str | None = None
-    layers: tuple[int, ...] | None = None
+    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+
+    @field_validator("layers")
+    @classmethod
+    def _ascending(cls, layers: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if layers and list(layers) != sorted(set(layers)):
+            raise ValueError(f"{list(layers)} must ascend without repeats, as timm gives them: {sorted(set(layers))}")
+        return layers
 
 
 class DatasetSpec(Strict):
-    name: str
+    name: Annotated[str, Field(pattern=r"^\w[\w.\- ]*$")]  # it names files
     kind: str | None = None
     root: Path | None = None
     categories: tuple[str, ...] | None = None
@@ -77,8 +84,8 @@ class Choice(BaseModel):
 
 
 class Budget(Strict):
-    memory_gb: float = Field(4.0, gt=0)
-    disk_gb: float = Field(20.0, ge=0)
+    memory_gb: float = Field(4.0, gt=0, allow_inf_nan=False)
+    disk_gb: float = Field(20.0, ge=0, allow_inf_nan=False)
 
 
 def _named(entries: Any) -> Any:
@@ -103,7 +110,7 @@ class Plan(Strict):
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] = METRICS
     evaluate_at: Literal["input", "original"] = "input"
     budget: Budget = Budget()
-    device: str = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
 
     @model_validator(mode="after")
     def _names(self) -> Plan:

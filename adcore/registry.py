@@ -1,4 +1,4 @@
-"""Finds methods, enhancers, datasets and protocols: one file each, and entry points for other packages."""
+"""Finds methods and datasets: one file each, and entry points for other packages."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +38,10 @@ def missing(store: Store, cell: Cell) -> Missing:
     return Missing(fit, maps, evaluate, latency, not cell_there)
 
 
-def result(store: Store, cell: Cell, plan: Plan) -> CellResult:
-    """A finished cell as the leaderboard shows it. Raises FileNotFoundError where it is not finished."""
+def result(store: Store, cell: Cell, metrics: Sequence[str]) -> CellResult:
+    """A finished cell as the leaderboard shows it, with these metrics and what subsets add to them.
+
+    Raises FileNotFoundError where it is not finished."""
     folder = store.path("cell", cell.key)
     found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     meta = store.meta("cell", cell.key)
@@ -46,14 +49,14 @@ def result(store: Store, cell: Cell, plan: Plan) -> CellResult:
     if store.has("latency", cell.latency_key):
         latency = store.path("latency", cell.latency_key) / "latency.json"
         latency_ms = json.loads(latency.read_text(encoding="utf-8"))["median_ms"]
-    extra = [name for name in found if name not in METRICS and name.rsplit("_", 1)[0] in plan.metrics]
+    extra = [name for name in found if name not in METRICS and name.startswith(tuple(f"{m}_" for m in metrics))]
     costs = {
         "extract_s": _number(meta["extract_s"]),
         "fit_s": _number(meta["fit_s"]),
         "score_ms": _number(latency_ms),
         "peak_mb": _number(meta["peak_mb"]),
     }
-    row = {**cell.names, **{name: _number(found[name]) for name in (*plan.metrics, *extra)}, **costs}
+    row = {**cell.names, **{name: _number(found[name]) for name in (*metrics, *extra)}, **costs}
     row |= {"key": cell.key, "mlflow_run_id": "", "status": "ok"}
     fit = store.path("fit", cell.fit_key)
     gallery = store.path("gallery", cell.gallery_key) if store.has("gallery", cell.gallery_key) else None

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import urllib.request
@@ -36,10 +37,14 @@ def configure() -> None:
     if sys.argv[0] != "-m":
         return  # imported by a worker, a test or a shell, which has its own settings
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # failures are told once, at the end
-    home = workspace_of(sys.argv[1:]) / ".cache" / "prefect" / "home"
-    os.environ.setdefault("PREFECT_HOME", str(home))
-    with contextlib.suppress(OSError):  # an unwritable workspace gets its own message
-        home.mkdir(parents=True, exist_ok=True)
+    cache = workspace_of(sys.argv[1:]) / ".cache"
+    try:
+        (cache / "prefect" / "home").mkdir(parents=True, exist_ok=True)
+    except OSError:  # an unwritable workspace gets its own message; until then the libraries need some folder
+        cache = Path(tempfile.mkdtemp(prefix="adcore-"))
+    os.environ.setdefault("PREFECT_HOME", str(cache / "prefect" / "home"))
+    os.environ.setdefault("MPLCONFIGDIR", str(cache / "matplotlib"))
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache / "numba"))
     if not answers(_configured()):
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{free_port()}/api"
         os.environ[OWN] = "1"

@@ -17,6 +17,7 @@ from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from adcore.backbones import require_known
 from adcore.bench import Bench, Failure
 from flows import command, stages
 from tasks import publish
@@ -32,6 +33,8 @@ def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     loaded, layout = command.opened(plan, workspace)
     bench, lost = stages.prepare_all(loaded, layout)
     work = stages.Work.find(bench)
+    if work.cells:
+        require_known(loaded.backbone.name)  # only now: it takes timm, which a plan that is all there does without
     errors = _compute(work) if work.cells else {}
     summary = _publish(bench, work, lost, errors, Path(plan).stem)
     state = Failed if summary["failed"] else Completed
@@ -39,7 +42,7 @@ def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
 
 
 def _compute(work: stages.Work) -> dict[str, Exception]:
-    """Run what is missing; cell key -> error, of the cells that failed."""
+    """Run what is missing; cell title -> error, of the cells that failed."""
     shown = create_progress_artifact(progress=0.0, key="cells", description="starting")
 
     def listener(percent: float, title: str) -> None:
@@ -49,38 +52,41 @@ def _compute(work: stages.Work) -> dict[str, Exception]:
         futures = work.submit()
         wait([future for chain in futures.values() for future in chain])
     update_progress_artifact(artifact_id=shown, progress=100.0, description="done")
-    errors = {key: _error(chain) for key, chain in futures.items()}
-    return {key: error for key, error in errors.items() if error}
+    errors = {title: _error(chain) for title, chain in futures.items()}
+    return {title: error for title, error in errors.items() if error}
 
 
 def _error(chain: list[PrefectFuture[Any]]) -> Exception | None:
-    """The first error of a cell's steps; later steps only say that they waited for it."""
+    """The error of the first step that failed; those behind it only say that they did not run."""
     for future in chain:
-        if not future.state.is_completed():
+        if future.state.is_failed() or future.state.is_crashed():
             error = future.result(raise_on_failure=False)
             return error if isinstance(error, Exception) else RuntimeError(future.state.message)
-    return None
+    return None if all(future.state.is_completed() for future in chain) else RuntimeError("it was not run")
 
 
 def _publish(bench: Bench, work: stages.Work, lost: list[Failure], errors: dict[str, Exception], name: str) -> Row:
-    failed = bench.failed_rows(lost) + [bench.failed_row(bench.by_key[key]) for key in errors]
+    broken = [bench.by_title[title] for title in errors]
+    # A cell whose metrics are there keeps its row, whatever else of it failed.
+    failed = bench.failed_rows(lost) + [bench.failed_row(c) for c in broken if not bench.store.has("cell", c.key)]
     failures = [{"dataset": f.dataset, "category": f.category, "error": f.error} for f in lost]
     failures += [
         {
-            **bench.by_key[key].names,
+            **bench.by_title[title].names,
             "error": f"{type(error).__name__}: {error}",
             "traceback": "".join(traceback.format_exception(error)),
         }
-        for key, error in errors.items()
+        for title, error in errors.items()
     ]
     text = bench.plan.model_dump_json(), str(bench.layout.workspace), json.dumps(bench.manifests, sort_keys=True)
     stages.write_pages(bench, lost)
     runs = publish.track(*text, name)
     publish.leaderboard(*text, name, runs, failed, failures)
-    computed = sum(needs.computed for key, needs in work.missing.items() if key not in errors)
+    computed = sum(needs.computed for title, needs in work.missing.items() if title not in errors)
     cached = len(bench.cells) - computed - len(errors)
-    line = f"cells: {computed} computed, {cached} cached, {len(failed)} failed"
-    return {"computed": computed, "cached": cached, "failed": len(failed), "last_line": line}
+    count = len(bench.failed_rows(lost)) + len(errors)
+    line = f"cells: {computed} computed, {cached} cached, {count} failed"
+    return {"computed": computed, "cached": cached, "failed": count, "last_line": line}
 
 
 def dry_run(plan: str, workspace: str) -> None:

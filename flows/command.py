@@ -16,11 +16,14 @@ from adcore.bench import Layout, WorkspaceError
 from flows._start import REPO, server
 
 WELL, UNUSABLE, PARTLY = 0, 2, 3
+UNUSABLE_BECAUSE = (plan.PlanError, WeightsError, WorkspaceError)
 
 
 def arguments(description: str | None, dry_run: bool = False) -> argparse.Namespace:
     """`--plan`, `--workspace` and, where asked for, `--dry-run`."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--plan", default=str(REPO / "params.yaml"), help="YAML file (default: params.yaml)")
     parser.add_argument("--workspace", default=str(REPO), help="all is written under this folder (default: the repo)")
     if dry_run:
@@ -50,7 +53,7 @@ def check(path: str, workspace: str) -> None:
     """Exit with code 2 unless the plan and the workspace can be used."""
     try:
         opened(path, workspace)
-    except (plan.PlanError, WeightsError, WorkspaceError) as error:
+    except UNUSABLE_BECAUSE as error:
         unusable(error)
 
 
@@ -61,6 +64,8 @@ def run(flow: Callable[..., Any], path: str, workspace: str) -> NoReturn:
         state = flow(plan=str(Path(path).resolve()), workspace=str(Path(workspace).resolve()), return_state=True)
         outcome = state.result(raise_on_failure=False)
         APILogHandler().flush()
+    if isinstance(outcome, UNUSABLE_BECAUSE):
+        unusable(outcome)
     if isinstance(outcome, BaseException):
         sys.stderr.write(f"error: {outcome}\n")
         sys.exit(1)

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 from adcore.bench import Bench, Layout
 from flows import command, stages
 
 
 def export(bench: Bench, layout: Layout) -> int:
-    """Link or copy every artifact of the plan's finished cells, and remove what is no longer in the plan."""
+    """Link or copy every artifact of the plan's finished cells; how many there are."""
     wanted = {(kind, key) for cell in bench.cells for kind, key in cell.artifacts if bench.store.has(kind, key)}
     for kind, key in sorted(wanted):
         bench.store.export(kind, key, layout.artifacts)
+    return len(wanted)
+
+
+def prune(bench: Bench, layout: Layout) -> None:
+    """Remove exported artifacts that are no longer in the plan."""
+    wanted = {artifact for cell in bench.cells for artifact in cell.artifacts}
     for folder in sorted(layout.artifacts.glob("*/*")):
         if (folder.parent.name, folder.name) not in wanted:
             shutil.rmtree(folder)
-    return len(wanted)
 
 
 if __name__ == "__main__":
     given = command.arguments(__doc__)
     command.check(given.plan, given.workspace)
     plan, layout = command.opened(given.plan, given.workspace)
-    bench, _ = stages.in_place(plan, layout)
-    print(f"artifacts: {export(bench, layout)} in {layout.artifacts.relative_to(layout.workspace)}")
+    bench, lost = stages.in_place(plan, layout)
+    absent = [spec.name for spec in plan.datasets if not stages.is_in_place(spec, layout)]
+    count = export(bench, layout)
+    if not lost and not absent:  # otherwise cells of the plan are not known, and theirs stay
+        prune(bench, layout)
+    for problem in (*(f"{f.dataset}/{f.category}: {f.error}" for f in lost), *absent):
+        print(f"not exported: {problem}")
+    print(f"artifacts: {count} in {layout.artifacts.relative_to(layout.workspace)}")
+    sys.exit(command.PARTLY if lost or absent else command.WELL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from prefect.futures import PrefectFuture
@@ -17,9 +17,9 @@ from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import write_page
 from adcore.plan import DatasetSpec, Plan
 from adcore.results import Missing, missing
-from tasks import cells as cell_tasks
 from tasks import data
 from tasks.caching import stored
+from tasks.cells import STEPS
 
 
 def prepare_all(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
@@ -83,29 +83,31 @@ def _reason(state: State[Any]) -> str:
     return str(error) if isinstance(error, BaseException) else str(state.message)
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step of a cell: the task, the key of its artifact, whether that is there already, and its rough cost."""
+
+    name: str
+    key: str
+    present: bool
+    weight: float
+
+
 @dataclass
 class Work:
-    """The steps that are missing, in an order that keeps the cells of one category together."""
+    """The cells that are not complete (by title), in an order that keeps those over the same images together."""
 
     bench: Bench
-    missing: dict[str, Missing] = field(default_factory=dict)
+    missing: dict[str, Missing]
 
     @classmethod
     def find(cls, bench: Bench) -> Work:
-        """Ask the store for all keys in one pass. A latency is measured once, with the first cell that needs it."""
-        work, latencies = cls(bench), set[str]()
-        for cell in bench.cells:
-            needs = missing(bench.store, cell)
-            if needs.latency and cell.latency_key in latencies:
-                needs = Missing(needs.fit and needs.maps, needs.maps, needs.evaluate, False, needs.computed)
-            if needs.latency:
-                latencies.add(cell.latency_key)
-            work.missing[cell.key] = needs
-        return work
+        """Ask the store for all keys in one pass."""
+        return cls(bench, {cell.title: missing(bench.store, cell) for cell in bench.cells})
 
     @property
     def cells(self) -> list[Cell]:
-        return [cell for cell in self.bench.cells if self.missing[cell.key]]
+        return [cell for cell in self.bench.cells if self.missing[cell.title]]
 
     @property
     def groups(self) -> list[list[Cell]]:
@@ -119,48 +121,50 @@ class Work:
     def weights(self) -> dict[str, float]:
         """Step title -> its rough share of the work, in images."""
         found: dict[str, float] = {}
+        measured: set[str] = set()
         for group in self.groups:
             if self._extracts(group):
                 found[f"extract {_images(group[0])}"] = 1.5 * (len(group[0].train) + len(group[0].test))
             for cell in group:
-                found |= {f"{step} {cell.title}": weight for step, _, weight in self._steps(cell)}
+                for step in self._steps(cell):
+                    done = step.present or step.key in measured
+                    found[f"{step.name} {cell.title}"] = 0.0 if done else step.weight
+                    measured |= {step.key} if step.name == "latency" else set()  # once for many cells
         return found
 
     def _extracts(self, group: list[Cell]) -> bool:
-        return any(self.missing[cell.key].fit or self.missing[cell.key].maps for cell in group)
+        return any(self.missing[cell.title].fit or self.missing[cell.title].maps for cell in group)
 
-    def _steps(self, cell: Cell) -> Iterable[tuple[str, str, float]]:
-        needs, epochs = self.missing[cell.key], getattr(cell.arm.options, "epochs", 0.5)
-        if needs.fit:
-            yield "fit", cell.fit_key, len(cell.train) * epochs
-        if needs.maps:
-            yield "score", cell.maps_key, 0.3 * len(cell.test)
+    def _steps(self, cell: Cell) -> Iterable[Step]:
+        needs, epochs = self.missing[cell.title], getattr(cell.arm.options, "epochs", 0.5)
+        if needs.maps or needs.latency:
+            yield Step("fit", cell.fit_key, not needs.fit, len(cell.train) * epochs)
         if needs.evaluate:
-            yield "evaluate", cell.key, 0.1 * len(cell.test)
+            yield Step("score", cell.maps_key, not needs.maps, 0.3 * len(cell.test))
+            yield Step("evaluate", cell.key, False, 0.1 * len(cell.test))
         if needs.latency:
-            yield "latency", cell.latency_key, 100.0
+            yield Step("latency", cell.latency_key, False, 100.0)
 
     def submit(self) -> dict[str, list[PrefectFuture[Any]]]:
-        """Start every missing step; a cell's steps wait for one another and fail together, other cells go on."""
+        """Start the steps; cell title -> its futures. A cell's steps wait for one another and fail together."""
         futures: dict[str, list[PrefectFuture[Any]]] = {}
         for group in self.groups:
-            features: list[PrefectFuture[Any]] = []
+            chain: list[PrefectFuture[Any]] = []
             if self._extracts(group):
-                features.append(self._start("extract", group[0].fit_key, group[0], _images(group[0]), []))
+                images = Step("extract", group[0].fit_key, False, 0.0)
+                chain.append(self._start(images, group[0], _images(group[0]), []))
             for cell in group:
-                chain: list[PrefectFuture[Any]] = []
-                for name, key, _ in self._steps(cell):
-                    chain.append(self._start(name, key, cell, cell.title, [*features, *chain[-1:]]))
-                futures[cell.key] = chain
+                own = list(chain)
+                for step in self._steps(cell):
+                    own.append(self._start(step, cell, cell.title, own[-1:]))
+                futures[cell.title] = own
         return futures
 
-    def _start(
-        self, name: str, key: str, cell: Cell, title: str, after: list[PrefectFuture[Any]]
-    ) -> PrefectFuture[Any]:
+    def _start(self, step: Step, cell: Cell, title: str, after: list[PrefectFuture[Any]]) -> PrefectFuture[Any]:
         workspace = self.bench.layout.workspace
-        task = stored(getattr(cell_tasks, name), workspace, present=False)
+        task = stored(STEPS[step.name], workspace, step.present)
         text = self.bench.plan.model_dump_json(), str(workspace), json.dumps(self.bench.manifests, sort_keys=True)
-        return task.submit(title, key, cell.key, *text, wait_for=after)
+        return task.submit(title, step.key, cell.title, *text, wait_for=after)
 
 
 def _images(cell: Cell) -> str:

@@ -2,57 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from prefect import Task
+
 from adcore.bench import Bench, reopened
 from adcore.cells import Cell
 from tasks.caching import cached
 from tasks.progress import step
 
-
-def _cell(plan: str, workspace: str, manifests: str, cell: str) -> tuple[Bench, Cell]:
-    opened = reopened(plan, workspace, manifests)
-    return opened, opened.by_key[cell]
+Progress = Callable[[float], None]
 
 
-@cached("extract")
-def extract(title: str, key: str, cell: str, plan: str, workspace: str, manifests: str) -> str:
-    """Features of a category's images, into the feature bank."""
-    opened, found = _cell(plan, workspace, manifests, cell)
-    with step(f"extract {title}") as progress:
-        opened.computer.extract(found, opened.levels, progress)
-    return key
+def _task(name: str, compute: Callable[[Bench, Cell, Progress], None]) -> Task[..., Any]:
+    @cached(name)
+    def run(title: str, key: str, cell: str, plan: str, workspace: str, manifests: str) -> str:
+        opened = reopened(plan, workspace, manifests)
+        with step(f"{name} {title}") as progress:
+            compute(opened, opened.by_title[cell], progress)
+        return key
+
+    return run
 
 
-@cached("fit")
-def fit(title: str, key: str, cell: str, plan: str, workspace: str, manifests: str) -> str:
-    """A fitted method."""
-    opened, found = _cell(plan, workspace, manifests, cell)
-    with step(f"fit {title}") as progress:
-        opened.computer.fit(found, progress)
-    return key
-
-
-@cached("score")
-def score(title: str, key: str, cell: str, plan: str, workspace: str, manifests: str) -> str:
-    """Raw maps and image scores of the test images."""
-    opened, found = _cell(plan, workspace, manifests, cell)
-    with step(f"score {title}") as progress:
-        opened.computer.score(found, progress)
-    return key
-
-
-@cached("evaluate")
-def evaluate(title: str, key: str, cell: str, plan: str, workspace: str, manifests: str) -> str:
-    """Metrics and gallery."""
-    opened, found = _cell(plan, workspace, manifests, cell)
-    with step(f"evaluate {title}"):
-        opened.computer.evaluate(found)
-    return key
-
-
-@cached("latency")
-def latency(title: str, key: str, cell: str, plan: str, workspace: str, manifests: str) -> str:
-    """Milliseconds an image, measured on this machine."""
-    opened, found = _cell(plan, workspace, manifests, cell)
-    with step(f"latency {title}"):
-        opened.computer.latency(found)
-    return key
+STEPS = {
+    "extract": _task("extract", lambda bench, cell, progress: bench.computer.extract(cell, bench.levels, progress)),
+    "fit": _task("fit", lambda bench, cell, progress: bench.computer.fit(cell, progress)),
+    "score": _task("score", lambda bench, cell, progress: bench.computer.score(cell, progress)),
+    "evaluate": _task("evaluate", lambda bench, cell, _: bench.computer.evaluate(cell)),
+    "latency": _task("latency", lambda bench, cell, _: bench.computer.latency(cell)),
+}

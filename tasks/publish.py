@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from adcore.bench import reopened
 from adcore.costs import environment, git_commit
+from adcore.plan import METRICS
 from adcore.report import leaderboard as boards
 from adcore.report.groups import group_rows
 from adcore.report.html import write_report
@@ -22,15 +23,15 @@ Row = dict[str, Any]
 
 @task(name="track", task_run_name="log runs to MLflow", cache_policy=NO_CACHE)
 def track(plan: str, workspace: str, manifests: str, name: str) -> dict[str, str]:
-    """Cell key -> MLflow run id; a group that was logged before is only looked up."""
+    """Cell -> MLflow run id; a group that was logged before is only looked up. Runs hold all metrics."""
     bench = reopened(plan, workspace, manifests)
     tracker = Tracker(Path(workspace))
-    groups = group_rows(bench.finished())
+    groups = group_rows(bench.finished(METRICS))
     runs: dict[str, str] = {}
     for dataset, version in bench.manifests.items():
         mine = [group for group in groups if group.dataset == dataset]
         found = tracker.log_groups(mine, {"git_commit": git_commit(), "data_version": version, "plan": name})
-        runs |= {str(result.row["key"]): found[group.run_key] for group in mine for result in group.results}
+        runs |= {_cell(result.row): found[group.run_key] for group in mine for result in group.results}
     return runs
 
 
@@ -43,9 +44,9 @@ def leaderboard(
     `failed` are rows of cells without numbers, `failures` say why.
     """
     bench = reopened(plan, workspace, manifests)
-    results = bench.finished()
+    results = bench.finished(bench.plan.metrics)
     for result in results:
-        result.row["mlflow_run_id"] = runs.get(str(result.row["key"]), "")
+        result.row["mlflow_run_id"] = runs.get(_cell(result.row), "")
     rows = [*(result.row for result in results), *failed]
     if not rows:
         return
@@ -59,6 +60,10 @@ def leaderboard(
     create_table_artifact(key="leaderboard", table=_table(rows), description=description)
     create_link_artifact(key="mlflow", link=view_url(tracker.experiment_id), link_text="MLflow leaderboard (make ui)")
     create_link_artifact(key="report", link=(folder / "report.html").as_uri(), link_text="report.html")
+
+
+def _cell(row: Row) -> str:
+    return f"{row['dataset']}/{row['category']}/{row['key']}"  # one content in two datasets is one key
 
 
 def _write_tracebacks(path: Path, failures: list[Row]) -> None:

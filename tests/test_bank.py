@@ -349,5 +349,5 @@ def prepared_frame(parts: Path, tmp_path: Path) -> tuple[Path, ImageSet]:
     from adcore.datasets.folder import Folder
     from adcore.plan import DatasetSpec
 
-    frame = build(Folder(DatasetSpec(name="parts", root=parts), tmp_path, tmp_path), tmp_path / "files.sqlite")
+    frame = build(Folder(DatasetSpec(name="parts", root=parts), tmp_path), tmp_path / "files.sqlite")
     return parts, ImageSet(tuple(parts / path for path in frame["path"]), tuple(frame["sha256"]))

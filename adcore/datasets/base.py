@@ -54,11 +54,10 @@ class Dataset(ABC):
     note: ClassVar[str] = ""
     show_images: ClassVar[bool] = True  # False: the licence keeps its images out of the README
 
-    def __init__(self, spec: DatasetSpec, data: Path, here: Path) -> None:
-        """`data` is WORKSPACE/data; a relative root of the spec is relative to `here`, the folder of the plan file."""
+    def __init__(self, spec: DatasetSpec, data: Path) -> None:
+        """`data` is WORKSPACE/data."""
         self.spec = spec
         self.data = data
-        self.here = here
 
     @property
     def name(self) -> str:
@@ -68,7 +67,7 @@ class Dataset(ABC):
     def root(self) -> Path:
         """The folder of the images: the one that the plan names, else WORKSPACE/data/KIND."""
         if self.spec.root is not None:
-            return self.here / self.spec.root
+            return self.spec.root
         return self.data / (self.folder or self.kind)
 
     def prepare(self, progress: Progress = silent) -> None:

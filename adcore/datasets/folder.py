@@ -17,7 +17,7 @@ class Folder(Dataset):
 
     @property
     def root(self) -> Path:
-        return self.here / self.spec.root if self.spec.root is not None else self.data / (self.folder or self.name)
+        return self.spec.root or self.data / self.name
 
     def entries(self) -> list[Entry]:
         root = self.root.resolve()

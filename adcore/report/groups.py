@@ -52,7 +52,7 @@ class CellResult:
 
     @cached_property
     def loss_curve(self) -> list[float]:
-        """Loss per epoch of a method that trains; empty for one that does not."""
+        """Loss per step of a method that trains; empty for one that does not."""
         state = self.fit / "state.safetensors" if self.fit else None
         if state is None or not state.exists():
             return []

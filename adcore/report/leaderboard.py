@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +82,8 @@ def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     for dataset, lines in summarise(table).items():
         _, varying = shared_and_varying(lines)
         for line in lines:
-            name = " ".join([line.setting["method_label"], *(line.setting[key] for key in varying)])
+            parts = [line.setting["method_label"], *(line.setting[key] for key in varying), line.mark]
+            name = " ".join(filter(None, parts))
             values = {m: None if math.isnan(value) else round(value, 6) for m, value in line.means.items()}
             found[f"{dataset}/{name.replace('/', '-')}"] = values
     return found
@@ -91,11 +91,12 @@ def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, float | None]]:
 
 def _write_metrics(folder: Path, table: pd.DataFrame) -> None:
     """One small file a contender, so that `dvc metrics show` has a line for each; those of other plans go."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for name, values in headline_metrics(table).items():
-        path = folder / f"{name}.json"
+    found = {folder / f"{name}.json": values for name, values in headline_metrics(table).items()}
+    for path, values in found.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(values, indent=2) + "\n")
+    for path in set(folder.glob("*/*.json")) - found.keys():
+        path.unlink(missing_ok=True)
 
 
 def markdown(table: pd.DataFrame, failures: Sequence[Row] = ()) -> str:

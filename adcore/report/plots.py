@@ -56,14 +56,18 @@ def cost_svg(lines: Sequence[Line]) -> str:
     points = [(i, x, y) for i, x, y in points if not math.isnan(x + y)]
     if not points:
         return ""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     figure, axes = _figure(4.0, 3.4)
     for i, x, y in points:
         axes.plot(x, y, "o", markersize=8, color=f"C{i}")
     axes.set(xscale="log", xlabel="ms / image (batch 1)", ylabel=f"{TITLES.get(metric, metric)}, %")
     axes.set_title("colours as beside", fontsize=8.5)
     axes.margins(0.25)
+    shown = (1.0, 2.0, 5.0)  # digits at which a tick is told; more would overlap
+    axes.xaxis.set_major_locator(LogLocator(subs=shown))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}")
     return _svg(figure)
 
 
@@ -87,12 +91,12 @@ def curves_png(path: Path, cells: Mapping[str, Mapping[str, Curves]]) -> None:
 
 
 def loss_png(path: Path, losses: Mapping[str, Sequence[float]]) -> None:
-    """Loss by epoch, one line a category."""
+    """Loss by step, one line a category."""
 
     def draw(axes: Any) -> None:
         for name, values in losses.items():
             axes[0, 0].plot(range(1, len(values) + 1), values, label=name)
-        axes[0, 0].set(xlabel="epoch", ylabel="loss")
+        axes[0, 0].set(xlabel="step", ylabel="loss")
         axes[0, 0].legend(fontsize=7, frameon=False)
 
     _png(path, 1, 1, draw)

@@ -226,7 +226,7 @@ def tiny(kind: type[Dataset], parts: Path, tmp_path: Path) -> Dataset:
     if kind.kind.startswith("elpv"):
         root = tmp_path / "cells"
         solar_cells(root, parts)
-    return kind(DatasetSpec(name="tiny", kind=kind.kind, root=root), tmp_path / "data", tmp_path)
+    return kind(DatasetSpec(name="tiny", kind=kind.kind, root=root), tmp_path / "data")
 
 
 def test_entries_are_sorted_and_relative(tiny: Dataset) -> None:
@@ -253,4 +253,4 @@ def test_a_root_that_is_not_there_is_named(kind: type[Dataset], tmp_path: Path) 
 
     spec = DatasetSpec(name="mine", kind=kind.kind, root=tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"mine.*nowhere"):
-        kind(spec, tmp_path / "data", tmp_path).prepare()
+        kind(spec, tmp_path / "data").prepare()

@@ -60,7 +60,7 @@ def dataset(tmp_path: Path) -> Callable[..., Dataset]:
 
     def make(kind: str, **options: object) -> Dataset:
         spec = DatasetSpec.model_validate({"name": kind, "kind": kind, **options})
-        return registry.dataset(kind)(spec, tmp_path / "data", tmp_path)
+        return registry.dataset(kind)(spec, tmp_path / "data")
 
     return make
 

@@ -1,0 +1,44 @@
+"""Our side of `benchmarks.peers` without Prefect, MLflow and pages: `python -m benchmarks.peer_adcore PLAN WORKSPACE`.
+
+Prints one line of JSON: seconds to import, to extract, and of each method seconds to fit and to test, and its metrics.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+STARTED = time.perf_counter()
+
+from adcore import compute, plan  # noqa: E402, F401  (torch and timm come with compute)
+from adcore.bench import Bench, prepare  # noqa: E402
+from adcore.methods.base import silent  # noqa: E402
+
+IMPORTED = time.perf_counter() - STARTED
+
+
+def main() -> None:
+    loaded, workspace = plan.load(Path(sys.argv[1])), Path(sys.argv[2])
+    begin = time.perf_counter()
+    bench = Bench(loaded, workspace)
+    bench.manifests = {spec.name: prepare(spec, bench.layout) for spec in loaded.datasets}
+    computer = bench.computer
+    computer.extract(bench.cells[0], bench.levels, silent)
+    extracted = time.perf_counter() - begin
+    cells: dict[str, dict[str, float]] = {}
+    for cell in bench.cells:
+        begin = time.perf_counter()
+        computer.fit(cell, silent)
+        fitted = time.perf_counter()
+        computer.score(cell, silent)
+        computer.evaluate(cell)
+        spent = {"fit_s": fitted - begin, "test_s": time.perf_counter() - fitted}
+        metrics = (bench.store.path("cell", cell.key) / "metrics.json").read_text(encoding="utf-8")
+        cells[cell.arm.names["method"]] = spent | json.loads(metrics)
+    print(json.dumps({"import_s": IMPORTED, "extract_s": extracted, "cells": cells}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""anomalib's side of `benchmarks.peers`, run by an interpreter that has it: `python peer_anomalib.py SETTINGS.json`.
+
+Imports nothing of ours. Prints one line of JSON: seconds to import, and of each method seconds to fit and to test, and
+its metrics. No validation pass, no pictures, no loader processes: the shortest way that anomalib has to the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+STARTED = time.perf_counter()
+
+import torch  # noqa: E402
+from anomalib.data import Folder  # noqa: E402
+from anomalib.engine import Engine  # noqa: E402
+from anomalib.metrics import AUPRO, AUROC, Evaluator  # noqa: E402
+from anomalib.models import Cfa, Padim, Patchcore  # noqa: E402
+from anomalib.models.components import TimmFeatureExtractor  # noqa: E402
+from anomalib.models.image.cfa import torch_model as cfa_model  # noqa: E402
+from anomalib.post_processing import PostProcessor  # noqa: E402
+from anomalib.pre_processing import PreProcessor  # noqa: E402
+from torchvision.transforms.v2 import Compose, Normalize, Resize  # noqa: E402
+
+STRIDES_4_8_16 = [1, 2, 3]  # timm's out_indices, of ResNets and of EfficientNets
+IMPORTED = time.perf_counter() - STARTED
+
+
+class Scaled(PostProcessor):
+    """Brings scores into [0, 1] by a power of two: outside it anomalib's AUROC applies a sigmoid, which makes ties."""
+
+    def post_process_batch(self, batch: Any) -> None:
+        batch.pred_score = batch.pred_score * 2.0**-14
+        batch.anomaly_map = batch.anomaly_map * 2.0**-14
+
+
+def extractor(settings: dict[str, Any], layers: list[int]) -> TimmFeatureExtractor:
+    """anomalib's own extractor with the weights of the file."""
+    made = TimmFeatureExtractor(settings["backbone"], layers=layers, pre_trained=False).eval()
+    state = torch.load(settings["weights"], weights_only=True)
+    wanted = made.feature_extractor.state_dict()
+    made.feature_extractor.load_state_dict({name: value for name, value in state.items() if name in wanted})
+    return made
+
+
+def padim(settings: dict[str, Any], parts: dict[str, Any]) -> Padim:
+    count = settings["padim_channels"]
+    model = Padim(settings["backbone"], STRIDES_4_8_16, pre_trained=False, n_features=len(count), **parts)
+    model.model.feature_extractor = extractor(settings, STRIDES_4_8_16)
+    model.model.idx.copy_(torch.tensor(count))  # the same draw, so that the numbers can be compared
+    return model
+
+
+def patchcore(settings: dict[str, Any], parts: dict[str, Any]) -> Patchcore:
+    layers, share = STRIDES_4_8_16[1:], settings["coreset"]
+    model = Patchcore(settings["backbone"], layers, pre_trained=False, coreset_sampling_ratio=share, **parts)
+    model.model.feature_extractor = extractor(settings, layers)
+    return model
+
+
+def cfa(settings: dict[str, Any], parts: dict[str, Any]) -> Cfa:
+    """anomalib's CFA knows a few backbones by name and downloads their weights: it is given ours as its resnet18."""
+    ours = extractor(settings, STRIDES_4_8_16)
+    cfa_model.get_return_nodes = lambda backbone: STRIDES_4_8_16
+    cfa_model.get_feature_extractor = lambda backbone, nodes: ours
+    model = Cfa("resnet18", gamma_c=settings["gamma_c"], **parts)
+    channels = sum(ours.out_dims)
+    model.model.descriptor.layer = cfa_model.CoordConv2d(channels, channels, kernel_size=1)
+    return model
+
+
+MODELS = {"padim": padim, "patchcore": patchcore, "cfa": cfa}
+
+
+def folder(settings: dict[str, Any], batch: int) -> Folder:
+    root = Path(settings["images"])
+    masks = root / "ground_truth" / "bad"
+    return Folder(
+        name="peers",
+        root=root,
+        normal_dir="train/good",
+        normal_test_dir="test/good",
+        abnormal_dir="test/bad",
+        mask_dir="ground_truth/bad" if masks.is_dir() else None,
+        train_batch_size=batch,
+        eval_batch_size=settings["batch"],
+        num_workers=0,
+        val_split_mode="none",
+    )
+
+
+def metrics(settings: dict[str, Any]) -> Evaluator:
+    found = [AUROC(fields=["pred_score", "gt_label"], prefix="i_")]
+    if (Path(settings["images"]) / "ground_truth").is_dir():
+        found += [AUROC(fields=["anomaly_map", "gt_mask"], prefix="p_"), AUPRO(fields=["anomaly_map", "gt_mask"])]
+    return Evaluator(test_metrics=found)
+
+
+def cell(method: str, settings: dict[str, Any]) -> dict[str, float]:
+    """Fit and test one model."""
+    torch.manual_seed(0)
+    size = settings["size"]
+    transform = Compose([Resize((size, size), antialias=True), Normalize(settings["mean"], settings["std"])])
+    parts = {
+        "pre_processor": PreProcessor(transform=transform),
+        "post_processor": Scaled(enable_normalization=False, enable_thresholding=False),
+        "evaluator": metrics(settings),
+        "visualizer": False,
+    }
+    begin = time.perf_counter()
+    model = MODELS[method](settings, parts)
+    data = folder(settings, settings["cfa_batch"] if method == "cfa" else settings["batch"])
+    epochs = {"max_epochs": settings["epochs"]} if method == "cfa" else {}
+    engine = Engine(
+        default_root_dir=Path(settings["images"]).parent / "anomalib",
+        accelerator="cpu",
+        devices=1,
+        limit_val_batches=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **epochs,
+    )
+    engine.fit(model=model, datamodule=data)
+    fitted = time.perf_counter()
+    (values,) = engine.test(model=model, datamodule=data, verbose=False)
+    tested = time.perf_counter()
+    return {"fit_s": fitted - begin, "test_s": tested - fitted, **{key.lower(): value for key, value in values.items()}}
+
+
+def main() -> None:
+    settings = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    cells = {method: cell(method, settings) for method in settings["methods"]}
+    print(json.dumps({"import_s": IMPORTED, "cells": cells}))
+
+
+if __name__ == "__main__":
+    main()
