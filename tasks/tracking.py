@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MOST_METRICS = 40  # the page gets slow with many columns
 VIEW = "leaderboard"
 # Narrow enough to show the metrics beside the Assistant pane; the name of a run begins with its dataset.
-VIEW_PARAMS = {"method": 170, "weights": 90}
+VIEW_PARAMS = {"method": 170, "backbone": 140, "image": 60}
 VIEW_METRICS = {"i_auroc": 80, "p_auroc": 80, "aupro": 80, "score_ms": 90, "fit_s": 80}
 HEADLINE = "i_auroc"
 

@@ -20,7 +20,7 @@ from adcore import bench, costs, latency
 from adcore.bench import Bench, Layout, WorkspaceError
 from adcore.cells import Cell
 from adcore.datasets.base import DataError
-from adcore.plan import DatasetSpec, Plan
+from adcore.plan import METRICS, DatasetSpec, Plan
 from adcore.results import Missing, missing
 from adcore.store import intact
 
@@ -55,7 +55,7 @@ def test_cells_of_a_prepared_workspace(prepared: Bench) -> None:
     ]
     assert prepared.failures == [] and prepared.levels == (1, 2, 3)
     cell = prepared.cells[0]
-    assert len(cell.train) == 6 and len(cell.test) == 6 and prepared.by_key[cell.key] is cell
+    assert len(cell.train) == 6 and len(cell.test) == 6 and prepared.by_title[cell.title] is cell
 
 
 def test_preparing_again_gives_the_same_key_and_a_manifest_for_people(prepared: Bench) -> None:
@@ -87,7 +87,7 @@ def test_every_artifact_is_there_with_its_costs(computed: Bench) -> None:
 
 
 def test_rows_tell_what_the_artifacts_hold(computed: Bench) -> None:
-    found = computed.finished()
+    found = computed.finished(METRICS)
     assert [row.row["category"] for row in found] == ["bolt", "bolt", "cloth", "cloth"]
     for cell, result in zip(computed.cells, found, strict=True):
         row = result.row
@@ -102,7 +102,7 @@ def test_rows_tell_what_the_artifacts_hold(computed: Bench) -> None:
 
 def test_bright_squares_are_found(computed: Bench) -> None:
     """Even random weights see them: the parts are joined the right way round."""
-    for result in computed.finished():
+    for result in computed.finished(METRICS):
         assert result.row["i_auroc"] == 1 and result.row["p_auroc"] > 0.8, result.row["method"]
 
 

@@ -59,6 +59,8 @@ def dataset(tmp_path: Path) -> Callable[..., Dataset]:
     """A dataset of the kind given, with its data below the temporary folder."""
 
     def make(kind: str, **options: object) -> Dataset:
+        if "root" in options:
+            options["root"] = tmp_path / str(options["root"])
         spec = DatasetSpec.model_validate({"name": kind, "kind": kind, **options})
         return registry.dataset(kind)(spec, tmp_path / "data")
 

@@ -133,7 +133,7 @@ from adcore.datasets.folder import Folder
 from adcore.plan import DatasetSpec
 
 root, cache, out = map(Path, sys.argv[1:])
-manifest.write(manifest.build(Folder(DatasetSpec(name="line", root=root), Path(), Path()), cache), out)
+manifest.write(manifest.build(Folder(DatasetSpec(name="line", root=root), Path()), cache), out)
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,9 @@ def test_cells_are_computed_once_and_reported(plan_file: PlanFile, work: Path) -
     assert run(plan, workspace)["last_line"] == "cells: 0 computed, 4 cached, 0 failed"
     assert same(first, board(workspace))
     assert first["mlflow_run_id"].tolist() == board(workspace)["mlflow_run_id"].tolist()
-    for name in ("leaderboard.md", "metrics/parts/padim.json", "report.html", "validation.html"):
+    for name in ("leaderboard.md", "metrics/parts/padim (random weights).json", "report.html", "validation.html"):
         assert (workspace / "results" / name).stat().st_size > 0
-    padim = json.loads((workspace / "results" / "metrics" / "parts" / "padim.json").read_text())
+    padim = json.loads((workspace / "results/metrics/parts/padim (random weights).json").read_text())
     assert padim["i_auroc"] == pytest.approx(first[first["method"] == "padim"]["i_auroc"].mean(), abs=1e-6)
 
 
@@ -157,3 +158,68 @@ def test_an_unknown_name_ends_the_flow_before_any_work(key: str, plan_file: Plan
     assert state.is_failed()
     assert "padin" in str(state.message)
     assert [path.name for path in work.iterdir()] == ["mlflow.db"]
+
+
+def test_equal_contents_in_two_datasets_are_computed_once_and_reported_twice(
+    plan_file: PlanFile, tmp_path: Path, work: Path
+) -> None:
+    datasets = [{"name": name, "kind": "folder", "root": str(tmp_path / "parts")} for name in ("one", "two")]
+    run(plan_file(methods=["padim"], datasets=datasets), work)
+    found = board(work)
+    assert found["key"].nunique() == 2 and len(found) == 4
+    assert found["score_ms"].notna().all()
+    assert found.groupby("dataset")["mlflow_run_id"].nunique().tolist() == [1, 1]
+    assert found["mlflow_run_id"].nunique() == 2
+
+
+def test_a_failing_cell_takes_no_latency_from_the_next(plan_file: PlanFile, own_parts: Path, work: Path) -> None:
+    for path in sorted((own_parts / "bolt" / "train" / "good").iterdir())[1:]:
+        path.unlink()  # PaDiM has no covariance of one image
+    assert run(plan_file(methods=["padim"]), work)["last_line"] == "cells: 1 computed, 0 cached, 1 failed"
+    assert board(work).set_index("category").loc["cloth", ["score_ms", "fit_s"]].notna().all()
+
+
+def test_failing_extraction_fails_the_cells_of_those_images_only(
+    plan_file: PlanFile, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adcore.compute import Computer
+
+    real = Computer.extract
+
+    def extract(self: Computer, cell: Any, *rest: Any) -> None:
+        if cell.category.name == "bolt":
+            raise OSError("No space left on device")
+        real(self, cell, *rest)
+
+    monkeypatch.setattr(Computer, "extract", extract)
+    assert run(plan_file(methods=["padim"]), work)["last_line"] == "cells: 1 computed, 0 cached, 1 failed"
+    assert "No space left on device" in (work / "results" / "leaderboard.md").read_text()
+
+
+def test_a_failing_latency_leaves_one_row_a_cell(
+    plan_file: PlanFile, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adcore import latency
+
+    monkeypatch.setattr(latency, "measure", lambda *_: 1 / 0)
+    assert run(plan_file(methods=["padim"]), work)["last_line"] == "cells: 0 computed, 0 cached, 2 failed"
+    assert board(work)["status"].tolist() == ["ok", "ok"]
+    assert "ZeroDivisionError" in (work / "results" / "leaderboard.md").read_text()
+
+
+def test_extraction_beyond_the_disk_budget_is_no_part_of_the_fit(plan_file: PlanFile, work: Path) -> None:
+    run(plan_file(methods=["padim"]), work)
+    banked = board(work)
+    shutil.rmtree(work / ".cache")
+    run(plan_file(methods=["padim"], budget={"disk_gb": 0}), work)
+    live = board(work)
+    assert same(banked, live)
+    assert (live["extract_s"] > 0).all() and (live["fit_s"] > 0).all()
+
+
+def test_the_tracker_holds_all_metrics_whatever_the_plan_shows(plan_file: PlanFile, work: Path) -> None:
+    run(plan_file(methods=["padim"], metrics=["i_ap"]), work)
+    assert "i_auroc" not in board(work)
+    with sqlite3.connect(work / "mlflow.db") as database:
+        names = {name for (name,) in database.execute("SELECT DISTINCT key FROM metrics")}
+    assert {"i_auroc", "aupro", "score_ms"} <= names

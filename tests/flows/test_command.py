@@ -58,3 +58,11 @@ def test_partial_failure_has_its_own_code(plan_file: PlanFile, own_parts: Path, 
     assert done.returncode == 3, done.stderr
     assert done.stdout.splitlines()[-1] == "categories: 1 ready, 1 failed"
     assert "no training images" in done.stdout
+
+
+def test_an_unknown_backbone_is_told_before_anything_is_computed(plan_file: PlanFile, tmp_path: Path) -> None:
+    plan = plan_file(backbone={"name": "resnet81", "weights": "random"})
+    done = call("flows.benchmark", "--plan", plan, "--workspace", tmp_path / "work")
+    assert done.returncode == 2
+    assert "timm has no model 'resnet81'" in done.stderr
+    assert not (tmp_path / "work" / "results" / "leaderboard.csv").exists()
