@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--backbone", default="tf_efficientnet_lite0", help="a ResNet or EfficientNet of timm")
     parser.add_argument("--channels", type=int, default=100, help="of PaDiM")
-    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--coreset", type=float, default=0.1)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--gamma-c", type=int, default=4)

@@ -79,7 +79,7 @@ def server() -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         process = _launch(url, home)
         try:
-            _wait_until_healthy(url, process, home)
+            wait_until_healthy(url, process, f"{home / 'server.log'} tells why")
         except BaseException:
             process.kill()
             raise
@@ -100,22 +100,24 @@ def _launch(url: str, home: Path) -> subprocess.Popen[bytes]:
     settings = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     settings |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     with (home / "server.log").open("ab") as log:
-        return subprocess.Popen(command, env=settings, cwd=home, stdout=log, stderr=log, preexec_fn=_die_with_parent)
+        return subprocess.Popen(command, env=settings, cwd=home, stdout=log, stderr=log, preexec_fn=die_with_parent)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For the child of a process that may be killed: end when it does."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
-def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], home: Path) -> None:
+def wait_until_healthy(url: str, process: subprocess.Popen[bytes], why: str) -> None:
+    """Wait until the server at `url` answers. Raises RuntimeError, with `why`, when it ends or takes three minutes."""
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
             if answer.status == 200:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"Prefect's server did not start; {home / 'server.log'} tells why")
+    raise RuntimeError(f"Prefect's server did not start; {why}")
 
 
 def free_port() -> int:

@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 
 from flows import _start
+
+URL = "http://127.0.0.1:4200"
 
 
 def main() -> None:
     """`make serve`."""
-    os.environ.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)  # runs of deployments tell more than a command
+    os.environ.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)  # runs of deployments tell more than a command does
     if os.environ.pop(_start.OWN, ""):
         del os.environ["PREFECT_API_URL"]  # not a temporary one: prefect.toml's
-    _ensure_server()
-    from prefect import serve
+    with _server():
+        from prefect import serve
 
-    from flows.benchmark import benchmark
-    from flows.leaderboard import leaderboard
-    from flows.prepare import prepare
+        from flows.benchmark import benchmark
+        from flows.leaderboard import leaderboard
+        from flows.prepare import prepare
 
-    parameters = {"plan": "params.yaml", "workspace": "."}
-    print("Prefect: http://127.0.0.1:4200 - try: .venv/bin/prefect deployment run 'benchmark/demo' --watch", flush=True)
-    serve(*(found.to_deployment(name="demo", parameters=parameters) for found in (prepare, benchmark, leaderboard)))
+        parameters = {"plan": "params.yaml", "workspace": "."}
+        print(
+            f"Prefect: {URL}\ntry: .venv/bin/prefect deployment run 'benchmark/demo' --watch\nstop: Ctrl-C", flush=True
+        )
+        serve(*(flow.to_deployment(name="demo", parameters=parameters) for flow in (prepare, benchmark, leaderboard)))
 
 
-def _ensure_server() -> None:
-    url = "http://127.0.0.1:4200/api"
-    if _start.answers(url):
+@contextlib.contextmanager
+def _server() -> Iterator[None]:
+    """A Prefect server with its pages at URL for the time of the block, unless one answers there."""
+    if _start.answers(URL):
+        yield
         return
-    prefect = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--background",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "4200",
-    ]
-    subprocess.run(prefect, cwd=_start.REPO, check=True)
-    waited = time.monotonic()
-    while not _start.answers(url):
-        if time.monotonic() - waited > 120:
-            sys.exit("error: the Prefect server is not up after two minutes; `prefect server start` shows why")
-        time.sleep(0.5)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", "4200"]
+    process = subprocess.Popen(command, cwd=_start.REPO, preexec_fn=_start.die_with_parent)
+    try:
+        _start.wait_until_healthy(f"{URL}/api", process, "its output above tells why")
+        yield
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
 
 
 if __name__ == "__main__":
