@@ -103,43 +103,24 @@ def _category_checks() -> Iterator[_Check]:
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column
 
-    some, one, tested = {"min_value": 1}, {"max_value": 1}, Column("test") > 0
-    yield _Check(
-        "training images",
-        "error",
-        "no training images: put normal ones into train/good",
-        gxe.ExpectColumnValuesToBeBetween(column="train", **some),
-    )
-    yield _Check(
-        "test images",
-        "error",
-        "no test images: put some into test/good and test/DEFECT",
-        gxe.ExpectColumnValuesToBeBetween(column="test", **some),
-    )
-    yield _Check(
-        "good test images",
-        "warning",
-        "only defective images in test: metrics that need both classes stay empty",
-        gxe.ExpectColumnValuesToBeBetween(column="good", row_condition=tested, **some),
-    )
-    yield _Check(
-        "defective test images",
-        "warning",
-        "only good images in test: metrics that need both classes stay empty",
-        gxe.ExpectColumnValuesToBeBetween(column="defective", row_condition=tested, **some),
-    )
-    yield _Check(
-        "one size",
-        "warning",
-        "images of several sizes, {size_list}: all are resized to one",
-        gxe.ExpectColumnValuesToBeBetween(column="sizes", **one),
-    )
-    yield _Check(
-        "one kind of pixels",
-        "warning",
-        "images of several kinds, {mode_list}: all are converted to RGB",
-        gxe.ExpectColumnValuesToBeBetween(column="modes", **one),
-    )
+    some, one, tested = {"min_value": 1}, {"max_value": 1}, {"min_value": 1, "row_condition": Column("test") > 0}
+    alone = "metrics that need both classes stay empty"
+    checks: list[tuple[str, Severity, str, str, dict[str, Any]]] = [
+        ("training images", "error", "no training images: put normal ones into train/good", "train", some),
+        ("test images", "error", "no test images: put some into test/good and test/DEFECT", "test", some),
+        ("good test images", "warning", f"only defective images in test: {alone}", "good", tested),
+        ("defective test images", "warning", f"only good images in test: {alone}", "defective", tested),
+        ("one size", "warning", "images of several sizes, {size_list}: all are resized to one", "sizes", one),
+        (
+            "one kind of pixels",
+            "warning",
+            "images of several kinds, {mode_list}: all are converted to RGB",
+            "modes",
+            one,
+        ),
+    ]
+    for name, severity, message, column, bounds in checks:
+        yield _Check(name, severity, message, gxe.ExpectColumnValuesToBeBetween(column=column, **bounds))
 
 
 def _with_twins(frame: pd.DataFrame) -> pd.DataFrame:
