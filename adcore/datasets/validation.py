@@ -111,13 +111,7 @@ def _category_checks() -> Iterator[_Check]:
         ("good test images", "warning", f"only defective images in test: {alone}", "good", tested),
         ("defective test images", "warning", f"only good images in test: {alone}", "defective", tested),
         ("one size", "warning", "images of several sizes, {size_list}: all are resized to one", "sizes", one),
-        (
-            "one kind of pixels",
-            "warning",
-            "images of several kinds, {mode_list}: all are converted to RGB",
-            "modes",
-            one,
-        ),
+        ("one kind of pixels", "warning", "images of several kinds, {mode_list}: all become RGB", "modes", one),
     ]
     for name, severity, message, column, bounds in checks:
         yield _Check(name, severity, message, gxe.ExpectColumnValuesToBeBetween(column=column, **bounds))
