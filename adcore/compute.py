@@ -6,6 +6,7 @@ Every function may be called again, by several processes at once and after a kil
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,8 @@ class Computer:
                 return
             method = self._fitted(cell)
             measures = latency.measure(method, self.bank.extractor(self._extraction(cell, cell.levels)))
-            meta = {**environment(), "device": self.device, "threads": torch.get_num_threads()}
+            load = os.getloadavg()[0]  # other work on the same cores makes every number here meaningless
+            meta = {**environment(), "device": self.device, "threads": torch.get_num_threads(), "load_average": load}
             with self.store.write("latency", cell.latency_key, meta) as folder:
                 _write_json(folder / "latency.json", measures)
 
