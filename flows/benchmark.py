@@ -6,7 +6,6 @@ Exit codes: 0 well; 2 the plan or the workspace cannot be used, nothing ran; 3 s
 from __future__ import annotations
 
 import json
-import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -89,25 +88,5 @@ def _publish(bench: Bench, work: stages.Work, lost: list[Failure], errors: dict[
     return {"computed": computed, "cached": cached, "failed": count, "last_line": line}
 
 
-def dry_run(plan: str, workspace: str) -> None:
-    """List what is missing, from the data that is in place; nothing is computed."""
-    loaded, layout = command.opened(plan, workspace)
-    absent = [spec.name for spec in loaded.datasets if not stages.is_in_place(spec, layout)]
-    bench, lost = stages.in_place(loaded, layout)
-    for name in absent:
-        print(f"missing: the files of {name}, and so all of its cells (python -m flows.prepare puts them in place)")
-    for failure in lost:
-        print(f"failed: {failure.dataset}/{failure.category}: {failure.error}")
-    todo = [cell for cell in bench.cells if stages.missing(bench.store, cell).computed]
-    for cell in todo:
-        print(f"missing: {cell.title}")
-    print(f"cells: 0 computed, {len(bench.cells) - len(todo)} cached, {len(bench.failed_rows(lost))} failed")
-    sys.exit(command.PARTLY if lost else command.WELL)
-
-
 if __name__ == "__main__":
-    given = command.arguments(__doc__, dry_run=True)
-    command.check(given.plan, given.workspace)
-    if given.dry_run:
-        dry_run(given.plan, given.workspace)
-    command.run(benchmark, given.plan, given.workspace)
+    command.run(benchmark, command.arguments(__doc__))

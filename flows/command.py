@@ -13,22 +13,30 @@ from prefect.logging.handlers import APILogHandler
 from adcore import cells, plan, registry
 from adcore.backbones import WeightsError, identity
 from adcore.bench import Layout, WorkspaceError
+from flows import stages
 from flows._start import REPO, server
 
 WELL, UNUSABLE, PARTLY = 0, 2, 3
 UNUSABLE_BECAUSE = (plan.PlanError, WeightsError, WorkspaceError)
 
 
-def arguments(description: str | None, dry_run: bool = False) -> argparse.Namespace:
-    """`--plan`, `--workspace` and, where asked for, `--dry-run`."""
+def arguments(description: str | None) -> argparse.Namespace:
+    """`--plan`, `--workspace`, `--dry-run`, checked. Exits with code 2 for a plan or workspace that cannot be used, and
+    after listing what is missing in a dry run."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--plan", default=str(REPO / "params.yaml"), help="YAML file (default: params.yaml)")
     parser.add_argument("--workspace", default=str(REPO), help="all is written under this folder (default: the repo)")
-    if dry_run:
-        parser.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
-    return parser.parse_args()
+    parser.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
+    given = parser.parse_args()
+    try:
+        loaded, layout = opened(given.plan, given.workspace)
+    except UNUSABLE_BECAUSE as error:
+        unusable(error)
+    if given.dry_run:
+        sys.exit(WELL if stages.list_missing(loaded, layout) else PARTLY)
+    return given
 
 
 def opened(path: str, workspace: str) -> tuple[plan.Plan, Layout]:
@@ -49,17 +57,9 @@ def unusable(error: Exception) -> NoReturn:
     sys.exit(UNUSABLE)
 
 
-def check(path: str, workspace: str) -> None:
-    """Exit with code 2 unless the plan and the workspace can be used."""
-    try:
-        opened(path, workspace)
-    except UNUSABLE_BECAUSE as error:
-        unusable(error)
-
-
-def run(flow: Callable[..., Any], path: str, workspace: str) -> NoReturn:
-    """Check, run the flow, print its last line to stdout, and exit with its code."""
-    check(path, workspace)
+def run(flow: Callable[..., Any], given: argparse.Namespace) -> NoReturn:
+    """Run the flow, print its last line to stdout, and exit with its code."""
+    path, workspace = given.plan, given.workspace
     with server():
         state = flow(plan=str(Path(path).resolve()), workspace=str(Path(workspace).resolve()), return_state=True)
         outcome = state.result(raise_on_failure=False)

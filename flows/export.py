@@ -27,7 +27,6 @@ def prune(bench: Bench, layout: Layout) -> None:
 
 if __name__ == "__main__":
     given = command.arguments(__doc__)
-    command.check(given.plan, given.workspace)
     plan, layout = command.opened(given.plan, given.workspace)
     bench, lost = stages.in_place(plan, layout)
     absent = [spec.name for spec in plan.datasets if not stages.is_in_place(spec, layout)]

@@ -33,5 +33,4 @@ def leaderboard(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
 
 
 if __name__ == "__main__":
-    given = command.arguments(__doc__)
-    command.run(leaderboard, given.plan, given.workspace)
+    command.run(leaderboard, command.arguments(__doc__))

@@ -29,5 +29,4 @@ def prepared(plan: str, workspace: str, pages: bool = False) -> State[Any]:
 
 
 if __name__ == "__main__":
-    given = command.arguments(__doc__)
-    command.run(prepare, given.plan, given.workspace)
+    command.run(prepare, command.arguments(__doc__))

@@ -63,6 +63,21 @@ def in_place(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
     return bench, failures + bench.failures
 
 
+def list_missing(plan: Plan, layout: Layout) -> bool:
+    """Print what a run would compute, from the data that is in place; whether nothing is at fault."""
+    absent = [spec.name for spec in plan.datasets if not is_in_place(spec, layout)]
+    bench, lost = in_place(plan, layout)
+    for name in absent:
+        print(f"missing: the files of {name}, and so all of its cells (python -m flows.prepare puts them in place)")
+    for failure in lost:
+        print(f"failed: {failure.dataset}/{failure.category}: {failure.error}")
+    todo = [cell for cell in bench.cells if missing(bench.store, cell).computed]
+    for cell in todo:
+        print(f"missing: {cell.title}")
+    print(f"cells: 0 computed, {len(bench.cells) - len(todo)} cached, {len(bench.failed_rows(lost))} failed")
+    return not lost
+
+
 def write_pages(bench: Bench, lost: list[Failure], data_docs: bool = False) -> None:
     """results/validation.html and, where asked for, Great Expectations' Data Docs in results/data_docs."""
     found: dict[str, list[Problem]] = {}

@@ -18,5 +18,4 @@ def validate(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
 
 
 if __name__ == "__main__":
-    given = command.arguments(__doc__)
-    command.run(validate, given.plan, given.workspace)
+    command.run(validate, command.arguments(__doc__))
