@@ -38,6 +38,11 @@ class Failure:
     category: str
     error: str
 
+    @classmethod
+    def of(cls, spec: DatasetSpec, error: str) -> list[Failure]:
+        """A dataset that cannot be used at all: one failure a category, as far as the plan names them."""
+        return [cls(spec.name, category, error) for category in spec.categories or ("*",)]
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -83,6 +88,11 @@ class Bench:
         self.layout = Layout(workspace)
         self.store = self.layout.store()
         self.manifests = manifests or {}
+
+    @cached_property
+    def text(self) -> tuple[str, str, str]:
+        """Plan, workspace and manifests as plain text, from which `reopened` makes the same Bench in any process."""
+        return self.plan.model_dump_json(), str(self.layout.workspace), json.dumps(self.manifests, sort_keys=True)
 
     def dataset(self, name: str) -> Dataset:
         spec = next(spec for spec in self.plan.datasets if spec.name == name)

@@ -5,8 +5,8 @@ Exit codes: 0 well; 2 the plan or the workspace cannot be used, nothing ran; 3 s
 
 from __future__ import annotations
 
-import json
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,9 @@ def _error(chain: list[PrefectFuture[Any]]) -> Exception | None:
 def _publish(bench: Bench, work: stages.Work, lost: list[Failure], errors: dict[str, Exception], name: str) -> Row:
     broken = [bench.by_title[title] for title in errors]
     # A cell whose metrics are there keeps its row, whatever else of it failed.
-    failed = bench.failed_rows(lost) + [bench.failed_row(c) for c in broken if not bench.store.has("cell", c.key)]
-    failures = [{"dataset": f.dataset, "category": f.category, "error": f.error} for f in lost]
+    never = bench.failed_rows(lost)
+    failed = never + [bench.failed_row(c) for c in broken if not bench.store.has("cell", c.key)]
+    failures = [asdict(failure) for failure in lost]
     failures += [
         {
             **bench.by_title[title].names,
@@ -77,13 +78,12 @@ def _publish(bench: Bench, work: stages.Work, lost: list[Failure], errors: dict[
         }
         for title, error in errors.items()
     ]
-    text = bench.plan.model_dump_json(), str(bench.layout.workspace), json.dumps(bench.manifests, sort_keys=True)
     stages.write_pages(bench, lost)
-    runs = publish.track(*text, name)
-    publish.leaderboard(*text, name, runs, failed, failures)
+    runs = publish.track(*bench.text, name)
+    publish.leaderboard(*bench.text, name, runs, failed, failures)
     computed = sum(needs.computed for title, needs in work.missing.items() if title not in errors)
     cached = len(bench.cells) - computed - len(errors)
-    count = len(bench.failed_rows(lost)) + len(errors)
+    count = len(never) + len(errors)
     line = f"cells: {computed} computed, {cached} cached, {count} failed"
     return {"computed": computed, "cached": cached, "failed": count, "last_line": line}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,10 @@ def leaderboard(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     """Write the leaderboard of what the store holds."""
     loaded, layout = command.opened(plan, workspace)
     bench, lost = stages.prepare_all(loaded, layout)
-    text = bench.plan.model_dump_json(), str(layout.workspace), json.dumps(bench.manifests, sort_keys=True)
     failed = bench.failed_rows(lost)
-    failures = [{"dataset": f.dataset, "category": f.category, "error": f.error} for f in lost]
+    failures = [asdict(failure) for failure in lost]
     name = Path(plan).stem
-    publish.leaderboard(*text, name, publish.track(*text, name), failed, failures)
+    publish.leaderboard(*bench.text, name, publish.track(*bench.text, name), failed, failures)
     there = sum(bench.store.has("cell", cell.key) for cell in bench.cells)
     line = f"cells: 0 computed, {there} cached, {len(failed)} failed"
     missing = len(bench.cells) - there

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -32,14 +31,14 @@ def prepare_all(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
         if state.is_completed():
             manifests[spec.name] = state.result()
         else:
-            failures += [Failure(spec.name, category, _reason(state)) for category in spec.categories or ("*",)]
-    text = plan.model_dump_json(), workspace, json.dumps(manifests, sort_keys=True)
+            failures += Failure.of(spec, _reason(state))
+    text = Bench(plan, layout.workspace, manifests).text
     for name in list(manifests):
         state = data.validate(name, *text, return_state=True)
         if not state.is_completed():
             failures.append(Failure(name, "*", _reason(state)))
             del manifests[name]
-    bench = reopened(*text[:2], json.dumps(manifests, sort_keys=True))
+    bench = reopened(*Bench(plan, layout.workspace, manifests).text)
     return bench, failures + bench.failures
 
 
@@ -58,7 +57,7 @@ def in_place(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
         try:
             manifests[spec.name] = read(spec, layout)
         except DataError as error:
-            failures += [Failure(spec.name, category, str(error)) for category in spec.categories or ("*",)]
+            failures += Failure.of(spec, str(error))
     bench = Bench(plan, layout.workspace, manifests)
     return bench, failures + bench.failures
 
@@ -176,10 +175,8 @@ class Work:
         return futures
 
     def _start(self, step: Step, cell: Cell, title: str, after: list[PrefectFuture[Any]]) -> PrefectFuture[Any]:
-        workspace = self.bench.layout.workspace
-        task = stored(STEPS[step.name], workspace, step.present)
-        text = self.bench.plan.model_dump_json(), str(workspace), json.dumps(self.bench.manifests, sort_keys=True)
-        return task.submit(title, step.key, cell.title, *text, wait_for=after)
+        task = stored(STEPS[step.name], self.bench.layout.workspace, step.present)
+        return task.submit(title, step.key, cell.title, *self.bench.text, wait_for=after)
 
 
 def _images(cell: Cell) -> str:
