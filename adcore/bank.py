@@ -17,9 +17,11 @@ import numpy as np
 import torch
 
 from adcore import backbones, keys
-from adcore.features import BATCH, Extraction, Extractor, decoded
+from adcore.features import BATCH, Extraction, Extractor, Weights, decoded
 from adcore.plan import ImageSpec
 from adcore.store import Store
+
+KEPT = 3  # extractors: every fine-tuned category has its own
 
 
 @dataclass(frozen=True)
@@ -111,47 +113,45 @@ class Live:
 class Bank:
     """Features under `root`, at most `disk_gb`; the longest unused go first, and all may be deleted at any time."""
 
-    def __init__(self, root: Path, disk_gb: float, device: str) -> None:
+    def __init__(self, root: Path, disk_gb: float, device: str, weights: Weights | None = None) -> None:
+        """`weights` gives the state of trained enhancers."""
         self.root = root
         self.disk_bytes = disk_gb * 1e9
         self.device = device
+        self.weights = weights
         self._extractors: dict[Extraction, Extractor] = {}
 
     def extractor(self, extraction: Extraction) -> Extractor:
-        """The extractor, built once in this process."""
-        if extraction not in self._extractors:
-            self._extractors[extraction] = Extractor(extraction, self.device)
-        return self._extractors[extraction]
+        """The extractor; the last few that were used are kept."""
+        if extraction in self._extractors:
+            found = self._extractors.pop(extraction)
+        else:
+            found = Extractor(extraction, self.device, self.weights)
+        self._extractors[extraction] = found
+        for oldest in list(self._extractors)[:-KEPT]:
+            del self._extractors[oldest]
+        return found
 
     def source(
         self, images: ImageSet, extraction: Extraction, progress: Callable[[float], None] = lambda done: None
     ) -> Mapped | Live:
         """Features of `images`, extracted now unless they are there; `progress` hears the fraction done."""
         folder = self._folder(images, extraction)
-        files = {level: folder / f"{level}.npy" for level in self._names(extraction)}
+        files = {level: folder / f"{level}.npy" for level in extraction.names}
         with Store(self.root).lock(folder.name):
             missing = [level for level, file in files.items() if not file.exists()]
-            if missing and not self._extract(images, self._only(extraction, missing), files, progress):
+            if missing and not self._extract(images, extraction.only(missing), files, progress):
                 return Live(images, self.extractor(extraction), extraction.image)
             with contextlib.suppress(FileNotFoundError):
                 os.utime(folder)
             return Mapped(list(files.values()), self.device, _seconds(folder, set(files)))
-
-    def _names(self, extraction: Extraction) -> tuple[str, ...]:
-        layers = extraction.backbone.layers
-        return tuple(f"layer{n}" for n in layers) if layers else tuple(f"level{n}" for n in extraction.levels)
-
-    def _only(self, extraction: Extraction, names: Sequence[str]) -> Extraction:
-        numbers = tuple(int(name.removeprefix("layer").removeprefix("level")) for name in names)
-        if not extraction.backbone.layers:
-            return Extraction(extraction.backbone, extraction.image, numbers)
-        return Extraction(extraction.backbone.model_copy(update={"layers": numbers}), extraction.image, ())
 
     def _folder(self, images: ImageSet, extraction: Extraction) -> Path:
         content = {
             "images": images.hashes,
             "backbone": backbones.identity(extraction.backbone),
             "image": extraction.image.model_dump(),
+            "links": [link.key for link in extraction.links],
             "code": keys.code("adcore.features"),
             "libraries": keys.libraries(),
         }
@@ -166,7 +166,7 @@ class Bank:
     ) -> bool:
         started = time.perf_counter()
         extractor = self.extractor(extraction)
-        names = self._names(extraction)
+        names = extraction.names
         folder = files[names[0]].parent
         parts = [files[name].with_suffix(".part") for name in names]  # ours alone: the caller holds the lock
         arrays: list[np.memmap[tuple[int, ...], np.dtype[np.float32]]] = []

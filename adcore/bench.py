@@ -14,12 +14,13 @@ import pandas as pd
 
 from adcore import cells, keys, registry
 from adcore.cells import Category, Cell
+from adcore.chains import Chain
 from adcore.datasets import manifest
 from adcore.datasets.base import DataError, Dataset, Progress, silent
 from adcore.datasets.validation import Problem, validate
 from adcore.plan import DatasetSpec, Plan
 from adcore.report.groups import CellResult
-from adcore.results import failed_row, result
+from adcore.results import failed_row, result, timing
 from adcore.store import Store
 
 if TYPE_CHECKING:
@@ -129,14 +130,38 @@ class Bench:
     def by_title(self) -> dict[str, Cell]:
         return {cell.title: cell for cell in self.cells}
 
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """Every feature level that some method of the plan reads, so that one pass extracts them all."""
+    def plain(self, cell: Cell) -> Cell | None:
+        """The same cell without an enhancer, where the plan has it."""
+        return self.by_title[cell.plain] if cell.plain else None
+
+    def levels(self, cell: Cell) -> tuple[int, ...]:
+        """The levels to extract for a cell: every one that some method of the plan reads, so that one pass gives them
+        all; where an enhancer stands behind the maps, those of the cell's own method."""
+        if any(link.enhancer.on_maps for link in cell.links):
+            return cell.levels
         return tuple(sorted({level for cell in self.cells for level in cell.levels}))
 
     def finished(self, metrics: Sequence[str]) -> list[CellResult]:
         """The cells that are in the store, in the order of the plan, with these metrics."""
         return [result(self.store, cell, metrics) for cell in self.cells if self.store.has("cell", cell.key)]
+
+    def timings(self) -> list[dict[str, Any]]:
+        """Latencies by part, once a method and enhancer."""
+        found = {cell.latency_key: timing(self.store, cell) for cell in self.cells}
+        return [measured for measured in found.values() if measured]
+
+    @cached_property
+    def textures(self) -> dict[str, set[str]]:
+        """Dataset -> its categories that are textures."""
+        found: dict[str, set[str]] = {}
+        for category in self._prepared[0]:
+            found.setdefault(category.dataset, set()).update([category.name] * category.texture)
+        return found
+
+    @cached_property
+    def chains(self) -> dict[str, Chain]:
+        """Label -> enhancers in a row."""
+        return {arm.chain.label: arm.chain for arm in cells.arms(self.plan)}
 
     def notes(self) -> dict[str, str]:
         """Licence and caveat of each dataset."""
@@ -157,7 +182,11 @@ class Bench:
         failures = [Failure(spec.name, category, _first(messages)) for category, messages in errors.items()]
         capped = manifest.cap(frame, spec.max_train, spec.max_test)
         names = [name for name in spec.categories or sorted(set(frame["category"])) if name not in errors]
-        return [Category(spec.name, name, dataset.root, capped) for name in names], failures
+        ready = [
+            Category(spec.name, name, dataset.root, capped, dataset.is_texture(name), dataset.thresholds.get(name))
+            for name in names
+        ]
+        return ready, failures
 
     def failed_row(self, cell: Cell) -> dict[str, Any]:
         """The leaderboard row of a cell that could not be computed."""
@@ -165,8 +194,8 @@ class Bench:
 
     def failed_rows(self, failures: list[Failure]) -> list[dict[str, Any]]:
         """A leaderboard row for every cell that a failed category would have had."""
-        shared, arms = cells.setting(self.plan), cells.arms(self.plan)
-        names = (cells.columns(f.dataset, f.category, arm, shared) for f in failures for arm in arms)
+        arms = [(arm, cells.setting(self.plan, arm)) for arm in cells.arms(self.plan)]
+        names = (cells.columns(f.dataset, f.category, arm, shared) for f in failures for arm, shared in arms)
         return [failed_row(columns, self.plan) for columns in names]
 
 

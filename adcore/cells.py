@@ -6,25 +6,34 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from adcore import backbones, keys, registry
-from adcore.enhancers import chain
+from adcore.chains import NONE, Chain, chain
+from adcore.enhancers.base import Enhancer, Link
 from adcore.methods.base import Method, Options
 from adcore.plan import BackboneSpec, ImageSpec, Plan, PlanError, known
 from adcore.protocols import PROTOCOLS, Protocol
 
+if TYPE_CHECKING:
+    from adcore.synthesis.foreground import Threshold
+
+STAND_IN = "stand-in, "  # before the weights' name; adcore.report knows a row by it
+MOST_SOURCES = 64  # images of other categories that textures of synthetic defects are taken from
+
 
 @dataclass(frozen=True)
 class Category:
-    """A validated category of a dataset: its root and the manifest it belongs to."""
+    """A validated category of a dataset: its root, the manifest it belongs to, and where defects may be made on it."""
 
     dataset: str
     name: str
     root: Path
     manifest: pd.DataFrame = field(repr=False, compare=False)
+    texture: bool = False
+    threshold: Threshold | None = None
 
 
 @dataclass(frozen=True)
@@ -32,16 +41,17 @@ class Arm:
     """What is compared: a protocol, an enhancer chain and a method, each with its options, and a seed."""
 
     protocol: Protocol
-    enhancer: tuple[str, ...]
+    chain: Chain
     method: type[Method]
     options: Options
     seed: int
     names: dict[str, str]  # protocol, enhancer, method and their labels, as the leaderboard's columns name them
+    stand_in: bool  # some weights of an enhancer only stand in for the right ones
 
     @property
     def title(self) -> str:
         parts = [self.names["method_label"]]
-        parts += [self.names["enhancer_label"]] if self.enhancer else []
+        parts += [self.names["enhancer_label"]] if self.names["enhancer"] != NONE else []
         parts += [self.names["protocol_label"]] if self.names["protocol_label"] != "one-class" else []
         return " ".join([*parts, f"seed {self.seed}"])
 
@@ -58,6 +68,9 @@ class Cell:
     setting: dict[str, str] = field(repr=False, compare=False)
     train: pd.DataFrame = field(repr=False, compare=False)
     test: pd.DataFrame = field(repr=False, compare=False)
+    sources: tuple[Path, ...] = field(repr=False, compare=False)
+    links: tuple[Link, ...] = field(repr=False, compare=False)
+    plain: str  # title of the same cell without an enhancer, which latency is compared with; "" where there is none
     fit_key: str
     maps_key: str
     latency_key: str
@@ -76,6 +89,7 @@ class Cell:
             ("cell", self.key),
             ("gallery", self.gallery_key),
             ("latency", self.latency_key),
+            *(("enhancer", link.key) for link in self.links),
         ]
 
     @property
@@ -89,12 +103,12 @@ class Cell:
         return columns(self.category.dataset, self.category.name, self.arm, self.setting)
 
 
-def setting(plan: Plan) -> dict[str, str]:
-    """The leaderboard's columns that all cells of a plan share: backbone, weights and image, with what is unusual."""
+def setting(plan: Plan, arm: Arm) -> dict[str, str]:
+    """The leaderboard's columns backbone, weights and image, with what is unusual."""
     layers = plan.backbone.layers
     return {
         "backbone": plan.backbone.name + (f"(layers={','.join(map(str, layers))})" if layers else ""),
-        "weights": backbones.label(plan.backbone),
+        "weights": (STAND_IN if arm.stand_in else "") + backbones.label(plan.backbone),
         "image": plan.image.label + ("@original" if plan.evaluate_at == "original" else ""),
     }
 
@@ -107,7 +121,8 @@ def columns(dataset: str, category: str, arm: Arm, shared: dict[str, str]) -> di
 def arms(plan: Plan) -> list[Arm]:
     """Every combination that the plan compares. Raises PlanError for an unknown name or option."""
     found = []
-    for protocol, enhancer, method in itertools.product(plan.protocols, plan.enhancers, plan.methods):
+    chains = [chain(enhancer, plan.backbone) for enhancer in plan.enhancers]
+    for protocol, chained, method in itertools.product(plan.protocols, chains, plan.methods):
         try:
             known(protocol.name, PROTOCOLS, "protocol")
         except ValueError as error:
@@ -115,16 +130,16 @@ def arms(plan: Plan) -> list[Arm]:
         rules = registry.options(protocol, PROTOCOLS[protocol.name], "protocol")
         cls = registry.method(method.name)
         options = registry.options(method, cls.Options, "method")
-        parts = chain(enhancer)
+        stand_in = _checked(chained, plan, cls)
         names = {
             "protocol": protocol.name,
-            "enhancer": enhancer.name,
+            "enhancer": chained.name,
             "method": method.name,
             "protocol_label": registry.label(protocol, rules),
-            "enhancer_label": enhancer.name,
+            "enhancer_label": chained.label,
             "method_label": registry.label(method, options),
         }
-        found += [Arm(rules, parts, cls, options, seed, names) for seed in plan.seeds]
+        found += [Arm(rules, chained, cls, options, seed, names, stand_in) for seed in plan.seeds]
     for what in ("protocol", "enhancer", "method"):
         choices = len(getattr(plan, f"{what}s"))
         different = list(dict.fromkeys(arm.names[f"{what}_label"] for arm in found))
@@ -133,27 +148,67 @@ def arms(plan: Plan) -> list[Arm]:
     return found
 
 
+def _checked(chained: Chain, plan: Plan, method: type[Method]) -> bool:
+    """Whether some weights of the chain only stand in. Raises PlanError where it cannot work."""
+    every = {*chained.objects, *chained.textures}
+    for enhancer in every:
+        try:
+            enhancer.check(plan.backbone, method)
+        except ValueError as error:
+            raise PlanError(f"enhancer '{chained.name}': {error}") from None
+    return any(enhancer.stand_in(plan.backbone) for enhancer in every)
+
+
 def expand(plan: Plan, categories: Sequence[Category]) -> list[Cell]:
     """The cells of a plan over prepared categories, in the order of the plan."""
-    combinations, shared = arms(plan), setting(plan)
-    return [cell for category in categories for cell in _cells(plan, category, combinations, shared)]
+    combinations = arms(plan)
+    return [cell for category in categories for cell in _cells(plan, category, combinations)]
 
 
-def _cells(plan: Plan, category: Category, combinations: Sequence[Arm], shared: dict[str, str]) -> Iterator[Cell]:
+def _cells(plan: Plan, category: Category, combinations: Sequence[Arm]) -> Iterator[Cell]:
     splits: dict[tuple[Protocol, int], tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]] = {}
+    foreign = _foreign(category)
+    plain = {_compared(arm): arm for arm in combinations if arm.names["enhancer"] == NONE}
+    sources = tuple(category.root / path for path in foreign["path"])
     for arm in combinations:
         drawn = arm.protocol, arm.seed if arm.protocol.seeded else 0
         if drawn not in splits:
             parts = arm.protocol.split(category.manifest, category.name, arm.seed)
             # By content, so that renaming a file changes neither the fit's key nor the order of training.
             train, test = (rows.sort_values(["sha256", "path"]) for rows in parts)
-            splits[drawn] = (train, test, _content(train, test))
+            splits[drawn] = (train, test, _content(train, test) | {"foreign": foreign["sha256"].tolist()})
         train, test, content = splits[drawn]
-        found = _keys(plan, arm, content)
-        yield Cell(category, arm, plan.backbone, plan.image, plan.evaluate_at, shared, train, test, **found)
+        links = tuple(_links(plan, arm, category, content))
+        other = plain.get(_compared(arm)) if links else None
+        yield Cell(
+            category,
+            arm,
+            plan.backbone,
+            plan.image,
+            plan.evaluate_at,
+            setting(plan, arm),
+            train,
+            test,
+            sources,
+            links,
+            f"{category.dataset}/{category.name} {other.title}" if other else "",
+            **_keys(plan, arm, content, links, other is not None),
+        )
 
 
-def _content(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, str]:
+def _compared(arm: Arm) -> tuple[str, str, int]:
+    """What cells with and without an enhancer have in common, within a category."""
+    return arm.names["protocol_label"], arm.names["method_label"], arm.seed
+
+
+def _foreign(category: Category) -> pd.DataFrame:
+    """Training images of the dataset's other categories, a few of them, chosen by content."""
+    rows = category.manifest
+    others = rows[(rows["category"] != category.name) & (rows["split"] == "train")]
+    return others.drop_duplicates("sha256").sort_values("sha256")[:MOST_SOURCES]
+
+
+def _content(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
     judged = test[["path", "label", "defect", "subset", "sha256", "mask_sha256"]]
     return {
         "train": keys.digest(train["sha256"].tolist()),
@@ -162,18 +217,54 @@ def _content(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _keys(plan: Plan, arm: Arm, content: dict[str, str]) -> dict[str, str]:
+def _links(plan: Plan, arm: Arm, category: Category, content: dict[str, Any]) -> Iterator[Link]:
+    """The enhancers of a cell, each with the key of its weights: what it was shown, and all that stands before it."""
+    parent: Any = {"backbone": backbones.identity(plan.backbone), "image": plan.image.model_dump()}
+    for enhancer in arm.chain.of(category.texture):
+        shown = {"texture": category.texture, "threshold": category.threshold, "sources": content["foreign"]}
+        host = [arm.names["method"], arm.options.model_dump(mode="json"), keys.code(arm.method.__module__)]
+        key = keys.digest(
+            {
+                "step": "enhance",
+                **_enhancer(enhancer, plan),
+                "parent": parent,
+                "images": content["train"],
+                "shown": shown if enhancer.synthesis else None,
+                "levels": _levels(plan, arm, enhancer) if enhancer.on_maps else None,
+                "host": host if enhancer.wants_host else None,
+                "seed": arm.seed,
+                "libraries": keys.libraries(),
+            }
+        )
+        yield Link(type(enhancer), enhancer.options, key)
+        parent = key
+
+
+def _enhancer(enhancer: Enhancer, plan: Plan) -> dict[str, Any]:
+    return {
+        "enhancer": enhancer.name,
+        "options": enhancer.identity(plan.backbone),
+        "code": keys.code(type(enhancer).__module__),
+    }
+
+
+def _levels(plan: Plan, arm: Arm, enhancer: Enhancer | None = None) -> Any:
+    asked = arm.method.levels
+    return plan.backbone.layers or ["level", *(enhancer.levels(asked) if enhancer else asked)]
+
+
+def _keys(plan: Plan, arm: Arm, content: dict[str, Any], links: Sequence[Link], compared: bool) -> dict[str, str]:
     model = {
         "method": arm.names["method"],
         "options": arm.options.model_dump(mode="json"),
-        "enhancer": list(arm.enhancer),
         "backbone": backbones.identity(plan.backbone),
-        "layers": plan.backbone.layers or ["level", *arm.method.levels],
+        "layers": _levels(plan, arm),
         "image": plan.image.model_dump(),
         "code": [keys.code(arm.method.__module__), keys.code("adcore.features")],
         "libraries": keys.libraries(),
     }
-    fit = keys.digest({"step": "fit", "model": model, "images": content["train"], "seed": arm.seed})
+    trained = {**model, "enhancer": [link.key for link in links]}
+    fit = keys.digest({"step": "fit", "model": trained, "images": content["train"], "seed": arm.seed})
     scoring = keys.code("adcore.scoring")
     maps = keys.digest({"step": "maps", "fit": fit, "images": content["test"], "code": scoring})
     cell = keys.digest(
@@ -185,7 +276,10 @@ def _keys(plan: Plan, arm: Arm, content: dict[str, str]) -> dict[str, str]:
             "code": keys.code("adcore.evaluation"),
         }
     )
-    latency = {"step": "latency", "model": model, "device": plan.device, "code": keys.code("adcore.latency")}
+    # How long an image takes depends on which modules there are, not on what they or the backbone learned.
+    behind = [_enhancer(link.made(), plan) for link in links if link.enhancer.on_maps]
+    built = {**model, "enhancer": behind, "compared": compared}
+    latency = {"step": "latency", "model": built, "device": plan.device, "code": keys.code("adcore.latency")}
     gallery = {"step": "gallery", "cell": cell, "code": keys.code("adcore.report.gallery")}
     return {
         "fit_key": fit,

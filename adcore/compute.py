@@ -15,16 +15,18 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from adcore import evaluation, latency, scoring
-from adcore.bank import Bank, ImageSet
+from adcore import enhancing, evaluation, latency, scoring
+from adcore.bank import Bank
 from adcore.cells import Cell
 from adcore.costs import environment, measured
-from adcore.features import Extraction, device_of
+from adcore.enhancing import image_set
+from adcore.features import Extraction, Extractor, device_of
 from adcore.images import UInt8Array, decode, load
 from adcore.methods.base import Context, Method
 from adcore.plan import Plan
 from adcore.report.gallery import make_gallery
 from adcore.store import Store
+from adcore.training import Training
 
 Progress = Callable[[float], None]
 
@@ -36,11 +38,28 @@ class Computer:
         self.plan = plan
         self.store = store
         self.device = device_of(plan.device)
-        self.bank = Bank(bank, plan.budget.disk_gb, self.device)
+        self.bank = Bank(bank, plan.budget.disk_gb, self.device, self._weights)
+        self.checkpoints = bank.parent / "checkpoints"
+
+    def enhance(self, cell: Cell, key: str, progress: Progress) -> None:
+        """Train one enhancer of a cell's chain: `weights.safetensors`, curves, facts, and a sheet of what it saw."""
+        with self.store.lock(key):
+            if self.store.has("enhancer", key):
+                return
+            index = [link.key for link in cell.links].index(key)
+            training = Training(cell.arm.seed, self.device, self.checkpoints / key, progress)
+            with measured() as cost:
+                trained = enhancing.train(cell, index, self._weights, training, self._method(cell))
+            parents = {"enhancer": cell.links[index - 1].key} if index else {}
+            meta = {**environment(), "parents": parents, "device": self.device, "names": cell.names}
+            meta |= {"enhance_s": cost.seconds, "peak_mb": cost.peak_mb}
+            with self.store.write("enhancer", key, meta) as folder:
+                trained.write(folder, cost.seconds)
+            self._forget_checkpoints(key)
 
     def extract(self, cell: Cell, levels: tuple[int, ...], progress: Progress) -> None:
-        """Fill the bank with the features of a cell's images, at all `levels` that the plan's methods read."""
-        sets = [images for images in (_images(cell, "train"), _images(cell, "test")) if images.paths]
+        """Fill the bank with the features of a cell's images, at all `levels` that are wanted of them."""
+        sets = [images for images in (image_set(cell, "train"), image_set(cell, "test")) if images.paths]
         total, done = sum(len(images.paths) for images in sets), 0
         for images in sets:
             self.bank.source(images, self._extraction(cell, levels), _share(progress, done, len(images.paths), total))
@@ -51,7 +70,7 @@ class Computer:
         with self.store.lock(cell.fit_key):
             if self.store.has("fit", cell.fit_key):
                 return
-            extraction, images = self._extraction(cell, cell.levels), _images(cell, "train")
+            extraction, images = self._extraction(cell, cell.levels), image_set(cell, "train")
             source = self.bank.source(images, extraction)
             method = self._method(cell)
             with measured() as cost:
@@ -60,6 +79,7 @@ class Computer:
                 live = source.seconds - before  # extraction within the fit, where the bank has no room
             meta = {
                 **environment(),
+                "parents": {"enhancer": cell.links[-1].key} if cell.links else {},
                 "names": cell.names,
                 "options": cell.arm.options.model_dump(mode="json"),
                 "device": self.device,
@@ -76,7 +96,7 @@ class Computer:
         with self.store.lock(cell.maps_key):
             if self.store.has("maps", cell.maps_key):
                 return
-            extraction, images = self._extraction(cell, cell.levels), _images(cell, "test")
+            extraction, images = self._extraction(cell, cell.levels), image_set(cell, "test")
             source = self.bank.source(images, extraction)
             method = self._fitted(cell)
             with measured() as cost:
@@ -106,13 +126,12 @@ class Computer:
             if not has_gallery:
                 self._write_gallery(cell, judged)
 
-    def latency(self, cell: Cell) -> None:
-        """Measure milliseconds an image, on this machine: `latency.json`."""
+    def latency(self, cell: Cell, plain: Cell | None = None) -> None:
+        """Measure milliseconds an image, on this machine: `latency.json`; in turn with `plain`, without an enhancer."""
         with self.store.lock(cell.latency_key):
             if self.store.has("latency", cell.latency_key):
                 return
-            method = self._fitted(cell)
-            measures = latency.measure(method, self.bank.extractor(self._extraction(cell, cell.levels)))
+            measures = latency.measure(*self._timed(cell), without=self._timed(plain) if plain else None)
             load = os.getloadavg()[0]  # other work on the same cores makes every number here meaningless
             meta = {**environment(), "device": self.device, "threads": torch.get_num_threads(), "load_average": load}
             with self.store.write("latency", cell.latency_key, meta) as folder:
@@ -173,14 +192,19 @@ class Computer:
         context = Context(cell.arm.seed, self.device, (size, size), self.plan.budget.memory_gb)
         return cell.arm.method(cell.arm.options, context)
 
+    def _timed(self, cell: Cell) -> tuple[Method, Extractor]:
+        return self._fitted(cell), self.bank.extractor(self._extraction(cell, cell.levels))
+
     def _extraction(self, cell: Cell, levels: tuple[int, ...]) -> Extraction:
-        return Extraction(cell.backbone, cell.image, levels)
+        return Extraction(cell.backbone, cell.image, levels, cell.links)
 
+    def _weights(self, key: str) -> dict[str, torch.Tensor]:
+        state: dict[str, torch.Tensor] = load_file(self.store.path("enhancer", key) / "weights.safetensors")
+        return state
 
-def _images(cell: Cell, part: str) -> ImageSet:
-    rows = cell.train if part == "train" else cell.test
-    paths = tuple(cell.category.root / path for path in rows["path"])
-    return ImageSet(paths, tuple(rows["sha256"]))
+    def _forget_checkpoints(self, key: str) -> None:
+        for path in self.checkpoints.glob(f"{key}*"):
+            path.unlink(missing_ok=True)
 
 
 def _share(progress: Progress, done: int, part: int, total: int) -> Progress:

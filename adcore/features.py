@@ -1,10 +1,9 @@
-"""From image files to the feature maps of a frozen backbone."""
+"""From image files to the feature maps of a frozen backbone, as enhancers left it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,42 +11,103 @@ import numpy as np
 import torch
 
 from adcore import backbones, images
+from adcore.prefetch import ahead
 
 if TYPE_CHECKING:
+    from adcore.enhancers.base import Link
     from adcore.plan import BackboneSpec, ImageSpec
 
 BATCH = 16
 
+Maps = list[torch.Tensor]
+Behind = Callable[[Maps], Maps]
+Weights = Callable[[str], dict[str, torch.Tensor]]  # the key of a trained enhancer -> its state
+
 
 @dataclass(frozen=True)
 class Extraction:
-    """What decides the features of an image: backbone, its weights, the levels read and the preprocessing."""
+    """What decides the features of an image: backbone, its weights, the levels read, preprocessing and enhancers.
+
+    `levels` are those that the method asks for; () where the backbone names its layers.
+    """
 
     backbone: BackboneSpec
     image: ImageSpec
     levels: tuple[int, ...]
+    links: tuple[Link, ...] = ()
+
+    @property
+    def read(self) -> tuple[int, ...]:
+        """The levels that the backbone itself has to give."""
+        levels = self.levels
+        for link in self.links:
+            if link.enhancer.on_maps and levels:
+                levels = link.made().levels(levels)
+        return levels
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One a map: the levels or layers, or plain numbers where an enhancer made the maps from all of them."""
+        if any(link.enhancer.on_maps for link in self.links):
+            count = len(self.backbone.layers or self.levels)
+            for link in self.links:
+                count = link.made().outputs(count)
+            return tuple(f"map{n}" for n in range(count))
+        if self.backbone.layers:
+            return tuple(f"layer{n}" for n in self.backbone.layers)
+        return tuple(f"level{n}" for n in self.levels)
+
+    def only(self, names: Sequence[str]) -> Extraction:
+        """The extraction of those maps alone, as far as they can be had alone."""
+        if names[0].startswith("map"):
+            return self
+        numbers = tuple(int(name.removeprefix("layer").removeprefix("level")) for name in names)
+        if self.backbone.layers:
+            return replace(self, backbone=self.backbone.model_copy(update={"layers": numbers}))
+        return replace(self, levels=numbers)
 
 
 class Extractor:
-    """Images (B, 3, H, W), uint8 -> one float32 map (B, C, H', W') per level, on `device`."""
+    """Images (B, 3, H, W), uint8 -> one float32 map (B, C, H', W') per level, on `device`.
 
-    def __init__(self, extraction: Extraction, device: str) -> None:
+    `weights` gives the state of the extraction's enhancers. `behind` are applied to the maps, in order.
+    """
+
+    def __init__(self, extraction: Extraction, device: str, weights: Weights | None = None) -> None:
         self.device = device
-        model = backbones.build(extraction.backbone, extraction.levels, extraction.image.size)
+        self.size = extraction.image.size
+        model = backbones.build(extraction.backbone, extraction.read, extraction.image.size)
         mean, std = backbones.normalisation(model)
         self.model: Any = model.to(device, memory_format=torch.channels_last)
         self.mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
         self.std = torch.tensor(std, device=device).view(1, 3, 1, 1)
+        self.levels = extraction.read
+        self.behind: list[Behind] = []
+        for link in extraction.links:
+            assert weights is not None
+            link.made().apply(self, weights(link.key), extraction.levels)
 
     @torch.inference_mode()
-    def __call__(self, batch: torch.Tensor) -> list[torch.Tensor]:
+    def __call__(self, batch: torch.Tensor) -> Maps:
+        return self.maps(batch)
+
+    def maps(self, batch: torch.Tensor, behind: Sequence[Behind] | None = None) -> Maps:
+        """As a call, with gradients where they are wanted; `behind` in place of all that stands behind the maps."""
         if self.device.startswith("cuda"):
             batch = batch.pin_memory().to(self.device, non_blocking=True)
         scaled = (batch.float() / 255 - self.mean) / self.std
-        maps = self.model(scaled.contiguous(memory_format=torch.channels_last))
+        found = self.model(scaled.contiguous(memory_format=torch.channels_last))
         if getattr(self.model, "output_fmt", "NCHW") == "NHWC":
-            maps = [features.permute(0, 3, 1, 2) for features in maps]
-        return [features.float().contiguous() for features in maps]
+            found = [features.permute(0, 3, 1, 2) for features in found]
+        maps = [features.float().contiguous() for features in found]
+        for enhance in self.behind if behind is None else behind:
+            maps = enhance(maps)
+        return maps
+
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """(C, H, W) of each map."""
+        blank = torch.zeros(1, 3, self.size, self.size, dtype=torch.uint8)
+        return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in self(blank)]
 
 
 def decoded(paths: Sequence[Path], image: ImageSpec, batch: int = BATCH) -> Iterator[torch.Tensor]:
@@ -56,13 +116,8 @@ def decoded(paths: Sequence[Path], image: ImageSpec, batch: int = BATCH) -> Iter
     def load(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
         return images.load(path, image.resize, image.size)
 
-    with ThreadPoolExecutor(2) as pool:
-        starts = range(0, len(paths), batch)
-        ahead = [pool.submit(load, path) for path in paths[:batch]]
-        for start in starts:
-            current = ahead
-            ahead = [pool.submit(load, path) for path in paths[start + batch : start + 2 * batch]]
-            yield torch.from_numpy(np.stack([future.result() for future in current]))
+    for loaded in ahead(paths, load, batch):
+        yield torch.from_numpy(np.stack(loaded))
 
 
 def device_of(name: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,25 +12,74 @@ import torch
 from adcore.features import Extractor
 from adcore.maps import image_scores, postprocess
 from adcore.methods.base import Method
+from adcore.stats import median_difference
 
-WARM_UP, TIMED, SECONDS = 10, 200, 6.0
+WARM_UP, LEAST, TIMED, SECONDS = 10, 20, 200, 6.0
+SCOPES = ("extract", "score", "post", "total")
+
+Subject = tuple[Method, Extractor]
+Times = dict[str, list[float]]  # scope -> milliseconds of each run
 
 
 @torch.inference_mode()
-def measure(method: Method, extractor: Extractor) -> dict[str, float]:
-    """Milliseconds: median and 95th percentile of up to 200 runs (at most 6 s of them, at least 20)."""
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randint(0, 256, (1, 3, *method.context.image_size), dtype=torch.uint8, generator=generator)
+def measure(method: Method, extractor: Extractor, without: Subject | None = None) -> dict[str, Any]:
+    """Milliseconds: median and 95th percentile of up to 200 runs (at most 6 s of them, at least 20), and by scope.
 
-    def once() -> None:
-        raw, given = method.score(extractor(image))
-        image_scores(postprocess(raw, method.context.image_size, method.smoothing), given).cpu()
+    extract: backbone and enhancers; score: the method; post: upsampling, smoothing, image score; total: all three.
+    `without`: the same method without an enhancer, run in turn with it (A, B, A, B), and the difference of medians with
+    its 95 % interval. Source: methods.md, section 11.
+    """
+    subjects = [(method, extractor), *([without] if without else [])]
+    times = _interleaved(subjects)
+    found: dict[str, Any] = {name: _summary(times[0]["total"])[name] for name in ("median_ms", "p95_ms")}
+    found["scopes"] = {scope: _summary(times[0][scope]) for scope in SCOPES}
+    if without:
+        found["without"] = {
+            "scopes": {scope: _summary(times[1][scope]) for scope in SCOPES},
+            "difference_ms": {scope: list(median_difference(times[0][scope], times[1][scope])) for scope in SCOPES},
+        }
+    return found
 
-    for _ in range(WARM_UP):
-        once()
-    times: list[float] = []
-    while len(times) < 20 or (len(times) < TIMED and sum(times) < SECONDS):
-        started = time.perf_counter()
-        once()
-        times.append(time.perf_counter() - started)
-    return {"median_ms": 1e3 * float(np.median(times)), "p95_ms": 1e3 * float(np.quantile(times, 0.95))}
+
+def _interleaved(subjects: Sequence[Subject]) -> list[Times]:
+    size = subjects[0][0].context.image_size
+    image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for subject in subjects:
+        for _ in range(WARM_UP):
+            _once(subject, image)
+    times: list[Times] = [{scope: [] for scope in SCOPES} for _ in subjects]
+    spent = 0.0
+    while (runs := len(times[0]["total"])) < LEAST or (runs < TIMED and spent < SECONDS):
+        for subject, kept in zip(subjects, times, strict=True):
+            for scope, milliseconds in zip(SCOPES, _once(subject, image), strict=True):
+                kept[scope].append(milliseconds)
+        spent += times[0]["total"][-1] / 1e3
+    return times
+
+
+def _once(subject: Subject, image: torch.Tensor) -> tuple[float, float, float, float]:
+    """Milliseconds of each scope of one image."""
+    method, extractor = subject
+    started = _now(extractor.device)
+    features = extractor(image)
+    extracted = _now(extractor.device)
+    raw, given = method.score(features)
+    scored = _now(extractor.device)
+    image_scores(postprocess(raw, method.context.image_size, method.smoothing), given).cpu()
+    done = _now(extractor.device)
+    spans = (extracted - started, scored - extracted, done - scored, done - started)
+    return tuple(1e3 * span for span in spans)  # type: ignore[return-value]
+
+
+def _now(device: str) -> float:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _summary(times: Sequence[float]) -> dict[str, float]:
+    return {
+        "median_ms": float(np.median(times)),
+        "mean_ms": float(np.mean(times)),
+        "p95_ms": float(np.quantile(times, 0.95)),
+    }

@@ -1,4 +1,4 @@
-"""Finds methods and datasets: one file each, and entry points for other packages."""
+"""Finds methods, enhancers and datasets: one file each, and entry points for other packages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.metadata
 import pkgutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +15,7 @@ from adcore.plan import Choice, PlanError, explain, nearest
 
 if TYPE_CHECKING:
     from adcore.datasets.base import Dataset
+    from adcore.enhancers.base import Enhancer
     from adcore.methods.base import Method
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -56,6 +58,14 @@ def method(name: str) -> type[Method]:
     return found
 
 
+def enhancer(name: str) -> type[Enhancer]:
+    """The enhancer class called `name`. Raises PlanError with the nearest known name."""
+    from adcore.enhancers.base import Enhancer
+
+    found: type[Enhancer] = _find("enhancers", name, Enhancer, "name")
+    return found
+
+
 def dataset(kind: str) -> type[Dataset]:
     """The dataset class of that kind. Raises PlanError with the nearest known kind."""
     from adcore.datasets.base import Dataset
@@ -76,5 +86,10 @@ def label(choice: Choice, checked: BaseModel) -> str:
     """Name and every non-default option, sorted: `patchcore(coreset=0.01)`."""
     fields = type(checked).model_fields
     values = {key: value for key, value in checked.model_dump().items() if value != fields[key].default}
-    inside = ",".join(f"{key}={values[key]}" for key in sorted(values))
+    inside = ",".join(f"{key}={shown(values[key])}" for key in sorted(values))
     return f"{choice.name}({inside})" if inside else choice.name
+
+
+def shown(value: Any) -> str:
+    """The value of an option in a label; of a file or folder its name."""
+    return value.name if isinstance(value, Path) else str(value)

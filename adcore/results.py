@@ -11,6 +11,7 @@ from typing import Any
 from adcore.cells import Cell
 from adcore.plan import METRICS, Plan
 from adcore.report.groups import CellResult
+from adcore.report.trained import Trained
 from adcore.store import Store
 
 
@@ -23,19 +24,23 @@ class Missing:
     evaluate: bool
     latency: bool
     computed: bool  # the metrics themselves are missing, not only a gallery or a latency
+    enhance: tuple[str, ...] = ()  # keys of the enhancers that have to be trained
+    plain: bool = False  # the fit without an enhancer, which latency is compared with
 
     def __bool__(self) -> bool:
         return self.evaluate or self.latency
 
 
-def missing(store: Store, cell: Cell) -> Missing:
-    """What has to run for a cell; parents are only looked at where a child needs them."""
+def missing(store: Store, cell: Cell, plain: Cell | None = None) -> Missing:
+    """What has to run for a cell; parents are only looked at where a child needs them. `plain`: it without enhancer."""
     cell_there = store.has("cell", cell.key)
     evaluate = not cell_there or not store.has("gallery", cell.gallery_key)
     latency = not store.has("latency", cell.latency_key)
     maps = evaluate and not store.has("maps", cell.maps_key)
     fit = (maps or latency) and not store.has("fit", cell.fit_key)
-    return Missing(fit, maps, evaluate, latency, not cell_there)
+    compared = latency and plain is not None and not store.has("fit", plain.fit_key)
+    enhance = tuple(link.key for link in cell.links if not store.has("enhancer", link.key)) if maps or latency else ()
+    return Missing(fit, maps, evaluate, latency, not cell_there, enhance, compared)
 
 
 def result(store: Store, cell: Cell, metrics: Sequence[str]) -> CellResult:
@@ -60,7 +65,25 @@ def result(store: Store, cell: Cell, metrics: Sequence[str]) -> CellResult:
     row |= {"key": cell.key, "mlflow_run_id": "", "status": "ok"}
     fit = store.path("fit", cell.fit_key)
     gallery = store.path("gallery", cell.gallery_key) if store.has("gallery", cell.gallery_key) else None
-    return CellResult(row, folder, gallery, fit if fit.exists() else None)
+    return CellResult(row, folder, gallery, fit if fit.exists() else None, _trained(store, cell))
+
+
+def timing(store: Store, cell: Cell) -> dict[str, Any] | None:
+    """How long an image takes, part by part, and on what it was measured; None where it was not."""
+    if not store.has("latency", cell.latency_key):
+        return None
+    found = json.loads((store.path("latency", cell.latency_key) / "latency.json").read_text(encoding="utf-8"))
+    names = {name: cell.names[name] for name in ("method_label", "enhancer_label", "backbone", "image")}
+    meta = store.meta("latency", cell.latency_key)
+    machine = {name: meta[name] for name in ("device", "threads", "load_average")}
+    return {**names, **machine, "latency": found, "key": cell.latency_key}
+
+
+def _trained(store: Store, cell: Cell) -> tuple[Trained, ...]:
+    names = cell.names
+    where = names["dataset"], names["category"], names["seed"], names["enhancer_label"]
+    folders = [(link.enhancer.name, store.path("enhancer", link.key)) for link in cell.links]
+    return tuple(Trained(*where, part, folder) for part, folder in folders if folder.exists())
 
 
 def failed_row(names: dict[str, Any], plan: Plan, key: str = "") -> dict[str, Any]:

@@ -25,7 +25,7 @@ def main() -> None:
     bench = Bench(loaded, workspace)
     bench.manifests = {spec.name: prepare(spec, bench.layout) for spec in loaded.datasets}
     computer = bench.computer
-    computer.extract(bench.cells[0], bench.levels, silent)
+    computer.extract(bench.cells[0], bench.levels(bench.cells[0]), silent)
     extracted = time.perf_counter() - begin
     cells: dict[str, dict[str, float]] = {}
     for cell in bench.cells:

@@ -42,7 +42,7 @@ def synthetic_plan(cells: int, workspace: Path) -> Path:
     path.write_text(yaml.safe_dump(plan | {"seeds": list(range(cells // CATEGORIES))}), encoding="utf-8")
     bench = opened(path, workspace)
     first, *others = bench.cells
-    bench.computer.extract(first, bench.levels, silent)
+    bench.computer.extract(first, bench.levels(first), silent)
     bench.computer.fit(first, silent)
     bench.computer.score(first, silent)
     bench.computer.evaluate(first)

@@ -70,7 +70,7 @@ def list_missing(plan: Plan, layout: Layout) -> bool:
         print(f"missing: the files of {name}, and so all of its cells (python -m flows.prepare puts them in place)")
     for failure in lost:
         print(f"failed: {failure.dataset}/{failure.category}: {failure.error}")
-    todo = [cell for cell in bench.cells if missing(bench.store, cell).computed]
+    todo = [cell for cell in bench.cells if not bench.store.has("cell", cell.key)]
     for cell in todo:
         print(f"missing: {cell.title}")
     print(f"cells: 0 computed, {len(bench.cells) - len(todo)} cached, {len(bench.failed_rows(lost))} failed")
@@ -117,7 +117,7 @@ class Work:
     @classmethod
     def find(cls, bench: Bench) -> Work:
         """Ask the store for all keys in one pass."""
-        return cls(bench, {cell.title: missing(bench.store, cell) for cell in bench.cells})
+        return cls(bench, {cell.title: missing(bench.store, cell, bench.plain(cell)) for cell in bench.cells})
 
     @property
     def cells(self) -> list[Cell]:
@@ -125,58 +125,88 @@ class Work:
 
     @property
     def groups(self) -> list[list[Cell]]:
-        """Cells over the same images: their features are extracted once, and may leave the bank after them."""
-        groups: dict[tuple[str, str, str], list[Cell]] = {}
+        """Cells over the same images through the same extractor: their features are extracted once, and may leave the
+        bank after them."""
+        groups: dict[tuple[Any, ...], list[Cell]] = {}
         for cell in self.cells:
-            images = cell.category.dataset, cell.category.name, cell.arm.names["protocol_label"]
+            links = tuple(link.key for link in cell.links)
+            images = cell.category.dataset, cell.category.name, cell.arm.names["protocol_label"], links
             groups.setdefault(images, []).append(cell)
         return list(groups.values())
 
     def weights(self) -> dict[str, float]:
         """Step title -> its rough share of the work, in images."""
         found: dict[str, float] = {}
-        measured: set[str] = set()
-        for group in self.groups:
-            if self._extracts(group):
-                found[f"extract {_images(group[0])}"] = 1.5 * (len(group[0].train) + len(group[0].test))
-            for cell in group:
-                for step in self._steps(cell):
-                    done = step.present or step.key in measured
-                    found[f"{step.name} {cell.title}"] = 0.0 if done else step.weight
-                    measured |= {step.key} if step.name == "latency" else set()  # once for many cells
+        seen: set[str] = set()
+        for step, _, title in self._all():
+            found[f"{step.name} {title}"] = 0.0 if step.present or step.key in seen else step.weight
+            seen.add(step.key)  # enhancers and latencies serve many cells
         return found
-
-    def _extracts(self, group: list[Cell]) -> bool:
-        return any(self.missing[cell.title].fit or self.missing[cell.title].maps for cell in group)
-
-    def _steps(self, cell: Cell) -> Iterable[Step]:
-        needs, epochs = self.missing[cell.title], getattr(cell.arm.options, "epochs", 0.5)
-        if needs.maps or needs.latency:
-            yield Step("fit", cell.fit_key, not needs.fit, len(cell.train) * epochs)
-        if needs.evaluate:
-            yield Step("score", cell.maps_key, not needs.maps, 0.3 * len(cell.test))
-            yield Step("evaluate", cell.key, False, 0.1 * len(cell.test))
-        if needs.latency:
-            yield Step("latency", cell.latency_key, False, 100.0)
 
     def submit(self) -> dict[str, list[PrefectFuture[Any]]]:
         """Start the steps; cell title -> its futures. A cell's steps wait for one another and fail together."""
         futures: dict[str, list[PrefectFuture[Any]]] = {}
         for group in self.groups:
             chain: list[PrefectFuture[Any]] = []
-            if self._extracts(group):
-                images = Step("extract", group[0].fit_key, False, 0.0)
-                chain.append(self._start(images, group[0], _images(group[0]), []))
+            for step, cell, title in self._shared(group):
+                chain.append(self._start(step, cell, title, chain[-1:]))
             for cell in group:
                 own = list(chain)
-                for step in self._steps(cell):
-                    own.append(self._start(step, cell, cell.title, own[-1:]))
+                for step, computed, title in self._own(cell):
+                    own.append(self._start(step, computed, title, own[-1:]))
                 futures[cell.title] = own
         return futures
+
+    def _all(self) -> Iterable[Planned]:
+        for group in self.groups:
+            yield from self._shared(group)
+            for cell in group:
+                yield from self._own(cell)
+
+    def _shared(self, group: list[Cell]) -> Iterable[Planned]:
+        """What the cells of a group need together: trained enhancers, extracted features."""
+        cell, images = group[0], len(group[0].train)
+        title = " ".join(filter(None, [_images(cell), _trained(group)]))
+        wanted = {key for member in group for key in self.missing[member.title].enhance}
+        for link in cell.links:
+            if link.key in wanted:
+                step = Step("enhance", link.key, False, 1.5 * images * link.made().effort)
+                yield step, cell, f"{link.enhancer.name} of {title}"
+        if any(self.missing[member.title].fit or self.missing[member.title].maps for member in group):
+            yield Step("extract", cell.fit_key, False, 1.5 * (images + len(cell.test))), cell, title
+
+    def _own(self, cell: Cell) -> Iterable[Planned]:
+        needs, plain = self.missing[cell.title], self.bench.plain(cell)
+        if needs.maps or needs.latency:
+            yield _fit(cell, not needs.fit), cell, cell.title
+        if needs.evaluate:
+            yield Step("score", cell.maps_key, not needs.maps, 0.3 * len(cell.test)), cell, cell.title
+            yield Step("evaluate", cell.key, False, 0.1 * len(cell.test)), cell, cell.title
+        if plain and needs.plain and not self.missing[plain.title].fit:
+            yield _fit(plain, False), plain, plain.title
+        if needs.latency:
+            yield Step("latency", cell.latency_key, False, 100.0), cell, cell.title
 
     def _start(self, step: Step, cell: Cell, title: str, after: list[PrefectFuture[Any]]) -> PrefectFuture[Any]:
         task = stored(STEPS[step.name], self.bench.layout.workspace, step.present)
         return task.submit(title, step.key, cell.title, *self.bench.text, wait_for=after)
+
+
+Planned = tuple[Step, Cell, str]  # a step, the cell it is computed for, and its title
+
+
+def _fit(cell: Cell, present: bool) -> Step:
+    return Step("fit", cell.fit_key, present, len(cell.train) * getattr(cell.arm.options, "epochs", 0.5))
+
+
+def _trained(group: list[Cell]) -> str:
+    """Enhancer and seed, for a title, and the methods whose layers it is for; nothing for the backbone's own maps."""
+    cell = group[0]
+    if not cell.links:
+        return ""
+    methods = sorted({member.arm.names["method"] for member in group})
+    behind = any(link.enhancer.on_maps for link in cell.links)
+    return f"{cell.arm.names['enhancer_label']} seed {cell.arm.seed}" + behind * f" for {', '.join(methods)}"
 
 
 def _images(cell: Cell) -> str:

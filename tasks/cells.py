@@ -15,21 +15,24 @@ from tasks.progress import step
 Progress = Callable[[float], None]
 
 
-def _task(name: str, compute: Callable[[Bench, Cell, Progress], None]) -> Task[..., Any]:
+def _task(name: str, compute: Callable[[Bench, Cell, str, Progress], None]) -> Task[..., Any]:
     @cached(name)
     def run(title: str, key: str, cell: str, plan: str, workspace: str, manifests: str) -> str:
         opened = reopened(plan, workspace, manifests)
         with step(f"{name} {title}") as progress:
-            compute(opened, opened.by_title[cell], progress)
+            compute(opened, opened.by_title[cell], key, progress)
         return key
 
     return run
 
 
 STEPS = {
-    "extract": _task("extract", lambda bench, cell, progress: bench.computer.extract(cell, bench.levels, progress)),
-    "fit": _task("fit", lambda bench, cell, progress: bench.computer.fit(cell, progress)),
-    "score": _task("score", lambda bench, cell, progress: bench.computer.score(cell, progress)),
-    "evaluate": _task("evaluate", lambda bench, cell, _: bench.computer.evaluate(cell)),
-    "latency": _task("latency", lambda bench, cell, _: bench.computer.latency(cell)),
+    "enhance": _task("enhance", lambda bench, cell, key, progress: bench.computer.enhance(cell, key, progress)),
+    "extract": _task(
+        "extract", lambda bench, cell, _, progress: bench.computer.extract(cell, bench.levels(cell), progress)
+    ),
+    "fit": _task("fit", lambda bench, cell, _, progress: bench.computer.fit(cell, progress)),
+    "score": _task("score", lambda bench, cell, _, progress: bench.computer.score(cell, progress)),
+    "evaluate": _task("evaluate", lambda bench, cell, _, __: bench.computer.evaluate(cell)),
+    "latency": _task("latency", lambda bench, cell, _, __: bench.computer.latency(cell, bench.plain(cell))),
 }

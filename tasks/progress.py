@@ -50,7 +50,7 @@ class Display:
         elapsed = time.monotonic() - self.started
         if self.done < 0.02 * self.total or elapsed < 3:
             return "time left: not known yet"
-        seconds = elapsed * (self.total - self.done) / self.done
+        seconds = elapsed * max(0.0, self.total - self.done) / self.done
         return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
 
     def begin(self, title: str) -> None:

@@ -9,13 +9,15 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from adcore.bench import reopened
+from adcore.bench import Bench, reopened
 from adcore.costs import environment, git_commit
 from adcore.plan import METRICS
+from adcore.report import effects, timings
 from adcore.report import leaderboard as boards
-from adcore.report.groups import group_rows
+from adcore.report.groups import CellResult, group_rows
 from adcore.report.html import write_report
 from adcore.report.summary import summarise
+from adcore.report.trained import Trained
 from tasks.tracking import Tracker, view_url
 
 Row = dict[str, Any]
@@ -52,7 +54,21 @@ def leaderboard(
         return
     folder = bench.layout.results
     boards.write_leaderboard(folder, rows, failures)
-    write_report(folder / "report.html", rows, results, failures, bench.notes(), _facts(bench.plan.evaluate_at, name))
+    compared, timed, trained = _compared(bench, rows), bench.timings(), _trained(results)
+    effects.write(folder, compared)
+    timings.write(folder, timed)
+    facts = _facts(bench.plan.evaluate_at, name)
+    write_report(
+        folder / "report.html",
+        rows,
+        results,
+        failures,
+        bench.notes(),
+        facts,
+        effects=compared,
+        timings=timed,
+        trained=trained,
+    )
     _write_tracebacks(folder / "failures.txt", failures)
     boards.console(rows, failures)
     tracker = Tracker(Path(workspace))
@@ -63,7 +79,18 @@ def leaderboard(
 
 
 def _cell(row: Row) -> str:
-    return f"{row['dataset']}/{row['category']}/{row['key']}"  # one content in two datasets is one key
+    # One content in two datasets is one key, and so are two names of one chain, such as `paper` on an object.
+    return f"{row['dataset']}/{row['category']}/{row['enhancer_label']}/{row['key']}"
+
+
+def _compared(bench: Bench, rows: list[Row]) -> list[effects.Effect]:
+    controls = {label: chain.control for label, chain in bench.chains.items() if chain.control}
+    parts = {label: chain.parts for label, chain in bench.chains.items()}
+    return effects.compare(boards.frame(rows), bench.textures, controls, parts)
+
+
+def _trained(results: list[CellResult]) -> list[Trained]:
+    return list(dict.fromkeys(training for result in results for training in result.trained))
 
 
 def _write_tracebacks(path: Path, failures: list[Row]) -> None:

@@ -21,6 +21,7 @@ import pandas as pd
 from adcore.report.groups import NAMES, Group
 from adcore.report.leaderboard import frame
 from adcore.report.summary import COST, metric_columns
+from adcore.report.trained import by_curve, epoch_means, epoch_table
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -195,9 +196,16 @@ def _log(client: MlflowClient, run_id: str, group: Group, tags: dict[str, str]) 
     # The run's own start as the time of each metric: logging a cut-off run again repeats points, and adds none.
     start = client.get_run(run_id).info.start_time
     note = f"{len(table)} categories\n\n{_markdown(table)}"
+    metrics = _metrics(table)
+    points = [Metric(name, value, start, 0) for name, value in metrics.items()]
+    points += [
+        Metric(name, value, start, epoch)
+        for name, values in _training(group, MOST_METRICS - len(metrics)).items()
+        for epoch, value in enumerate(values, 1)
+    ]
     client.log_batch(
         run_id,
-        metrics=[Metric(name, value, start, 0) for name, value in _metrics(table).items()],
+        metrics=points,
         params=[Param(name, str(value)) for name, value in _params(group).items()],
         tags=[RunTag(k, str(v)) for k, v in {**tags, "mlflow.note.content": note}.items()],
     )
@@ -223,8 +231,15 @@ def _metrics(table: pd.DataFrame) -> dict[str, float]:
     return {str(name): float(value) for name, value in {**means, **cost}.items() if pd.notna(value)}
 
 
+def _training(group: Group, most: int) -> dict[str, list[float]]:
+    """Curves of the enhancers' training, a value an epoch: means over categories, at most so many names."""
+    means = epoch_means(item for result in group.results for item in result.trained)
+    return {name: means[name] for name in list(means)[:most]}
+
+
 def write_artifacts(folder: Path, group: Group) -> None:
-    """categories.csv, images.csv, curves.png, and gallery.jpg and loss.png where there is something to show."""
+    """categories.csv, images.csv, curves.png, and where there is something to show gallery.jpg, loss.png and, of the
+    enhancers' training, pretext.csv and pretext.png."""
     from adcore.report import heatmaps, plots
 
     frame([result.row for result in group.results]).to_csv(folder / "categories.csv", index=False)
@@ -237,6 +252,10 @@ def write_artifacts(folder: Path, group: Group) -> None:
     galleries = {str(r.row["category"]): r.gallery for r in group.results if r.gallery}
     if galleries:
         heatmaps.sheet(galleries).save(folder / "gallery.jpg", quality=85)
+    trained = [item for result in group.results for item in result.trained]
+    if curves := by_curve(trained):
+        epoch_table(trained).to_csv(folder / "pretext.csv", index=False)
+        plots.epochs_png(folder / "pretext.png", curves)
 
 
 def _markdown(table: pd.DataFrame) -> str:

@@ -53,7 +53,7 @@ def test_cells_of_a_prepared_workspace(prepared: Bench) -> None:
         for category in ("bolt", "cloth")
         for method in ("padim", "patchcore(coreset=0.5)")
     ]
-    assert prepared.failures == [] and prepared.levels == (1, 2, 3)
+    assert prepared.failures == [] and prepared.levels(prepared.cells[0]) == (1, 2, 3)
     cell = prepared.cells[0]
     assert len(cell.train) == 6 and len(cell.test) == 6 and prepared.by_title[cell.title] is cell
 

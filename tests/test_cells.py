@@ -34,6 +34,7 @@ def row(path: str, **changes: Any) -> dict[str, Any]:
         "label": int(bad),
         "defect": defect,
         "mask": path.replace("test", "ground_truth") if bad else "",
+        "mask_rule": "",
         "subset": "",
         "sha256": f"content of {path}",
         "mask_sha256": f"mask of {path}" if bad else "",
@@ -126,6 +127,108 @@ def test_keys_do_not_change_with_the_place_or_the_name_of_the_dataset() -> None:
     frame = manifest()
     assert changed(expand(frame, root=Path("/elsewhere"))[0]) == set()
     assert changed(cells.expand(parse(BASE), [Category("other", "bolt", Path("/data"), frame)])[0]) == set()
+
+
+PFAM = {"name": "pfam", "epochs": 1}
+
+
+def links(cell: Cell) -> list[str]:
+    return [link.key for link in cell.links]
+
+
+@pytest.mark.parametrize(
+    ("enhancer", "change", "expected"),
+    [
+        ("sbm", _set("bolt/train/good/1.png", sha256="new"), True),
+        ("sbm", _set("cloth/train/good/1.png", sha256="new"), True),  # textures of synthetic defects come from it
+        ("pfam", _set("cloth/train/good/1.png", sha256="new"), True),
+        ("psg", _set("cloth/train/good/1.png", sha256="new"), False),
+        ("lgffp", _set("cloth/train/good/1.png", sha256="new"), False),
+        ("sbm", _set("cloth/train/good/1.png", path="cloth/train/good/renamed.png"), False),
+        ("sbm", _set("bolt/test/dent/1.png", sha256="new"), False),  # nothing of a test image is seen in training
+        ("sbm", _set("cloth/test/good/1.png", sha256="new"), False),
+    ],
+)
+def test_an_enhancer_is_trained_anew_exactly_where_what_it_saw_has_changed(
+    enhancer: str, change: Callable[[pd.DataFrame], pd.DataFrame], expected: bool
+) -> None:
+    before, after = (expand(f, enhancers=[enhancer])[0] for f in (manifest(), change(manifest())))
+    assert (links(before) != links(after)) == expected and len(links(before)) == 1
+    assert expected <= (before.fit_key != after.fit_key)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"seeds": [1]},
+        {"enhancers": [{"name": "pfam", "epochs": 2}]},
+        {"enhancers": [{"name": "pfam", "epochs": 1, "train": "random"}]},
+        {"image": {"resize": 128}},
+        {"backbone": {"name": "resnet34", "weights": "random"}},
+    ],
+)
+def test_what_an_enhancer_is_trained_with_is_in_its_key_and_in_all_behind_it(plan: dict[str, Any]) -> None:
+    before = expand(manifest(), enhancers=[PFAM])[0]
+    after = expand(manifest(), **{"enhancers": [PFAM]} | plan)[0]
+    assert links(before) != links(after) and before.fit_key != after.fit_key and before.key != after.key
+
+
+def test_a_chain_takes_its_first_enhancer_from_those_that_have_it_already() -> None:
+    sbm, both, pfam = expand(manifest(), enhancers=["sbm", "sbm+pfam", "pfam"])
+    assert links(both)[0] == links(sbm)[0] and links(both)[1] != links(pfam)[0]
+    assert len({cell.key for cell in (sbm, both, pfam)}) == 3
+
+
+def test_methods_share_a_fine_tuned_backbone_and_a_module_behind_the_same_levels() -> None:
+    patchcore, padim, cfa = expand(manifest(), methods=["patchcore", "padim", "cfa"], enhancers=["sbm"])
+    assert links(patchcore) == links(padim) == links(cfa)
+    patchcore, padim, cfa = expand(manifest(), methods=["patchcore", "padim", "cfa"], enhancers=["pfam"])
+    assert links(padim) == links(cfa) != links(patchcore)  # which reads two levels
+    patchcore, padim = expand(manifest(), methods=["patchcore", "padim"], enhancers=["lgffp"])
+    assert links(padim) == links(patchcore)  # three levels for any method
+
+
+def test_a_methods_own_loss_trains_a_module_of_its_own() -> None:
+    host = {"name": "pfam", "train": "host_loss", "epochs": 3}
+    one, other = expand(manifest(), methods=["cfa", {"name": "cfa", "gamma_d": 2}], enhancers=[host])
+    assert links(one) != links(other)
+    with pytest.raises(PlanError, match="enhancer 'pfam': train: host_loss needs a method with a loss"):
+        expand(manifest(), enhancers=[host])
+
+
+def test_paper_is_sbm_and_pfam_on_objects_and_pfam_on_textures() -> None:
+    plan = parse(BASE | {"enhancers": ["paper", "pfam", "sbm+pfam"]})
+    for texture, same in ((True, 1), (False, 2)):
+        found = cells.expand(plan, [Category("parts", "bolt", Path("/data"), manifest(), texture)])
+        assert found[0].key == found[same].key and found[1].key != found[2].key
+        assert found[0].title == "parts/bolt patchcore(coreset=0.5) paper seed 0"
+
+
+def test_a_texture_is_shown_other_defects_than_an_object() -> None:
+    plan = parse(BASE | {"enhancers": ["sbm", "psg"]})
+    either = [cells.expand(plan, [Category("parts", "bolt", Path("/data"), manifest(), t)]) for t in (True, False)]
+    assert links(either[0][0]) != links(either[1][0]) and links(either[0][1]) == links(either[1][1])
+
+
+def test_latency_of_an_enhancer_is_shared_and_taken_beside_none() -> None:
+    found = expand(manifest(), ("bolt", "cloth"), enhancers=["none", PFAM], seeds=[0, 1])
+    assert len({cell.latency_key for cell in found}) == 2
+    plain = {cell.title for cell in found if not cell.links}
+    assert {cell.plain for cell in found if cell.links} == plain and not any(c.plain for c in found if not c.links)
+    sbm, both, pfam = expand(manifest(), enhancers=["sbm", "sbm+pfam", "pfam"])
+    assert both.latency_key == pfam.latency_key != sbm.latency_key  # other weights take no other time
+    alone = expand(manifest(), enhancers=[PFAM])[0]
+    assert alone.plain == "" and alone.latency_key not in {cell.latency_key for cell in found}
+
+
+def test_weights_that_only_stand_in_are_marked_and_those_of_the_other_rows_are_not() -> None:
+    plain, fused = expand(manifest(), enhancers=["none", "lgffp"])
+    assert (plain.names["weights"], fused.names["weights"]) == ("random", "stand-in, random")
+
+
+def test_what_enhanced_a_cell_travels_with_it() -> None:
+    cell = expand(manifest(), enhancers=["sbm+pfam"])[0]
+    assert [key for kind, key in cell.artifacts if kind == "enhancer"] == links(cell)
 
 
 def test_latency_is_shared_by_categories_and_seeds() -> None:

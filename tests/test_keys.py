@@ -29,7 +29,12 @@ STEPS = {
     "gallery": "adcore.report.gallery",
     "validation": "adcore.datasets.validation",
 }
-METHODS = sorted(path.stem for path in (ADCORE / "methods").glob("*.py") if path.stem not in ("__init__", "base"))
+METHODS, ENHANCERS = (
+    sorted(path.stem for path in (ADCORE / group).glob("[!_]*.py") if path.stem != "base")
+    for group in ("methods", "enhancers")
+)
+
+TRAINED = {"sbm", "psg", "pfam"}
 
 Code = Callable[..., str]
 
@@ -190,6 +195,7 @@ print(json.dumps(answer))
 def told(tree: Path, seed: str = "0", changes: Sequence[str] = ()) -> dict[str, dict[str, str]]:
     """The code keys of every step and method of the adcore in `tree`, as it is and with each file changed in turn."""
     modules = STEPS | {name: f"adcore.methods.{name}" for name in METHODS}
+    modules |= {name: f"adcore.enhancers.{name}" for name in ENHANCERS}
     environment = {**os.environ, "PYTHONPATH": str(tree.parent), "PYTHONHASHSEED": seed}
     command = [sys.executable, "-c", TELL, str(tree), json.dumps(modules), json.dumps(changes)]
     done = subprocess.run(command, cwd=tree.parent, env=environment, capture_output=True, text=True, check=True)
@@ -202,8 +208,16 @@ def test_only_the_methods_that_use_a_kernel_notice_a_change_in_it(tree: Path) ->
         "kernels/coreset.py": {"patchcore"},
         "kernels/gaussian.py": {"padim"},
         "methods/cfa.py": {"cfa"},
-        "features.py": {"extract", "latency"},
-        "images.py": {"extract", "latency", "cell"},
+        "features.py": {"extract", "latency", *TRAINED},
+        "images.py": {"extract", "latency", "cell", *TRAINED},
+        "training.py": TRAINED,
+        "synthesis/perlin.py": {"sbm", "pfam"},
+        "synthesis/jigsaw.py": {"sbm", "pfam"},
+        "synthesis/cutpaste.py": {"psg"},
+        "modules/mfcsam.py": {"pfam"},
+        "modules/lgffp.py": {"lgffp"},
+        "finetuning.py": TRAINED,  # PFAM counts the same images
+        "maptraining.py": {"pfam"},
         "maps.py": {"maps", "cell", "latency"},
         "latency.py": {"latency"},
         "metrics/pro.py": {"cell"},
@@ -213,6 +227,8 @@ def test_only_the_methods_that_use_a_kernel_notice_a_change_in_it(tree: Path) ->
         "store.py": set(),
         "bank.py": set(),
         "compute.py": set(),
+        "enhancing.py": set(),
+        "chains.py": set(),
         "report/leaderboard.py": set(),
     }
     found = told(tree, changes=list(expected))

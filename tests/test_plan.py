@@ -27,7 +27,7 @@ def test_defaults() -> None:
     plan = parse(SMALL)
     assert plan.image.size == 256 and plan.seeds == (0,) and plan.metrics == METRICS
     assert [arm.names["protocol"] for arm in arms(plan)] == ["one-class"]
-    assert arms(plan)[0].enhancer == ()
+    assert arms(plan)[0].chain.objects == ()
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ class CFA(base.Method):
     bias: torch.Tensor
     radius: torch.Tensor
     memory: torch.Tensor  # (centroids, D)
+    generator: torch.Generator
     loss_curve: torch.Tensor
     radius_curve: torch.Tensor
 
@@ -48,17 +49,12 @@ class CFA(base.Method):
         """Raises ValueError when `gamma_c` or `gamma_d` leaves too little, RuntimeError when the loss is not finite."""
         import torch
 
-        generator = torch.Generator().manual_seed(self.context.seed)
-        self._start(sum(c for c, _, _ in features.shapes), generator)
-        self.memory = self._centroids(features)
-        learned = [self.weight, self.bias] + [self.radius] * self.options.train_radius
-        for tensor in learned:
-            tensor.requires_grad_()
+        learned = self.begin(features)
         optimiser = torch.optim.AdamW(learned, **ADAMW)  # type: ignore[arg-type]
         steps = self.options.epochs * max(1, len(features) // BATCH)
         losses, radii = [], []
-        for step, batch in enumerate(self._batches(len(features), generator), start=1):
-            loss = self._loss(_pooled(features.at(batch)))
+        for step, batch in enumerate(self._batches(len(features), self.generator), start=1):
+            loss = self.loss(features.at(batch))
             if not torch.isfinite(loss):
                 raise RuntimeError(f"cfa: the loss is {loss.item()} at step {step} of {steps}; check the features")
             optimiser.zero_grad()
@@ -67,9 +63,24 @@ class CFA(base.Method):
             losses.append(loss.detach())
             radii.append(self.radius.detach().clone())
             progress(step / steps)
-        for tensor in learned:
-            tensor.requires_grad_(False)
+        for name in ("weight", "bias", "radius"):
+            setattr(self, name, getattr(self, name).detach())
         self.loss_curve, self.radius_curve = torch.stack(losses).cpu(), torch.cat(radii).cpu()
+
+    def begin(self, features: base.FeatureSource) -> list[torch.nn.Parameter]:
+        """Make the untrained descriptor and the memory; what is to be learned by `loss`.
+
+        Raises ValueError when `gamma_c` or `gamma_d` leaves too little.
+        """
+        import torch
+
+        self.generator = torch.Generator().manual_seed(self.context.seed)
+        self._start(sum(c for c, _, _ in features.shapes), self.generator)
+        self.memory = self._centroids(features)
+        for name in ("weight", "bias", "radius"):
+            learned = name != "radius" or self.options.train_radius
+            setattr(self, name, torch.nn.Parameter(getattr(self, name), requires_grad=learned))
+        return [tensor for tensor in (self.weight, self.bias, self.radius) if tensor.requires_grad]  # type: ignore[misc]
 
     def score(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Soft-minimum distances on the finest grid; the image score is the maximum of the smoothed map."""
@@ -145,11 +156,11 @@ class CFA(base.Method):
             for begin in range(0, max(1, count - BATCH + 1), BATCH):
                 yield order[begin : begin + BATCH]
 
-    def _loss(self, pooled: torch.Tensor) -> torch.Tensor:
+    def loss(self, features: list[torch.Tensor]) -> torch.Tensor:
         """Attraction to the K nearest centroids beyond the radius, repulsion of the next J within it."""
         from adcore.kernels.nearest import search
 
-        described = self._describe(pooled)
+        described = self._describe(_pooled(features))
         # Which centroids are near has no gradient, so only the distances to those few are differentiated.
         near = self.memory[search(described, self.memory, K + J)]
         squared = (described[:, None] - near).square().sum(2).sort(dim=1).values

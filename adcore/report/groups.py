@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from adcore.report.trained import Trained
+
 GROUP_BY = (
     "dataset",
     "protocol_label",
@@ -31,13 +33,14 @@ class CellResult:
     """One finished cell: its leaderboard row and the artifact folders it came from, read only when asked for.
 
     folder: the cell's artifact (images.parquet, curves.json). gallery: the gallery artifact, if any.
-    fit: the fit's artifact (state.safetensors), if any.
+    fit: the fit's artifact (state.safetensors), if any. trained: the trainings behind its enhancer, one a part.
     """
 
     row: dict[str, Any]
     folder: Path
     gallery: Path | None = None
     fit: Path | None = None
+    trained: tuple[Trained, ...] = ()
 
     @cached_property
     def images(self) -> pd.DataFrame:

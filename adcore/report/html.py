@@ -7,14 +7,20 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from adcore.report import heatmaps, plots
+from adcore.report import effects as enhancers
+from adcore.report import heatmaps, plots, pretext
+from adcore.report import timings as latency
+from adcore.report.effects import Effect
 from adcore.report.gallery import Entry, Scale
 from adcore.report.groups import CellResult
 from adcore.report.leaderboard import Row, caption, cells, failure_text, frame, percent, write_atomic
 from adcore.report.summary import SETTING, TITLES, Line, applying, best, headline, summarise, verdict
+from adcore.report.timings import Timing
+from adcore.report.trained import Trained
 
 SHOWN = {"hardest normal": 4, "hardest defect": 4}  # strips a contender: bounds the page
 MEANING = {
@@ -35,13 +41,18 @@ def write_report(
     failures: Sequence[Row] = (),
     notes: Mapping[str, str] | None = None,
     facts: Mapping[str, str] | None = None,
+    *,
+    effects: Sequence[Effect] = (),
+    timings: Sequence[Timing] = (),
+    trained: Sequence[Trained] = (),
 ) -> bool:
     """Write the page at `path` in one atomic step; False, and nothing done, if it already shows exactly this.
 
     rows: every leaderboard row. results: the finished cells. notes: dataset -> licence and caveats. facts: what is
     true of the whole plan (plan, git commit, evaluation resolution, versions); no time of day, or it never matches.
+    effects: from `effects.compare`. timings: as `timings.write` takes them. trained: trainings of enhancers.
     """
-    key = report_key(rows, results, failures, notes or {}, facts or {})
+    key = report_key(rows, results, failures, notes or {}, facts or {}, effects, timings, trained)
     if _shows(path, key):
         return False
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -49,11 +60,22 @@ def write_report(
     environment = Environment(
         loader=PackageLoader("adcore.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    sections = [_section(name, lines, results, notes or {}) for name, lines in summarise(frame(rows)).items()]
+    sections = [
+        _section(name, lines, results, notes or {})
+        | {
+            "enhanced": any(effect.dataset == name for effect in effects),
+            "effects": enhancers.section(effects, name),
+            "pretext": pretext.panel(trained, name),
+        }
+        for name, lines in summarise(frame(rows)).items()
+    ]
     metrics = {name for section in sections for name in section["metrics"]}
     page = environment.get_template("report.html.j2").render(
         key=key,
         sections=sections,
+        effects_caption=enhancers.CAPTION,
+        no_none=enhancers.NO_NONE.capitalize(),
+        latency=latency.section(timings) if timings else None,
         failures=[failure_text(failure) for failure in failures],
         facts=facts or {},
         meaning=[(TITLES[name], text) for name, text in MEANING.items() if name in metrics],
@@ -77,11 +99,16 @@ def report_key(
     failures: Sequence[Row],
     notes: Mapping[str, str],
     facts: Mapping[str, str],
+    effects: Sequence[Effect],
+    timings: Sequence[Timing],
+    trained: Sequence[Trained],
 ) -> str:
     """Hash of all that the page shows, and of the code that shows it."""
     shown = [{name: value for name, value in row.items() if name != "mlflow_run_id"} for row in rows]
     galleries = [[result.row["key"], result.gallery and result.gallery.name] for result in results]
     content = [shown, galleries, [dict(failure) for failure in failures], dict(notes), dict(facts)]
+    content += [[asdict(effect) for effect in effects], [dict(timing) for timing in timings]]
+    content += [[item.identity for item in trained]]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
     for source in sorted(p for p in Path(__file__).parent.iterdir() if p.suffix in (".py", ".j2")):
         digest.update(source.read_bytes())

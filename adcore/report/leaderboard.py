@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,12 +104,18 @@ def markdown(table: pd.DataFrame, failures: Sequence[Row] = ()) -> str:
     parts = ["# Leaderboard", "Percent; mean over categories of the mean over seeds, ± over seeds. Best in bold."]
     for dataset, lines in summarise(table).items():
         header, body = cells(lines, bold="**{}**")
-        rule = ["---"] + ["---:"] * (len(header) - 1)
-        grid = "\n".join("| " + " | ".join(_escaped(x) for x in row) + " |" for row in [header, rule, *body])
-        parts += [f"## {dataset}", verdict(lines), grid, caption(lines)]
+        parts += [f"## {dataset}", verdict(lines), grid(header, body), caption(lines)]
     if failures:
         parts += ["## Failures", "\n".join(f"* {failure_text(failure)}" for failure in failures)]
     return "\n\n".join(parts) + "\n"
+
+
+def grid(header: Sequence[str], body: Sequence[Sequence[str]], words: Collection[str] = ()) -> str:
+    """A Markdown table; all columns but the first and those named in `words` are numbers and stand right."""
+    rule = ["---" if name in {header[0], *words} else "---:" for name in header]
+    return "\n".join(
+        "| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in [header, rule, *body]
+    )
 
 
 def caption(lines: Sequence[Line]) -> str:
@@ -182,10 +188,6 @@ def _console_table(dataset: str, lines: Sequence[Line]) -> Table:
     for row in body:
         table.add_row(*map(escape, row[:-1]))
     return table
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

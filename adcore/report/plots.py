@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adcore.report.summary import TITLES, Line, headline
+from adcore.report.trained import epoch_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,6 +70,42 @@ def cost_svg(lines: Sequence[Line]) -> str:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     return _svg(figure)
+
+
+def epochs_svg(
+    curves: Mapping[str, Sequence[Sequence[float]]], title: str, chances: Mapping[str, float] | None = None
+) -> str:
+    """A training's curve by epoch: a thin line a category and a thick one for their mean, a colour a part.
+
+    chances: part -> a level to beat, dotted."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _figure(4.0, 3.0)
+    for i, (name, lines) in enumerate(list(curves.items())[:MOST]):
+        for values in lines:
+            axes.plot(range(1, len(values) + 1), values, color=f"C{i}", linewidth=0.8, alpha=0.4)
+        mean = epoch_mean(lines)
+        axes.plot(range(1, len(mean) + 1), mean, "o-", markersize=4, color=f"C{i}", linewidth=2, label=_short(name))
+        if chances and name in chances:
+            axes.axhline(chances[name], color=f"C{i}", linestyle=":", linewidth=1)
+    axes.set(xlabel="epoch", ylabel=title)
+    axes.set_title("thin: category, thick: mean" + (", dotted: chance" if chances else ""), fontsize=8.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def epochs_png(path: Path, curves: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """A panel a curve of a training (`sbm.loss`, ...), one line a category. curves: name -> category -> values."""
+
+    def draw(axes: Any) -> None:
+        for ax, (title, lines) in zip(axes[0], curves.items(), strict=True):
+            for name, values in lines.items():
+                ax.plot(range(1, len(values) + 1), values, label=name)
+            ax.set(xlabel="epoch", title=title)
+            ax.legend(fontsize=7, frameon=False)
+
+    _png(path, 1, len(curves), draw)
 
 
 def curves_png(path: Path, cells: Mapping[str, Mapping[str, Curves]]) -> None:

@@ -98,9 +98,9 @@ def test_gradient_equals_that_of_the_dense_distances(make):
     method.memory = method._centroids(make())
     method.radius = torch.full((1,), 2.0)  # so that both terms are awake
     method.weight.requires_grad_()
-    pooled = _pooled(make(4, seed=1).layers)
-    sparse = torch.autograd.grad(method._loss(pooled), method.weight)[0]
-    every = torch.cdist(method._describe(pooled), method.memory, compute_mode="donot_use_mm_for_euclid_dist")
+    layers = make(4, seed=1).layers
+    sparse = torch.autograd.grad(method.loss(layers), method.weight)[0]
+    every = torch.cdist(method._describe(_pooled(layers)), method.memory, compute_mode="donot_use_mm_for_euclid_dist")
     loss = hypersphere_loss(every.square().topk(6, largest=False).values, method.radius)
     torch.testing.assert_close(sparse, torch.autograd.grad(loss, method.weight)[0], rtol=1e-3, atol=1e-3)
 

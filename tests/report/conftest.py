@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from adcore.metrics import curves
 from adcore.report.gallery import make_gallery
 from adcore.report.groups import CellResult
+from adcore.report.trained import Trained
 
 SIDE = 96
 
@@ -76,6 +78,24 @@ def a_result(folder: Path, masks: bool = False, noise: float = 1.0, images: int 
     gallery.mkdir()
     make_gallery(gallery, pictures, maps.astype(np.float32), scores, labels, paths, truth if masks else None)
     return CellResult(a_row(**changes), folder, gallery)
+
+
+def a_training(folder: Path, part: str = "sbm", sheet: bool = True, **changes: Any) -> Trained:
+    """A training's artifact: two epochs whose loss falls from 2 to 1, and a picture where it was shown some."""
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = {"epochs": 2, "chance": 0.032, "accuracy": 0.6, "cosine": {"level1": 0.99, "level2": 0.65}}
+    summary |= {"warnings": ["cosine 0.65 < 0.7 in level2"], "seconds": 12.3}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "curves.json").write_text(json.dumps({"accuracy": [0.2, 0.6], "loss": [2.0, 1.0]}))
+    if sheet:
+        Image.new("RGB", (64, 32), "teal").save(folder / "shown.jpg")
+    names = {"dataset": "elpv", "category": "mono", "seed": 0, "enhancer_label": part, "part": part}
+    return Trained(**(names | changes), folder=folder)
+
+
+@pytest.fixture
+def training() -> Callable[..., Trained]:
+    return a_training
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from adcore.report import plots
+from adcore.report import effects, plots, pretext
 from adcore.report.html import write_report
 from adcore.report.leaderboard import frame
 from adcore.report.summary import summarise
@@ -73,6 +73,82 @@ def test_only_failures_still_make_a_page(tmp_path, row):
     assert write_report(tmp_path / "r.html", rows, [], [FAILURE])
     text = (tmp_path / "r.html").read_text()
     assert "1 of 1 cells failed" in text and "<svg" not in text
+
+
+def enhanced(row, *arms):
+    """Rows of two categories with and without enhancers, and their effects."""
+    rows = [
+        row(enhancer_label=e, category=c, i_auroc=x + 0.01 * (c == "poly"))
+        for e, x in (("none", 0.8), *arms)
+        for c in ("mono", "poly")
+    ]
+    return rows, effects.compare(frame(rows), {"elpv": ["poly"]}, {"pfam(train=identity)": "identity"})
+
+
+def test_page_shows_effects_and_latency(tmp_path, row):
+    rows, found = enhanced(row, ("pfam", 0.9), ("pfam(train=identity)", 0.8))
+    scopes = {
+        scope: {"median_ms": 1.5, "mean_ms": 1.5, "p95_ms": 2.5} for scope in ("extract", "score", "post", "total")
+    }
+    timing = dict.fromkeys(("method_label", "enhancer_label", "backbone", "image", "device"), "x")
+    timing |= {"threads": 2, "load_average": 0.3, "latency": {"scopes": scopes}}
+    assert write_report(tmp_path / "r.html", rows, [], effects=found, timings=[timing])
+    text = (tmp_path / "r.html").read_text()
+    assert "With and without enhancers" in text and ">over pfam(train=identity)</th>" in text
+    assert "beats none and its control identity (only 2 pairs" in text and text.count("words better") == 1
+    assert "identical to none, as it must be" in text and "<h2>Latency</h2>" in text and "threads 2" in text
+    assert text.count("one pair cannot tell") == 2  # pfam on objects and on textures
+
+
+def test_page_without_enhancers_says_nothing_of_them(page):
+    text = page[0].read_text()
+    assert "enhancers" not in text and "<h2>Latency</h2>" not in text
+
+
+def test_page_says_where_none_is_missing(tmp_path, row):
+    rows = [row(enhancer_label="pfam"), row(enhancer_label="sbm")]
+    write_report(tmp_path / "r.html", rows, [], effects=effects.compare(frame(rows), {}, {}))
+    assert "Nothing to compare with: the plan has no enhancer none." in (tmp_path / "r.html").read_text()
+
+
+def test_page_shows_what_the_first_seed_was_trained_on(tmp_path, row, training):
+    shared = training(tmp_path / "a")
+    again = training(tmp_path / "a", enhancer_label="sbm+pfam")  # the same artifact in a chain
+    others = [training(tmp_path / "b", "pfam", False, enhancer_label="sbm+pfam"), training(tmp_path / "c", seed=1)]
+    assert write_report(tmp_path / "r.html", [row()], [], trained=[shared, again, *others])
+    text = (tmp_path / "r.html").read_text()
+    assert "trained on (seed 0)" in text and text.count("data:image/jpeg") == 1
+    assert "<td>sbm, sbm+pfam</td>" in text and "0.650 in level2" in text and "3.2%" in text
+    assert re.search(r"warning\">cosine 0.65 &lt; 0.7 in level2<", text)
+    assert "pfam in sbm+pfam" in text and len(re.findall("<svg", text)) == 2 + 2  # without a finished cell no ROC
+
+
+def test_page_shows_a_bounded_number_of_sheets_and_counts_the_rest(tmp_path, training):
+    many = [training(tmp_path / str(i), category=f"c{i}") for i in range(pretext.SHEETS + 3)]
+    found = pretext.panel(many, "elpv")
+    assert found and len(found["sheets"]) == pretext.SHEETS and found["left_out"] == 3
+    assert len(found["rows"]) == pretext.SHEETS + 3 and pretext.panel(many, "other") is None
+
+
+def test_training_without_epochs_accuracy_or_pictures_is_a_row_of_dashes(tmp_path, training):
+    item = training(tmp_path / "a", sheet=False)
+    nothing = '{"epochs": 0, "chance": null, "accuracy": null, "cosine": {}, "warnings": [], "seconds": 0.1}'
+    (item.folder / "summary.json").write_text(nothing)
+    (item.folder / "curves.json").write_text('{"loss": []}')
+    found = pretext.panel([item], "elpv")
+    assert found and found["rows"][0]["cells"][3:] == ["0", "–", "–", "–", "–", "0"]
+    assert not found["figures"] and not found["sheets"]
+
+
+def test_page_is_written_again_for_new_effects_timings_and_trainings(tmp_path, row, training):
+    rows, found = enhanced(row, ("pfam", 0.9))
+    given = {"effects": found, "timings": [], "trained": [training(tmp_path / "a")]}
+
+    def write(**changes):
+        return write_report(tmp_path / "r.html", rows, [], **(given | changes))
+
+    assert write() and not write()
+    assert write(trained=[training(tmp_path / "b")]) and write(effects=found[:1]) and write() and not write()
 
 
 def test_mean_roc_averages_true_positive_rates():

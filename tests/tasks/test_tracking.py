@@ -5,6 +5,7 @@ import math
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from safetensors.numpy import save_file
 
 from adcore.report.gallery import make_gallery
 from adcore.report.groups import CellResult, group_rows
+from adcore.report.trained import Trained
 from tasks import tracking
 from tasks.tracking import Tracker, view_state, view_tag, view_url
 
@@ -38,6 +40,27 @@ def a_cell(folder, category="mono", **changes):
     row |= {"weights": "pretrained", "image": "256", "seed": 0, "i_auroc": 0.75, "aupro": math.nan, "extract_s": 1.0}
     row |= {"fit_s": 2.0, "score_ms": 10.0, "peak_mb": 100.0, "key": f"key-{category}", "mlflow_run_id": ""}
     return CellResult(row | {"status": "ok"} | changes, folder, folder / "gallery", folder)
+
+
+def trained(folder, category, part, **curves):
+    """A training of a part on a category with these values an epoch."""
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps({"chance": 0.1}))
+    (folder / "curves.json").write_text(json.dumps(curves))
+    return Trained("elpv", category, 0, "sbm+pfam", part, folder)
+
+
+@pytest.fixture
+def enhanced(tmp_path):
+    """Two categories of one enhancer; the second trained for an epoch more."""
+    losses = {"mono": [3.0, 1.0], "poly": [1.0, 2.0, 0.5]}
+    found = []
+    for category, loss in losses.items():
+        cell = a_cell(tmp_path / category, category, enhancer_label="sbm+pfam")
+        sbm = trained(tmp_path / category / "sbm", category, "sbm", accuracy=[x / 10 for x in loss], loss=loss)
+        pfam = trained(tmp_path / category / "pfam", category, "pfam", loss=loss)
+        found.append(replace(cell, trained=(sbm, pfam)))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +163,37 @@ def test_what_is_logged_is_answered_without_mlflow(workspace, cells, tmp_path):
     (tmp_path / "groups").write_bytes(pickle.dumps(group_rows(cells)))
     check = LOG + "; assert not {'mlflow', 'matplotlib', 'torch'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", check, workspace, tmp_path / "groups"], cwd=ROOT, check=True, timeout=60)
+
+
+def test_training_is_logged_by_epoch_as_the_mean_over_categories(workspace, client, enhanced, monkeypatch):
+    tracker = Tracker(workspace, "training")
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr(tracking, "write_artifacts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        tracker.log_groups(group_rows(enhanced))
+    (run_id,) = tracker.log_groups(group_rows(enhanced)).values()
+    history = {
+        name: [(point.step, point.value) for point in client.get_metric_history(run_id, name)]
+        for name in ("sbm.loss", "sbm.accuracy", "pfam.loss", "i_auroc")
+    }
+    means = [(1, 2.0), (2, 1.5), (3, 0.5)]  # of the third epoch, those that came so far
+    assert history["sbm.loss"] == history["pfam.loss"] == means
+    assert history["sbm.accuracy"] == [(epoch, pytest.approx(x / 10)) for epoch, x in means]
+    assert history["i_auroc"] == [(0, 0.75)]
+    table = pd.read_csv(client.download_artifacts(run_id, "pretext.csv"))
+    assert table.groupby(["category", "part"])["epoch"].max().to_dict() == {
+        ("mono", "pfam"): 2,
+        ("mono", "sbm"): 2,
+        ("poly", "pfam"): 3,
+        ("poly", "sbm"): 3,
+    }
+    assert table.query("category == 'mono' and part == 'sbm'")["loss"].tolist() == [3.0, 1.0]
+    assert "pretext.png" in {file.path for file in client.list_artifacts(run_id)}
+
+
+def test_training_takes_only_the_names_that_the_metrics_leave(enhanced):
+    (group,) = group_rows(enhanced)
+    assert list(tracking._training(group, 2)) == ["sbm.loss", "pfam.loss"]
+    assert len(tracking._training(group, 40)) == 3 and not tracking._training(group, 0)
 
 
 def test_nothing_to_log_makes_nothing(tmp_path):

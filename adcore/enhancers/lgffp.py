@@ -1,0 +1,157 @@
+"""LGFFP of MFFA (paper 2): three layers fused on one grid by the first blocks of a frozen CaiT."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import PositiveInt
+
+from adcore.enhancers import base
+
+if TYPE_CHECKING:
+    import torch
+
+    from adcore.features import Extractor, Maps
+    from adcore.methods.base import Method
+    from adcore.modules.lgffp import LGFFP as Module
+    from adcore.plan import BackboneSpec
+    from adcore.training import Training
+
+LEVELS = (1, 2, 3)
+BATCH = 8
+STAND_IN = "stand-in"
+# Of these, layer1 and layer2 have 256 + 512 channels, the width of CaiT-M; no CaiT is as wide as another's.
+WIDE = re.compile(r"(wide_)?res(net|next)(50|101|152|200)")
+
+
+class LGFFPOptions(base.Options):
+    """`weights` of the blocks: `auto` (CaiT's, where its file is on this machine and the widths fit, else stand-in),
+    `pretrained` (fetched if need be), `stand-in` (random), or a file in timm's format. `blocks`: how many of `cait`.
+    `grid`: side of the token grid; default: layer2's. Nothing is trained, so `epochs` can only be 0."""
+
+    epochs: Literal[0] = 0
+    cait: str = "cait_m36_384.fb_dist_in1k"
+    weights: str = "auto"
+    blocks: PositiveInt = 11
+    grid: PositiveInt | None = None
+    standardise: bool = True
+
+
+class LGFFP(base.Enhancer):
+    """One map of C1 + C2 channels in place of a method's own layers."""
+
+    name = "lgffp"
+    Options = LGFFPOptions
+    options: LGFFPOptions
+    on_maps = True
+
+    def fit(
+        self, extractor: Extractor, subject: base.Subject, training: Training, host: base.Host | None = None
+    ) -> base.Outcome:
+        """Measures mean and deviation of the fused channels. Raises WeightsError for weights that cannot be had."""
+        import torch
+
+        module = self._module(extractor.shapes(), self._weights(extractor.shapes()), subject.seed).to(extractor.device)
+        pictures = [torch.from_numpy(subject.pixels[at : at + BATCH]) for at in range(0, len(subject.pixels), BATCH)]
+
+        def batches() -> Iterator[Maps]:
+            for done, batch in enumerate(pictures, start=1):
+                yield extractor(batch)
+                training.progress(done / len(pictures))
+
+        module.fit(batches())
+        changes = [module.change(extractor(batch)) for batch in pictures[:4]]
+        kept = {name: getattr(module, name).cpu() for name in ("subset", "mean", "deviation")}
+        about = {"shapes": torch.tensor(extractor.shapes()), "seed": torch.tensor(subject.seed)}
+        about["stand_in"] = torch.tensor(module.origin == STAND_IN)
+        return base.Outcome(kept | about, facts={"change": float(torch.cat(changes).mean())})
+
+    def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[int]) -> None:
+        """Put the blocks behind the maps, with what was measured."""
+        shapes = [(int(c), int(h), int(w)) for c, h, w in state["shapes"]]
+        module = self._module(shapes, self._weights(shapes, bool(state["stand_in"])), int(state["seed"]))
+        for name in ("subset", "mean", "deviation"):
+            getattr(module, name).copy_(state[name])
+        module.to(extractor.device)
+        extractor.behind.append(lambda maps: [module(maps)])
+
+    def levels(self, asked: tuple[int, ...]) -> tuple[int, ...]:
+        """Strides 4, 8 and 16, whatever the method's own are."""
+        return LEVELS
+
+    def outputs(self, count: int) -> int:
+        """One map."""
+        return 1
+
+    def check(self, backbone: BackboneSpec, method: type[Method]) -> None:
+        """It fuses three layers; blocks with weights of their own have one width."""
+        weights = self.options.weights
+        if weights not in ("auto", "pretrained", STAND_IN) and not Path(weights).is_file():
+            raise ValueError(f"weights: no file {weights} (or write auto, pretrained, or stand-in)")
+        if weights not in ("auto", STAND_IN) and not WIDE.match(backbone.name):
+            raise ValueError(f"weights: no CaiT is as wide as layer1 and layer2 of {backbone.name}; write stand-in")
+        if backbone.layers and len(backbone.layers) != len(LEVELS):
+            raise ValueError(f"it fuses three layers, but backbone.layers names {len(backbone.layers)}")
+
+    def identity(self, backbone: BackboneSpec) -> dict[str, Any]:
+        """The options, with the weights that were found: `stand-in`, CaiT's name, or the sha256 of a file."""
+        found: dict[str, Any] = self.options.model_dump(mode="json", exclude={"weights"})
+        return found | {"weights": STAND_IN if self.stand_in(backbone) else self._chosen()}
+
+    def stand_in(self, backbone: BackboneSpec) -> bool:
+        """Asked for, or for want of a CaiT of that width, or of its file."""
+        weights = self.options.weights
+        if weights == STAND_IN or not WIDE.match(backbone.name):
+            return True
+        return weights == "auto" and not _cached(self.options.cait)
+
+    @property
+    def control(self) -> str:
+        """None: it is never trained."""
+        return ""
+
+    @property
+    def effort(self) -> float:
+        """A pass of the blocks over the images."""
+        return 4.0
+
+    def _chosen(self) -> str:
+        weights = self.options.weights
+        return self.options.cait if weights in ("auto", "pretrained") else _sha256(weights)
+
+    def _weights(self, shapes: Sequence[tuple[int, int, int]], stand_in: bool | None = None) -> str:
+        from adcore.modules.lgffp import PAPER_WIDTHS
+
+        fits = (shapes[0][0], shapes[1][0]) == PAPER_WIDTHS
+        weights = self.options.weights
+        if stand_in or not fits or weights == STAND_IN:
+            return STAND_IN
+        return ("pretrained" if _cached(self.options.cait) else STAND_IN) if weights == "auto" else weights
+
+    def _module(self, shapes: Sequence[tuple[int, int, int]], weights: str, seed: int) -> Module:
+        from adcore.modules.lgffp import LGFFP as Module
+        from adcore.modules.lgffp import frozen_blocks
+
+        options = self.options
+        widths = shapes[0][0], shapes[1][0]
+        blocks = frozen_blocks(widths, name=options.cait, count=options.blocks, weights=weights, seed=seed)
+        return Module(shapes, blocks, grid=options.grid, standardise=options.standardise, seed=seed)
+
+
+@functools.cache
+def _cached(cait: str) -> bool:
+    """Whether the Hugging Face cache of this machine has timm's file of these weights."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(f"timm/{cait}", "model.safetensors"), str)
+
+
+@functools.cache
+def _sha256(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

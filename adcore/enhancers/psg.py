@@ -1,0 +1,106 @@
+"""PSG of MFFA (paper 2): the backbone learns to tell normal images from CutPaste and CutPaste-Scar ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import NonNegativeInt
+
+from adcore.enhancers import base
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from adcore.features import Extractor
+    from adcore.finetuning import Batch
+    from adcore.images import UInt8Array
+    from adcore.training import Training
+
+BATCH = 32  # normal images, so 96 pictures a step
+SGD = {"lr": 3e-4, "momentum": 0.9, "weight_decay": 3e-5}
+MLP = (512, 128)  # widths of CutPaste's projection
+
+
+class PSGOptions(base.Options):
+    """`head`: linear, or CutPaste's MLP. `rotations`: quarter turns of the image first. `epochs: 0` is the control."""
+
+    epochs: NonNegativeInt = 64
+    head: Literal["linear", "mlp"] = "linear"
+    rotations: bool = False
+
+
+class PSG(base.Enhancer):
+    """Fine-tunes all stages by a 3-way classification: normal, CutPaste, CutPaste-Scar."""
+
+    name = "psg"
+    Options = PSGOptions
+    options: PSGOptions
+
+    def fit(
+        self, extractor: Extractor, subject: base.Subject, training: Training, host: base.Host | None = None
+    ) -> base.Outcome:
+        """Raises RuntimeError when the loss is not finite."""
+        from adcore import finetuning
+        from adcore.training import shuffled, steps
+
+        def pictures(epoch: int) -> Iterator[Batch]:
+            def made(index: int) -> list[tuple[UInt8Array, int]]:
+                return [(picture, label) for label, picture in enumerate(self._three(subject, index, epoch))]
+
+            return map(finetuning.batch, shuffled(len(subject.pixels), subject.seed, epoch, made, BATCH))
+
+        task = finetuning.Task(
+            name="psg",
+            classes=3,
+            batches=pictures,
+            steps=steps(len(subject.pixels), BATCH),
+            sgd=SGD,
+            head=_mlp if self.options.head == "mlp" else _linear,
+            batch_statistics=True,
+        )
+        return finetuning.finetune(extractor, subject, task, self.options.epochs, training)
+
+    def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[int]) -> None:
+        """Load the fine-tuned weights."""
+        from adcore.finetuning import adopt
+
+        adopt(extractor, state)
+
+    @property
+    def effort(self) -> float:
+        """Three pictures an image, forward and backward."""
+        return 12.0 * self.options.epochs + 1
+
+    def examples(self, subject: base.Subject, index: int) -> list[tuple[str, UInt8Array]]:
+        """The image with a patch and with a scar."""
+        _, patch, scar = self._three(subject, index, 0)
+        return [("CutPaste", patch), ("scar", scar)]
+
+    def _three(self, subject: base.Subject, index: int, epoch: int) -> tuple[UInt8Array, UInt8Array, UInt8Array]:
+        import numpy as np
+
+        from adcore.synthesis import generator
+        from adcore.synthesis.cutpaste import cutpaste, scar
+
+        rng = generator(subject.seed, subject.hashes[index], epoch, "psg")
+        image = subject.pixels[index]
+        if self.options.rotations:
+            image = np.ascontiguousarray(np.rot90(image, int(rng.integers(4)), (1, 2)))
+        return image, cutpaste(image, rng)[0], scar(image, rng)[0]
+
+
+def _linear(width: int, classes: int) -> nn.Module:
+    from torch import nn
+
+    return nn.Linear(width, classes)
+
+
+def _mlp(width: int, classes: int) -> nn.Module:
+    from torch import nn
+
+    first, last = MLP
+    return nn.Sequential(
+        nn.Linear(width, first), nn.ReLU(), nn.Linear(first, last), nn.ReLU(), nn.Linear(last, classes)
+    )

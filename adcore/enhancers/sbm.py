@@ -1,0 +1,97 @@
+"""SBM of SBM+PFAM (paper 1): the backbone learns global layout by solving jigsaw puzzles of one category's images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import NonNegativeInt
+
+from adcore.enhancers import _puzzles, base
+
+if TYPE_CHECKING:
+    import torch
+
+    from adcore.features import Extractor
+    from adcore.finetuning import Batch
+    from adcore.images import UInt8Array
+    from adcore.plan import BackboneSpec
+    from adcore.training import Training
+
+BATCH = 16  # images: each with its synthetic twin, so 32 puzzles (JiGen)
+SGD = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4}
+DROP_AT, DROP = 0.8, 0.1  # the learning rate's fall, at this share of the epochs
+
+
+class SBMOptions(_puzzles.PuzzleOptions):
+    """`epochs: 0` is the control: the backbone as it was."""
+
+    epochs: NonNegativeInt = 30
+
+
+class SBM(base.Enhancer):
+    """Fine-tunes all stages by classifying the permutation of normal and of synthetically defective images."""
+
+    name = "sbm"
+    Options = SBMOptions
+    options: SBMOptions
+    synthesis = True
+
+    def fit(
+        self, extractor: Extractor, subject: base.Subject, training: Training, host: base.Host | None = None
+    ) -> base.Outcome:
+        """Raises RuntimeError when the loss is not finite."""
+        import torch
+
+        from adcore import finetuning
+        from adcore.training import shuffled, steps
+
+        options = self.options
+        shown = _puzzles.pretext(subject, self.options)
+
+        def puzzles(epoch: int) -> Iterator[Batch]:
+            def made(index: int) -> list[tuple[UInt8Array, int]]:
+                normal, defective = subject.pixels[index], shown.defect(index, epoch)[0]
+                return [
+                    shown.puzzle(normal, index, epoch, "normal puzzle"),
+                    shown.puzzle(defective, index, epoch, "defective puzzle"),
+                ]
+
+            return map(finetuning.batch, shuffled(len(subject.pixels), subject.seed, epoch, made, BATCH))
+
+        task = finetuning.Task(
+            name="sbm",
+            classes=options.permutations + 1,
+            batches=puzzles,
+            steps=steps(len(subject.pixels), BATCH),
+            sgd=SGD,
+            rate=lambda epoch: 1.0 if epoch < DROP_AT * options.epochs else DROP,
+        )
+        outcome = finetuning.finetune(extractor, subject, task, options.epochs, training)
+        outcome.state["permutations"] = torch.from_numpy(shown.classes)
+        return outcome
+
+    def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[int]) -> None:
+        """Load the fine-tuned weights."""
+        from adcore.finetuning import adopt
+
+        adopt(extractor, state)
+
+    def identity(self, backbone: BackboneSpec) -> dict[str, Any]:
+        """The options, files by content."""
+        return self.options.identity()
+
+    @property
+    def effort(self) -> float:
+        """Two puzzles an image, forward and backward."""
+        return 8.0 * self.options.epochs + 1
+
+    def examples(self, subject: base.Subject, index: int) -> list[tuple[str, UInt8Array]]:
+        """A synthetic defect, and puzzles of the image with and without one."""
+        shown = _puzzles.pretext(subject, self.options)
+        defective = shown.defect(index, 0)[0]
+        return [
+            ("synthetic defect", defective),
+            ("puzzle", shown.puzzle(subject.pixels[index], index, 0, "normal puzzle")[0]),
+            ("puzzle of the defect", shown.puzzle(defective, index, 0, "defective puzzle")[0]),
+        ]

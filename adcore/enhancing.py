@@ -1,0 +1,128 @@
+"""Trains one enhancer of a cell's chain behind those before it, and writes down what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from safetensors.torch import save_file
+
+from adcore.bank import ImageSet, Live
+from adcore.cells import Cell
+from adcore.enhancers.base import STAGES, Enhancer, Host, Outcome, Subject
+from adcore.features import Extraction, Extractor, Weights, decoded
+from adcore.images import UInt8Array
+from adcore.methods.base import Method
+from adcore.training import Training
+
+LEAST_SIMILAR = 0.7  # mean cosine below which low-level features count as destroyed (methods.md, section 5.2)
+LOW_LEVEL = 3  # levels that hosts read
+SHOWN, SIDE, CAPTION = 4, 128, 16  # images of the sheet, pixels of a picture and of the line above it
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """An enhancer that was trained, on what, and what it gave."""
+
+    enhancer: Enhancer
+    subject: Subject
+    outcome: Outcome
+
+    def write(self, folder: Path, seconds: float) -> None:
+        """weights.safetensors, curves.json, summary.json, and shown.jpg where it was shown made pictures."""
+        state = {name: tensor.contiguous().cpu() for name, tensor in self.outcome.state.items()}
+        save_file(state, folder / "weights.safetensors")
+        _write(folder / "curves.json", self.outcome.curves)
+        _write(folder / "summary.json", self.summary | {"seconds": seconds})
+        sheet = self._sheet()
+        if sheet:
+            sheet.save(folder / "shown.jpg", quality=85)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Facts for people, and what they should worry about."""
+        accuracy = self.outcome.curves.get("accuracy", [])
+        facts = self.outcome.facts
+        cosine = {f"map {n}": facts[f"cosine_{n}"] for n in range(1, 9) if f"cosine_{n}" in facts}
+        rest = {name: value for name, value in facts.items() if not name.startswith("cosine_")}
+        warnings = [
+            f"the features of {name} moved far: mean cosine {value:.2f} with the original"
+            for name, value in list(cosine.items())[:LOW_LEVEL]
+            if value < LEAST_SIMILAR and not self.enhancer.control
+        ]
+        return {
+            "enhancer": self.enhancer.name,
+            "options": self.enhancer.options.model_dump(mode="json"),
+            "epochs": len(next(iter(self.outcome.curves.values()), [])),
+            "chance": self.outcome.chance,
+            "accuracy": accuracy[-1] if accuracy else None,
+            "cosine": cosine,
+            "facts": rest,
+            "warnings": warnings,
+        }
+
+    def _sheet(self) -> Image.Image | None:
+        rows = []
+        for index in range(min(SHOWN, len(self.subject.pixels))):
+            made = self.enhancer.examples(self.subject, index)
+            if made:
+                rows.append([("image", self.subject.pixels[index]), *made])
+        return _drawn(rows) if rows else None
+
+
+def train(
+    cell: Cell,
+    index: int,
+    weights: Weights,
+    training: Training,
+    method: Method,
+) -> Enhanced:
+    """Train link `index` of the cell's chain on its training images; `method` is used where its loss is wanted."""
+    enhancer = cell.links[index].made()
+    extraction = Extraction(cell.backbone, cell.image, cell.levels, cell.links[:index])
+    if enhancer.on_maps:
+        levels = enhancer.levels(cell.levels) if cell.levels else ()
+        extractor = Extractor(replace(extraction, levels=levels), training.device, weights)
+    else:
+        whole = cell.backbone.model_copy(update={"layers": None})
+        extractor = Extractor(replace(extraction, backbone=whole, levels=STAGES), training.device, weights)
+    subject = subject_of(cell)
+    host = Host(method, lambda extractor: Live(image_set(cell, "train"), extractor, cell.image))
+    outcome = enhancer.fit(extractor, subject, training, host if enhancer.wants_host else None)
+    return Enhanced(enhancer, subject, outcome)
+
+
+def subject_of(cell: Cell) -> Subject:
+    """The cell's normal training images, decoded, with what synthetic defects on them are made from."""
+    images = image_set(cell, "train")
+    pixels = np.concatenate([batch.numpy() for batch in decoded(images.paths, cell.image)])
+    category = cell.category
+    return Subject(pixels, images.hashes, category.texture, cell.sources, category.threshold, cell.arm.seed)
+
+
+def image_set(cell: Cell, part: str) -> ImageSet:
+    """The training or test images of a cell."""
+    rows = cell.train if part == "train" else cell.test
+    paths = tuple(cell.category.root / path for path in rows["path"])
+    return ImageSet(paths, tuple(rows["sha256"]))
+
+
+def _drawn(rows: Sequence[Sequence[tuple[str, UInt8Array]]]) -> Image.Image:
+    """A row an image; captions above the first one."""
+    sheet = Image.new("RGB", (len(rows[0]) * SIDE, CAPTION + len(rows) * SIDE), "white")
+    for column, (caption, _) in enumerate(rows[0]):
+        ImageDraw.Draw(sheet).text((column * SIDE + 3, 2), caption, fill="black")
+    for line, row in enumerate(rows):
+        for column, (_, picture) in enumerate(row):
+            small = Image.fromarray(picture.transpose(1, 2, 0)).resize((SIDE, SIDE))
+            sheet.paste(small, (column * SIDE, CAPTION + line * SIDE))
+    return sheet
+
+
+def _write(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False), encoding="utf-8")

@@ -1,0 +1,94 @@
+"""Latency of one image with and without an enhancer, part by part (methods.md section 11): CSV, Markdown and page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from adcore.report.leaderboard import grid, write_atomic
+
+SCOPES = ("extract", "score", "post", "total")
+SETTING = ("backbone", "image", "device", "threads")
+Timing = Mapping[str, Any]  # labels, SETTING, load_average, and latency: scopes and, for an enhancer, without
+
+
+def write(folder: Path, timings: Sequence[Timing]) -> None:
+    """Write latency.csv (milliseconds, one row a host, enhancer and scope) and latency.md; without timings remove
+    old ones.
+
+    A timing has method_label, enhancer_label, backbone, image, device, threads, load_average and latency:
+    {"scopes": {scope: {"median_ms", "mean_ms", "p95_ms"}}}, and for an enhancer "without": {"scopes": the same of the
+    bare host, "difference_ms": {scope: [difference, low, high]}}."""
+    targets = [folder / "latency.csv", folder / "latency.md"]
+    if not timings:
+        for path in targets:
+            path.unlink(missing_ok=True)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = pd.DataFrame([row for timing in timings for row in _rows(timing)])
+    write_atomic(targets[0], rows.to_csv(index=False, lineterminator="\n"))
+    found = section(timings)
+    parts = ["# Latency", found["caption"], grid(found["header"], found["rows"], ("enhancer",))]
+    write_atomic(targets[1], "\n\n".join(parts) + "\n")
+
+
+def section(timings: Sequence[Timing]) -> dict[str, Any]:
+    """Caption, header and rows as texts: one row a host and enhancer."""
+    varying = [name for name in SETTING if len({str(timing[name]) for timing in timings}) > 1]
+    compared = any("without" in timing["latency"] for timing in timings)
+    header = ["method", *varying, "enhancer", *SCOPES, "p95"]
+    header += ["total without", "difference [95 %]"] if compared else []
+    rows = [[*_names(timing, varying), *_numbers(timing, compared)] for timing in timings]
+    return {"caption": _caption(timings, varying, compared), "header": header, "rows": rows}
+
+
+def _names(timing: Timing, varying: Sequence[str]) -> list[str]:
+    return [timing["method_label"], *(str(timing[name]) for name in varying), timing["enhancer_label"]]
+
+
+def _numbers(timing: Timing, compared: bool) -> list[str]:
+    scopes = timing["latency"]["scopes"]
+    own = [*(_ms(scopes[scope]["median_ms"]) for scope in SCOPES), _ms(scopes["total"]["p95_ms"])]
+    if not compared:
+        return own
+    without = timing["latency"].get("without")
+    if without is None:
+        return [*own, "–", "–"]
+    difference, low, high = without["difference_ms"]["total"]
+    return [*own, _ms(without["scopes"]["total"]["median_ms"]), f"{difference:+z.2f} [{low:z.2f}, {high:z.2f}]"]
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.2f}"
+
+
+def _caption(timings: Sequence[Timing], varying: Sequence[str], compared: bool) -> str:
+    shared = {name: str(timings[0][name]) for name in SETTING if name not in varying}
+    loads = [float(timing["load_average"]) for timing in timings]
+    load = f"{min(loads):.1f}" if max(loads) - min(loads) < 0.05 else f"{min(loads):.1f} to {max(loads):.1f}"
+    sentences = [
+        "Milliseconds an image, medians, batch 1, after a warm-up: extract (backbone and enhancer), score (method), "
+        "post (upsampling and smoothing), total; p95 is that of the total. Reading and decoding are not counted.",
+        f"Measured with {'; '.join([*(f'{name} {value}' for name, value in shared.items()), f'load average {load}'])}.",
+    ]
+    if compared:
+        sentences.append(
+            "With and without were run in turn (A/B/A/B) in one process; the difference is that of their medians, "
+            "with its 95 % interval by bootstrap over pairs of runs."
+        )
+    return " ".join(sentences)
+
+
+def _rows(timing: Timing) -> Iterator[dict[str, Any]]:
+    names = {name: timing[name] for name in ("method_label", "enhancer_label", *SETTING, "load_average")}
+    without = timing["latency"].get("without")
+    for scope in SCOPES:
+        row = {**names, "scope": scope, **timing["latency"]["scopes"][scope]}
+        if without:
+            row |= {f"without_{name}": value for name, value in without["scopes"][scope].items()}
+            numbers = zip(("difference_ms", "low_ms", "high_ms"), without["difference_ms"][scope], strict=True)
+            row |= dict(numbers)
+        yield row

@@ -1,0 +1,151 @@
+"""One loop for all that is trained: seeded, resumable after a kill to the same weights, stopped by a loss that is not
+finite."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from adcore.prefetch import ahead
+from adcore.synthesis import generator
+
+WORKERS = min(8, os.cpu_count() or 1)
+Curves = dict[str, list[float]]
+Batch = TypeVar("Batch")
+Made = TypeVar("Made")
+
+
+def silent(done: float) -> None:
+    """Progress callback that tells nobody."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a training runs: seed, torch device, the file that keeps its state between epochs, who hears the progress.
+
+    `checkpoint`: a file that is written after every epoch and read at the start; its owner deletes it.
+    """
+
+    seed: int
+    device: str = "cpu"
+    checkpoint: Path | None = None
+    progress: Callable[[float], None] = silent
+
+    def part(self, name: str, begin: float, end: float) -> Training:
+        """For one of several trainings in a row: its own checkpoint, and progress from `begin` to `end`."""
+        file = self.checkpoint.with_name(f"{self.checkpoint.name}.{name}") if self.checkpoint else None
+        return Training(self.seed, self.device, file, lambda done: self.progress(begin + (end - begin) * done))
+
+    def run(
+        self,
+        what: str,
+        modules: Mapping[str, nn.Module],
+        optimiser: torch.optim.Optimizer,
+        epochs: int,
+        batches: Callable[[int], Iterable[Batch]],
+        step: Callable[[Batch], tuple[torch.Tensor, Mapping[str, torch.Tensor | float]]],
+        steps: int,
+        rate: Callable[[int], float] = lambda epoch: 1.0,
+    ) -> Curves:
+        """Train `modules` in place: mean loss and mean of each further value of `step`, one an epoch.
+
+        batches(epoch): the epoch's batches, `steps` of them. step(batch): loss, and values to log. rate(epoch): factor
+        on the optimiser's learning rates. `what` is named in errors. Torch's global generator is seeded anew in every
+        epoch and left as it was. Raises RuntimeError for a loss that is not finite, naming epoch and step.
+        """
+        first, curves = self._resume(modules, optimiser)
+        rates = [group["lr"] for group in optimiser.param_groups]
+        for epoch in range(first, epochs):
+            for group, full in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = full * rate(epoch)
+            with torch.random.fork_rng():
+                torch.manual_seed(1_000_003 * self.seed + epoch)
+                means = self._epoch(what, optimiser, (epoch, epochs), batches(epoch), step, steps)
+            for name, value in means.items():
+                curves.setdefault(name, []).append(value)
+            self._keep(modules, optimiser, epoch + 1, curves)
+        return curves
+
+    def _epoch(
+        self,
+        what: str,
+        optimiser: torch.optim.Optimizer,
+        position: tuple[int, int],
+        batches: Iterable[Batch],
+        step: Callable[[Batch], tuple[torch.Tensor, Mapping[str, torch.Tensor | float]]],
+        steps: int,
+    ) -> dict[str, float]:
+        epoch, epochs = position
+        sums: dict[str, torch.Tensor] = {}
+        count = 0
+        for count, batch in enumerate(batches, start=1):
+            with torch.autocast("cuda", torch.bfloat16, enabled=self.device.startswith("cuda")):
+                loss, values = step(batch)
+            if not torch.isfinite(loss):
+                place = f"epoch {epoch + 1} of {epochs}, step {count} of {steps}"
+                raise RuntimeError(f"{what}: the loss is {loss.item()} in {place}; lower the learning rate")
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            for name, value in {"loss": loss, **values}.items():
+                sums[name] = sums.get(name, torch.zeros(())) + torch.as_tensor(value).detach().float().cpu()
+            self.progress((epoch + count / steps) / epochs)
+        return {name: float(total) / count for name, total in sums.items()}
+
+    def _keep(
+        self, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer, epochs: int, curves: Curves
+    ) -> None:
+        if self.checkpoint is None:
+            return
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        part = self.checkpoint.with_name(self.checkpoint.name + ".part")
+        tensors = {name: value.detach().cpu().contiguous() for name, value in _tensors(modules, optimiser)}
+        save_file(tensors, part, {"progress": json.dumps({"epochs": epochs, "curves": curves})})
+        part.replace(self.checkpoint)
+
+    def _resume(self, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -> tuple[int, Curves]:
+        """Epochs done and their curves, with everything as it was behind them."""
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return 0, {}
+        with safe_open(self.checkpoint, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            done = json.loads(file.metadata()["progress"])
+        for name, module in modules.items():
+            prefix = f"module.{name}."
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        state = optimiser.state_dict()
+        for name, value in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, key = name.split(".", 2)
+                state["state"].setdefault(int(index), {})[key] = value
+        optimiser.load_state_dict(state)
+        return done["epochs"], done["curves"]
+
+
+def _tensors(modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, module in modules.items():
+        for key, value in module.state_dict().items():
+            yield f"module.{name}.{key}", value
+    for index, state in optimiser.state_dict()["state"].items():
+        for key, value in state.items():
+            yield f"optimiser.{index}.{key}", torch.as_tensor(value)
+
+
+def shuffled(count: int, seed: int, epoch: int, make: Callable[[int], Made], batch: int) -> Iterator[list[Made]]:
+    """make(index) for `count` images, by threads, in an order that is new in each epoch; a short last batch counts."""
+    order = generator(seed, "order", epoch).permutation(count)
+    return ahead(order.tolist(), make, batch, WORKERS)
+
+
+def steps(count: int, batch: int) -> int:
+    """Batches an epoch."""
+    return -(-count // batch)

@@ -1,0 +1,108 @@
+"""The trainer: the same weights for the same seed, and after a kill those of a run left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from adcore.training import Curves, Training
+
+
+class Killed(Exception):
+    pass
+
+
+def net(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 1))
+
+
+def run(model: nn.Module, training: Training, epochs: int = 5, die_in: int | None = None, sgd: bool = False) -> Curves:
+    optimiser = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9) if sgd else torch.optim.AdamW(model.parameters())
+    generator = torch.Generator()
+
+    def batches(epoch: int):
+        if epoch == die_in:
+            raise Killed
+        generator.manual_seed(epoch)
+        for _ in range(3):
+            inputs = torch.randn(6, 4, generator=generator)
+            yield inputs, inputs.sum(1, keepdim=True)
+
+    def step(batch):
+        inputs, wanted = batch
+        error = (model(inputs) - wanted).square().mean()
+        return error, {"double": 2 * error}
+
+    return training.run("net", {"net": model}, optimiser, epochs, batches, step, 3, lambda epoch: 0.1 if epoch else 1.0)
+
+
+@pytest.mark.parametrize("sgd", [True, False])
+@pytest.mark.parametrize("die_in", [1, 4])
+def test_a_killed_run_ends_with_the_weights_and_curves_of_one_left_alone(tmp_path: Path, die_in: int, sgd: bool):
+    alone, killed, again = net(), net(), net(seed=7)
+    curves = run(alone, Training(3), sgd=sgd)
+    training = Training(3, checkpoint=tmp_path / "deep" / "state")
+    with pytest.raises(Killed):
+        run(killed, training, die_in=die_in, sgd=sgd)
+    assert run(again, training, sgd=sgd) == curves
+    for name, value in alone.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    done = net(seed=9)
+    assert run(done, training, die_in=0, sgd=sgd) == curves  # nothing is left to do
+    assert torch.equal(done[0].weight, alone[0].weight)
+
+
+def test_a_cut_off_checkpoint_is_not_read(tmp_path: Path):
+    training = Training(3, checkpoint=tmp_path / "state")
+    (tmp_path / "state.part").write_bytes(b"half of one")
+    model, other = net(), net()
+    assert run(model, training) == run(other, Training(3))
+
+
+def test_seed_decides_the_dropout_and_the_global_generator_is_left_alone():
+    torch.manual_seed(11)
+    before = torch.random.get_rng_state()
+    models = [net(), net(), net()]
+    torch.random.set_rng_state(before)
+    for model, seed in zip(models, (0, 0, 1), strict=True):
+        run(model, Training(seed))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(models[0][0].weight, models[1][0].weight)
+    assert not torch.equal(models[0][0].weight, models[2][0].weight)
+
+
+def test_curves_are_means_over_the_epoch_and_progress_is_told():
+    told: list[float] = []
+    curves = run(net(), Training(0, progress=told.append), epochs=2)
+    assert [len(values) for values in curves.values()] == [2, 2]
+    assert curves["double"] == pytest.approx([2 * value for value in curves["loss"]])
+    assert told == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
+    parts: list[float] = []
+    run(net(), Training(0, progress=parts.append).part("late", 0.5, 1), epochs=1)
+    assert parts == pytest.approx([2 / 3, 5 / 6, 1])
+
+
+def test_a_loss_that_is_not_finite_names_the_step():
+    model = net()
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+
+    def step(batch):
+        return model(batch).mean() * (float("nan") if batch.sum() > 6 * 4 else 1), {}
+
+    batches = [torch.ones(6, 4), 2 * torch.ones(6, 4)]
+    with pytest.raises(RuntimeError, match=r"net: the loss is nan in epoch 1 of 3, step 2 of 2"):
+        Training(0).run("net", {"net": model}, optimiser, 3, lambda epoch: batches, step, 2)
+
+
+def test_rate_scales_the_learning_rate_of_each_epoch():
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    optimiser = torch.optim.SGD(model.parameters(), 1.0)
+    Training(0).run(
+        "line", {}, optimiser, 3, lambda epoch: [None], lambda _: (model.weight.sum(), {}), 1, lambda epoch: 0.1**epoch
+    )
+    assert model.weight.item() == pytest.approx(-1.11)
