@@ -3,7 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-slow lint serve ui clean
+PLAN := params.yaml
+
+.PHONY: setup demo demo-enhancers test test-slow lint serve ui clean
 .DEFAULT_GOAL := demo
 
 setup: $(READY)
@@ -15,11 +17,14 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[demo,faiss,test]'
 	@touch $(READY)
 
-demo: $(READY)
-	@$(BIN)/python -m flows.benchmark --plan params.yaml; code=$$?; \
+demo-enhancers: PLAN := suites/demo-enhancers.yaml
+
+demo demo-enhancers: $(READY)
+	@$(BIN)/python -m flows.benchmark --plan $(PLAN); code=$$?; \
 	if [ $$code -eq 0 ] || [ $$code -eq 3 ]; then \
 		echo "report:   results/report.html"; \
 		echo "tables:   results/leaderboard.md and results/leaderboard.csv"; \
+		if [ -e results/enhancers.md ]; then echo "enhancers: results/enhancers.md and results/latency.md"; fi; \
 		echo "MLflow:   make ui"; \
 	fi; exit $$code
 

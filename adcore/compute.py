@@ -5,6 +5,7 @@ Every function may be called again, by several processes at once and after a kil
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -16,12 +17,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adcore import enhancing, evaluation, latency, scoring
-from adcore.bank import Bank
+from adcore.bank import Bank, Live, Mapped
 from adcore.cells import Cell
 from adcore.costs import environment, measured
 from adcore.enhancing import image_set
-from adcore.features import Extraction, Extractor, device_of
+from adcore.features import Extraction, Pixels, device_of
 from adcore.images import UInt8Array, decode, load
+from adcore.latency import Timed
 from adcore.methods.base import Context, Method
 from adcore.plan import Plan
 from adcore.report.gallery import make_gallery
@@ -70,8 +72,7 @@ class Computer:
         with self.store.lock(cell.fit_key):
             if self.store.has("fit", cell.fit_key):
                 return
-            extraction, images = self._extraction(cell, cell.levels), image_set(cell, "train")
-            source = self.bank.source(images, extraction)
+            source = self._source(cell, "train")
             method = self._method(cell)
             with measured() as cost:
                 before = source.seconds
@@ -90,14 +91,14 @@ class Computer:
             with self.store.write("fit", cell.fit_key, _finite(meta)) as folder:
                 state = {name: tensor.contiguous().cpu() for name, tensor in method.state().items()}
                 save_file(state, folder / "state.safetensors")
+            self._forget_checkpoints(cell.fit_key)
 
     def score(self, cell: Cell, progress: Progress) -> None:
         """Score the test images: `maps.npy` (N, h, w) raw, `scores.npy` (N,), in the order of the cell's test rows."""
         with self.store.lock(cell.maps_key):
             if self.store.has("maps", cell.maps_key):
                 return
-            extraction, images = self._extraction(cell, cell.levels), image_set(cell, "test")
-            source = self.bank.source(images, extraction)
+            source = self._source(cell, "test")
             method = self._fitted(cell)
             with measured() as cost:
                 maps, scores = scoring.score(method, source, progress)
@@ -131,7 +132,8 @@ class Computer:
         with self.store.lock(cell.latency_key):
             if self.store.has("latency", cell.latency_key):
                 return
-            measures = latency.measure(*self._timed(cell), without=self._timed(plain) if plain else None)
+            method, extractor = self._timed(cell)
+            measures = latency.measure(method, extractor, self._timed(plain) if plain else None)
             load = os.getloadavg()[0]  # other work on the same cores makes every number here meaningless
             meta = {**environment(), "device": self.device, "threads": torch.get_num_threads(), "load_average": load}
             with self.store.write("latency", cell.latency_key, meta) as folder:
@@ -189,11 +191,27 @@ class Computer:
 
     def _method(self, cell: Cell) -> Method:
         size = cell.image.size
-        context = Context(cell.arm.seed, self.device, (size, size), self.plan.budget.memory_gb)
+        context = Context(
+            cell.arm.seed,
+            self.device,
+            (size, size),
+            self.plan.budget.memory_gb,
+            self.checkpoints / cell.fit_key,
+            functools.partial(self.bank.extractor, self._extraction(cell, cell.levels)),
+        )
         return cell.arm.method(cell.arm.options, context)
 
-    def _timed(self, cell: Cell) -> tuple[Method, Extractor]:
-        return self._fitted(cell), self.bank.extractor(self._extraction(cell, cell.levels))
+    def _source(self, cell: Cell, part: str) -> Mapped | Live:
+        """What the method sees of the cell's images: their features, or the images themselves."""
+        images = image_set(cell, part)
+        if cell.arm.method.on_images:
+            return Live(images, Pixels(self.device), cell.image)
+        return self.bank.source(images, self._extraction(cell, cell.levels))
+
+    def _timed(self, cell: Cell) -> Timed:
+        on_images = cell.arm.method.on_images
+        extractor = Pixels(self.device) if on_images else self.bank.extractor(self._extraction(cell, cell.levels))
+        return self._fitted(cell), extractor
 
     def _extraction(self, cell: Cell, levels: tuple[int, ...]) -> Extraction:
         return Extraction(cell.backbone, cell.image, levels, cell.links)

@@ -51,7 +51,7 @@ class Enhanced:
         cosine = {f"map {n}": facts[f"cosine_{n}"] for n in range(1, 9) if f"cosine_{n}" in facts}
         rest = {name: value for name, value in facts.items() if not name.startswith("cosine_")}
         warnings = [
-            f"the features of {name} moved far: mean cosine {value:.2f} with the original"
+            f"the features of {name} moved far: mean cosine {value:.2f} with the original; lower lr or epochs"
             for name, value in list(cosine.items())[:LOW_LEVEL]
             if value < LEAST_SIMILAR and not self.enhancer.control
         ]

@@ -110,6 +110,16 @@ class Extractor:
         return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in self(blank)]
 
 
+class Pixels:
+    """The extractor of a method that is given images: they themselves, on `device`, as the only map."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def __call__(self, batch: torch.Tensor) -> Maps:
+        return [batch.to(self.device)]
+
+
 def decoded(paths: Sequence[Path], image: ImageSpec, batch: int = BATCH) -> Iterator[torch.Tensor]:
     """Batches of resized and cropped images (B, 3, H, W), uint8; the next batch is decoded while one is used."""
 

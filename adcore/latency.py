@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from adcore.features import Extractor
+from adcore.features import Extractor, Pixels
 from adcore.maps import image_scores, postprocess
 from adcore.methods.base import Method
 from adcore.stats import median_difference
@@ -17,12 +17,12 @@ from adcore.stats import median_difference
 WARM_UP, LEAST, TIMED, SECONDS = 10, 20, 200, 6.0
 SCOPES = ("extract", "score", "post", "total")
 
-Subject = tuple[Method, Extractor]
+Timed = tuple[Method, Extractor | Pixels]
 Times = dict[str, list[float]]  # scope -> milliseconds of each run
 
 
 @torch.inference_mode()
-def measure(method: Method, extractor: Extractor, without: Subject | None = None) -> dict[str, Any]:
+def measure(method: Method, extractor: Extractor | Pixels, without: Timed | None = None) -> dict[str, Any]:
     """Milliseconds: median and 95th percentile of up to 200 runs (at most 6 s of them, at least 20), and by scope.
 
     extract: backbone and enhancers; score: the method; post: upsampling, smoothing, image score; total: all three.
@@ -41,7 +41,7 @@ def measure(method: Method, extractor: Extractor, without: Subject | None = None
     return found
 
 
-def _interleaved(subjects: Sequence[Subject]) -> list[Times]:
+def _interleaved(subjects: Sequence[Timed]) -> list[Times]:
     size = subjects[0][0].context.image_size
     image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     for subject in subjects:
@@ -57,7 +57,7 @@ def _interleaved(subjects: Sequence[Subject]) -> list[Times]:
     return times
 
 
-def _once(subject: Subject, image: torch.Tensor) -> tuple[float, float, float, float]:
+def _once(subject: Timed, image: torch.Tensor) -> tuple[float, float, float, float]:
     """Milliseconds of each scope of one image."""
     method, extractor = subject
     started = _now(extractor.device)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from adcore.enhancers.base import Host, Subject
 
 PAIRS = 8  # of a normal image and its synthetic twin: 16 pictures a batch
-RATE, DECAY = 1e-3, 1e-4  # of AdamW
+DECAY = 1e-4  # of AdamW
 IDENTITY = 0.1  # weight of keeping the features of normal pixels
 HOST_BATCH = 4  # images, as CFA takes them
 
@@ -68,7 +68,14 @@ class Heads(nn.Module):
 
 
 def pretext(
-    module: nn.Module, features: Features, subject: Subject, shown: Pretext, terms: Terms, epochs: int, run: Training
+    module: nn.Module,
+    features: Features,
+    subject: Subject,
+    shown: Pretext,
+    terms: Terms,
+    lr: float,
+    epochs: int,
+    run: Training,
 ) -> Curves:
     """Train `module` behind `features` in place (methods.md, section 6): one value an epoch of loss and its terms.
 
@@ -96,18 +103,18 @@ def pretext(
         return loss, values
 
     device = next(module.parameters()).device
-    optimiser = torch.optim.AdamW([*module.parameters(), *heads.parameters()], RATE, weight_decay=DECAY)
+    optimiser = torch.optim.AdamW([*module.parameters(), *heads.parameters()], lr, weight_decay=DECAY)
     modules = {"module": module, "heads": heads}
     count = steps(len(subject.pixels), PAIRS)
     return run.run("pfam", modules, optimiser, epochs, lambda epoch: batches(subject, shown, epoch), step, count)
 
 
 def host_loss(
-    module: nn.Module, extractor: Extractor, subject: Subject, host: Host, epochs: int, run: Training
+    module: nn.Module, extractor: Extractor, subject: Subject, host: Host, lr: float, epochs: int, run: Training
 ) -> Curves:
     """Train `module`, which stands behind the extractor's maps already, and the method's own weights by its loss."""
     learned = nn.ParameterList(host.method.begin(host.features(extractor)))  # type: ignore[attr-defined]
-    optimiser = torch.optim.AdamW([*module.parameters(), *learned], RATE, weight_decay=DECAY)
+    optimiser = torch.optim.AdamW([*module.parameters(), *learned], lr, weight_decay=DECAY)
 
     def step(index: list[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         maps = extractor.maps(torch.from_numpy(subject.pixels[index]))

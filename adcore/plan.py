@@ -160,7 +160,14 @@ def _anchored(plan: Plan, folder: Path) -> Plan:
     backbone = plan.backbone
     if backbone.weights not in ("pretrained", "random"):
         backbone = backbone.model_copy(update={"weights": str(folder / backbone.weights)})
-    return plan.model_copy(update={"datasets": datasets, "backbone": backbone})
+    enhancers = tuple(_anchored_choice(choice, folder) for choice in plan.enhancers)
+    return plan.model_copy(update={"datasets": datasets, "backbone": backbone, "enhancers": enhancers})
+
+
+def _anchored_choice(choice: Choice, folder: Path) -> Choice:
+    """What is a file or folder beside the plan; other values of these keys are names."""
+    found = {key: str(folder / choice.options[key]) for key in ("sources", "weights") if key in choice.options}
+    return Choice(name=choice.name, **choice.options | {key: path for key, path in found.items() if Path(path).exists()})
 
 
 def parse(content: dict[str, Any], source: str = "plan") -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from adcore.plan import DatasetSpec
+    from adcore.synthesis.foreground import Threshold
 
 Progress = Callable[[int, int], None]  # (files done, files in all)
 
@@ -50,6 +51,7 @@ class Dataset(ABC):
     kind: ClassVar[str]
     folder: ClassVar[str] = ""  # under WORKSPACE/data; default: the kind
     textures: ClassVar[tuple[str, ...]] = ()
+    thresholds: ClassVar[Mapping[str, Threshold]] = {}  # where synthetic defects may lie on an object; default: Otsu's
     licence: ClassVar[str] = ""
     note: ClassVar[str] = ""
     show_images: ClassVar[bool] = True  # False: the licence keeps its images out of the README

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from adcore.enhancers import _puzzles, base
 
@@ -35,6 +35,7 @@ class PFAMOptions(_puzzles.PuzzleOptions):
     """
 
     epochs: NonNegativeInt = 30
+    lr: PositiveFloat = 1e-3
     train: Literal["pretext", "jigsaw_only", "host_loss", "identity", "random"] = "pretext"
     stages: Literal["host", "layer2-4"] = "host"
     combine: Literal["sum", "concat"] = "sum"
@@ -59,7 +60,7 @@ class PFAM(base.Enhancer):
 
         from adcore import maptraining
 
-        inside = self._inside(extractor.levels)
+        options, inside = self.options, self._inside(extractor.levels)
         plain = list(extractor.behind)  # of the enhancers before this one
 
         def features(batch: torch.Tensor) -> Maps:
@@ -70,18 +71,18 @@ class PFAM(base.Enhancer):
         shapes = [extractor.shapes()[index] for index in inside] if inside else extractor.shapes()
         module = self._module(shapes, subject.seed).to(extractor.device)
         extractor.behind.append(self._wired(module, extractor.levels, host.method.levels if host else ()))
-        epochs = 0 if self.control else self.options.epochs
+        epochs = 0 if self.control else options.epochs
         warm = round(epochs * WARM_UP) if host else epochs
-        shown = _puzzles.pretext(subject, self.options)
+        shown = _puzzles.pretext(subject, options)
         curves: dict[str, list[float]] = {}
         if warm:
-            only_puzzles = self.options.train == "jigsaw_only"
+            only_puzzles = options.train == "jigsaw_only"
             terms = maptraining.Terms(puzzles=only_puzzles or not subject.texture, defects=not only_puzzles)
             part = training.part("pretext", 0, warm / epochs)
-            curves = maptraining.pretext(module, features, subject, shown, terms, warm, part)
+            curves = maptraining.pretext(module, features, subject, shown, terms, options.lr, warm, part)
         if host and epochs > warm:
             part = training.part("host", warm / epochs, 1)
-            learned = maptraining.host_loss(module, extractor, subject, host, epochs - warm, part)
+            learned = maptraining.host_loss(module, extractor, subject, host, options.lr, epochs - warm, part)
             curves |= {f"host_{name}": values for name, values in learned.items()}
         module.eval().requires_grad_(False)
         before = maptraining.reference(features, subject)

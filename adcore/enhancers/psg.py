@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, PositiveFloat
 
 from adcore.enhancers import base
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adcore.training import Training
 
 BATCH = 32  # normal images, so 96 pictures a step
-SGD = {"lr": 3e-4, "momentum": 0.9, "weight_decay": 3e-5}
+SGD = {"momentum": 0.9, "weight_decay": 3e-5}
 MLP = (512, 128)  # widths of CutPaste's projection
 
 
@@ -27,6 +27,7 @@ class PSGOptions(base.Options):
     """`head`: linear, or CutPaste's MLP. `rotations`: quarter turns of the image first. `epochs: 0` is the control."""
 
     epochs: NonNegativeInt = 64
+    lr: PositiveFloat = 3e-4
     head: Literal["linear", "mlp"] = "linear"
     rotations: bool = False
 
@@ -56,7 +57,7 @@ class PSG(base.Enhancer):
             classes=3,
             batches=pictures,
             steps=steps(len(subject.pixels), BATCH),
-            sgd=SGD,
+            sgd={"lr": self.options.lr, **SGD},
             head=_mlp if self.options.head == "mlp" else _linear,
             batch_statistics=True,
         )

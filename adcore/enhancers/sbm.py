@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, PositiveFloat
 
 from adcore.enhancers import _puzzles, base
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from adcore.training import Training
 
 BATCH = 16  # images: each with its synthetic twin, so 32 puzzles (JiGen)
-SGD = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4}
+SGD = {"momentum": 0.9, "weight_decay": 5e-4}
 DROP_AT, DROP = 0.8, 0.1  # the learning rate's fall, at this share of the epochs
 
 
 class SBMOptions(_puzzles.PuzzleOptions):
-    """`epochs: 0` is the control: the backbone as it was."""
+    """`lr` of the whole backbone. `epochs: 0` is the control: the backbone as it was."""
 
     epochs: NonNegativeInt = 30
+    lr: PositiveFloat = 1e-3
 
 
 class SBM(base.Enhancer):
@@ -64,7 +65,7 @@ class SBM(base.Enhancer):
             classes=options.permutations + 1,
             batches=puzzles,
             steps=steps(len(subject.pixels), BATCH),
-            sgd=SGD,
+            sgd={"lr": options.lr, **SGD},
             rate=lambda epoch: 1.0 if epoch < DROP_AT * options.epochs else DROP,
         )
         outcome = finetuning.finetune(extractor, subject, task, options.epochs, training)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     import torch
+
+    from adcore.features import Extractor
+    from adcore.training import Training
 
 
 class Options(BaseModel):
@@ -42,12 +46,24 @@ class FeatureSource(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """Where and how a method runs: seed, torch device, (H, W) of the network's input, memory budget in GB."""
+    """Where and how a method runs: seed, torch device, (H, W) of the network's input, memory budget in GB.
+
+    checkpoint: a file in which a training keeps its state between epochs (adcore.training); None keeps nothing.
+    extractor: the backbone with its enhancers, at the method's levels, for a method that is given images.
+    """
 
     seed: int
     device: str = "cpu"
     image_size: tuple[int, int] = (224, 224)
     memory_gb: float = 4.0
+    checkpoint: Path | None = None
+    extractor: Callable[[], Extractor] | None = None
+
+    def training(self, progress: Callable[[float], None]) -> Training:
+        """How a method that learns by steps runs adcore.training."""
+        from adcore.training import Training
+
+        return Training(self.seed, self.device, self.checkpoint, progress)
 
 
 def silent(done: float) -> None:
@@ -61,7 +77,9 @@ class Method(ABC):
     # `Options` is the class of the method's own options; Any because a nested class may narrow it.
     Options: ClassVar[Any] = Options
     levels: ClassVar[tuple[int, ...]] = (1, 2, 3)  # feature levels by default: stride 4, 8 and 16
-    smoothing: ClassVar[float] = 4.0  # standard deviation of the Gaussian on the map, in input pixels
+    smoothing: ClassVar[float] = 4.0  # standard deviation of the Gaussian on the map, in input pixels; 0: none
+    # True: `fit` and `score` get images, a list of one uint8 tensor (B, 3, H, W), and the context has the extractor.
+    on_images: ClassVar[bool] = False
 
     def __init__(self, options: Options, context: Context) -> None:
         self.options = options

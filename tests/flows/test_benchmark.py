@@ -223,3 +223,62 @@ def test_the_tracker_holds_all_metrics_whatever_the_plan_shows(plan_file: PlanFi
     with sqlite3.connect(work / "mlflow.db") as database:
         names = {name for (name,) in database.execute("SELECT DISTINCT key FROM metrics")}
     assert {"i_auroc", "aupro", "score_ms"} <= names
+
+
+ENHANCED = ["none", {"name": "sbm+pfam", "epochs": 1, "pool_kv": 4}, {"name": "pfam", "train": "identity"}]
+
+
+def test_enhancers_are_trained_once_and_compared_with_none_and_their_control(plan_file: PlanFile, work: Path) -> None:
+    plan = plan_file(enhancers=ENHANCED, methods=["padim"])
+    assert run(plan, work)["last_line"] == "cells: 6 computed, 0 cached, 0 failed"
+    results = work / "results"
+    effects = pd.read_csv(results / "enhancers.csv")
+    found = effects[(effects["metric"] == "i_auroc") & (effects["against"] == "none")].set_index("enhancer_label")
+    table = board(work).groupby("enhancer_label")["i_auroc"].mean()
+    label = "sbm+pfam(epochs=1,pool_kv=4)"
+    assert found.loc[label, "difference"] == pytest.approx(table[label] - table["none"])
+    assert found.loc["pfam(train=identity)", "verdict"] == "identical to none, as it must be"
+    latency = pd.read_csv(results / "latency.csv")
+    assert set(latency["enhancer_label"]) == {"none", label, "pfam(train=identity)"}
+    report = (results / "report.html").read_text()
+    assert "What the enhancers were trained on" in report and "data:image/jpeg" in report
+    with sqlite3.connect(work / "mlflow.db") as database:
+        logged = {name for (name,) in database.execute("SELECT DISTINCT key FROM metrics")}
+    assert {"sbm.loss", "sbm.accuracy", "pfam.loss", "pfam.mask"} <= logged
+    store = work / ".cache/adcore/store/enhancer"
+    before = {folder.name: folder.stat().st_mtime_ns for folder in store.iterdir()}
+    assert run(plan, work)["last_line"] == "cells: 0 computed, 6 cached, 0 failed"
+    more = plan_file(enhancers=["none", {"name": "sbm", "epochs": 1}], methods=["padim"])
+    assert run(more, work)["last_line"] == "cells: 2 computed, 2 cached, 0 failed"
+    assert {folder.name: folder.stat().st_mtime_ns for folder in store.iterdir()} == before  # sbm was there already
+
+
+def test_trained_enhancers_are_exported_with_their_cells(plan_file: PlanFile, tmp_path: Path, work: Path) -> None:
+    from flows import stages
+    from flows.command import opened
+    from flows.export import export
+
+    plan = plan_file(enhancers=[{"name": "psg", "epochs": 1}], methods=["padim"])
+    run(plan, work)
+    loaded, layout = opened(str(plan), str(work))
+    bench, _ = stages.in_place(loaded, layout)
+    export(bench, layout)
+    names = {path.parent.name for path in (work / "artifacts" / "enhancer").glob("*/weights.safetensors")}
+    assert names == {link.key for cell in bench.cells for link in cell.links} and len(names) == 2
+    shutil.copytree(work / "artifacts", tmp_path / "other" / "artifacts")
+    assert run(plan, tmp_path / "other")["last_line"] == "cells: 0 computed, 2 cached, 0 failed"
+
+
+def test_a_failing_enhancer_fails_its_own_cells_only(
+    plan_file: PlanFile, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adcore import enhancing
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("sbm: the loss is nan in epoch 1 of 1, step 1 of 1; lower the learning rate")
+
+    monkeypatch.setattr(enhancing, "train", broken)
+    outcome = run(plan_file(enhancers=["none", {"name": "sbm", "epochs": 1}], methods=["padim"]), work)
+    assert outcome["last_line"] == "cells: 2 computed, 0 cached, 2 failed"
+    assert set(board(work).set_index("enhancer")["status"].items()) == {("none", "ok"), ("sbm", "failed")}
+    assert "the loss is nan in epoch 1" in (work / "results" / "failures.txt").read_text()
