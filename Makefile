@@ -29,7 +29,7 @@ demo demo-enhancers: $(READY)
 	fi; exit $$code
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

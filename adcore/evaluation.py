@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 
 from adcore import metrics
-from adcore.images import crop_box, load_mask
+from adcore.images import crop_box
 from adcore.maps import postprocess
+from adcore.masks import CHANNELS, load_channels, load_config, load_mask
 
 if TYPE_CHECKING:
     from adcore.plan import ImageSpec
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Masks = npt.NDArray[np.bool_]
 Item = TypeVar("Item")
-PIXEL = ("p_auroc", "p_ap", "p_f1max", "aupro")
+PIXEL = ("p_auroc", "p_ap", "p_f1max", "aupro", "spro")
 FPR_LIMIT = 0.3
-RULES = {"fpr_limit": FPR_LIMIT, "connectivity": 8, "ties": "mid-rank"}  # recorded with every cell; docs/metrics.md
+SPRO_LIMIT = 0.05
+# recorded with every cell; docs/metrics.md
+RULES = {"fpr_limit": FPR_LIMIT, "connectivity": 8, "ties": "mid-rank", "spro_fpr_limit": SPRO_LIMIT}
 CURVE_STEP = 8  # every eighth pixel of a row and column draws the pixel curves; the metrics take them all
 
 
@@ -42,9 +45,7 @@ class Judged:
     at: Literal["input", "original"]
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> Judged:
-        return Judged(
-            self.maps[chosen], self.scores[chosen], self.rows[chosen], self.root, self.image, self.sigma, self.at
-        )
+        return replace(self, maps=self.maps[chosen], scores=self.scores[chosen], rows=self.rows[chosen])
 
     @property
     def has_masks(self) -> bool:
@@ -62,14 +63,28 @@ class Judged:
 
     def mask(self, index: int) -> Masks:
         """The mask of one image at the resolution of the judgement; all False for an image without one."""
-        name = self.rows["mask"].iloc[index]
+        name, rule = self.rows["mask"].iloc[index], self.rows["mask_rule"].iloc[index]
         if self.at == "input":
             size = self.image.size
-            return load_mask(self.root / name, self.image.resize, size) if name else np.zeros((size, size), bool)
+            return load_mask(self.root / name, self.image.resize, size, rule) if name else np.zeros((size, size), bool)
         rows, columns = self.window(index)
         if name:
-            return load_mask(self.root / name)[rows, columns]
+            return load_mask(self.root / name, rule=rule)[rows, columns]
         return np.zeros((rows.stop - rows.start, columns.stop - columns.start), bool)
+
+    def regions(self, index: int) -> npt.NDArray[np.integer[Any]]:
+        """The defect regions (C, H, W) of one image in its own pixels, as far as the network saw them."""
+        rows, columns = self.window(index)
+        name = self.rows["mask"].iloc[index]
+        if not name:
+            return np.zeros((0, rows.stop - rows.start, columns.stop - columns.start), np.uint8)
+        seen = load_channels(self.root / name)[:, rows, columns]
+        return seen[seen.any(axis=(1, 2))]
+
+    @property
+    def saturating(self) -> list[str]:
+        """The masks that sPRO takes: folders of regions, explained in a config."""
+        return list(self.rows["mask"][self.rows["mask_rule"] == CHANNELS])
 
     def window(self, index: int) -> tuple[slice, slice]:
         row = self.rows.iloc[index]
@@ -93,7 +108,17 @@ def _metrics(judged: Judged) -> dict[str, float]:
     if not judged.has_masks:
         return found | dict.fromkeys(PIXEL, math.nan)
     count = range(len(judged.rows))
-    return found | metrics.pixel_metrics((judged.smooth(i) for i in count), (judged.mask(i) for i in count), FPR_LIMIT)
+    pixel = metrics.pixel_metrics((judged.smooth(i) for i in count), (judged.mask(i) for i in count), FPR_LIMIT)
+    return found | pixel | {"spro": _spro(judged)}
+
+
+def _spro(judged: Judged) -> float:
+    """At the resolution of the masks, whatever the judgement's: saturation thresholds are in their pixels."""
+    if not judged.saturating:
+        return math.nan
+    full, count = replace(judged, at="original"), range(len(judged.rows))
+    config = load_config(judged.root / judged.saturating[0])
+    return metrics.spro((full.smooth(i) for i in count), (full.regions(i) for i in count), config, SPRO_LIMIT)
 
 
 def curves(judged: Judged) -> dict[str, dict[str, list[float]]]:

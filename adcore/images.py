@@ -105,16 +105,3 @@ def mask_values(image: Image.Image) -> npt.NDArray[Any]:
         return np.asarray(image)
     values: UInt8Array = to_rgb(image).max(axis=2)
     return values
-
-
-def load_mask(path: Path, resize: int | None = None, crop: int | None = None) -> BoolArray:
-    """A mask, (H, W) bool, True where it is above 0: the defect.
-
-    With `resize` and `crop`: as the network sees it, (crop, crop), by nearest neighbour. Without: at the resolution of
-    the file; index it with `crop_box` for the part that the network sees. Raises ImageError.
-    """
-    mask = np.asarray(mask_values(read(path)[0]) > 0)
-    if resize is None:
-        return mask
-    small = Image.fromarray(mask.astype(np.uint8)).resize((resize, resize), Image.Resampling.NEAREST)
-    return np.asarray(small)[crop_box(resize, resize, resize, crop or resize)] > 0

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-METRICS = ("i_auroc", "i_ap", "i_f1max", "p_auroc", "p_ap", "p_f1max", "aupro")
+METRICS = ("i_auroc", "i_ap", "i_f1max", "p_auroc", "p_ap", "p_f1max", "aupro", "spro")
 
 
 class PlanError(Exception):
@@ -167,7 +167,8 @@ def _anchored(plan: Plan, folder: Path) -> Plan:
 def _anchored_choice(choice: Choice, folder: Path) -> Choice:
     """What is a file or folder beside the plan; other values of these keys are names."""
     found = {key: str(folder / choice.options[key]) for key in ("sources", "weights") if key in choice.options}
-    return Choice(name=choice.name, **choice.options | {key: path for key, path in found.items() if Path(path).exists()})
+    there = {key: path for key, path in found.items() if Path(path).exists()}
+    return Choice(name=choice.name, **choice.options | there)
 
 
 def parse(content: dict[str, Any], source: str = "plan") -> Plan:

@@ -23,13 +23,22 @@ UNUSABLE_BECAUSE = (plan.PlanError, WeightsError, WorkspaceError)
 def arguments(description: str | None) -> argparse.Namespace:
     """`--plan`, `--workspace`, `--dry-run`, checked. Exits with code 2 for a plan or workspace that cannot be used, and
     after listing what is missing in a dry run."""
-    parser = argparse.ArgumentParser(
+    return checked(parser(description).parse_args())
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """What every flow takes."""
+    found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--plan", default=str(REPO / "params.yaml"), help="YAML file (default: params.yaml)")
-    parser.add_argument("--workspace", default=str(REPO), help="all is written under this folder (default: the repo)")
-    parser.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
-    given = parser.parse_args()
+    found.add_argument("--plan", default=str(REPO / "params.yaml"), help="YAML file (default: params.yaml)")
+    found.add_argument("--workspace", default=str(REPO), help="all is written under this folder (default: the repo)")
+    found.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
+    return found
+
+
+def checked(given: argparse.Namespace) -> argparse.Namespace:
+    """The arguments, where plan and workspace can be used; else, and after a dry run, this exits."""
     try:
         loaded, layout = opened(given.plan, given.workspace)
     except UNUSABLE_BECAUSE as error:

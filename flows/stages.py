@@ -89,7 +89,8 @@ def write_pages(bench: Bench, lost: list[Failure], data_docs: bool = False) -> N
         found[name] = problems(bench.store, bench.manifests[name], bench.dataset(name), frame)
         if data_docs:
             validate(frame, bench.dataset(name), bench.layout.results / "data_docs" / name)
-    write_page(found, frames, bench.layout.results / "validation.html", bench.notes())
+    roots = {name: bench.dataset(name).root for name in frames}
+    write_page(found, frames, bench.layout.results / "validation.html", bench.notes(), roots)
 
 
 def _reason(state: State[Any]) -> str:
@@ -130,8 +131,7 @@ class Work:
         groups: dict[tuple[Any, ...], list[Cell]] = {}
         for cell in self.cells:
             links = tuple(link.key for link in cell.links)
-            images = cell.category.dataset, cell.category.name, cell.arm.names["protocol_label"], links
-            groups.setdefault(images, []).append(cell)
+            groups.setdefault((_images(cell), links), []).append(cell)
         return list(groups.values())
 
     def weights(self) -> dict[str, float]:
@@ -210,4 +210,7 @@ def _trained(group: list[Cell]) -> str:
 
 
 def _images(cell: Cell) -> str:
-    return f"{cell.category.dataset}/{cell.category.name}"
+    """Which images a cell is of, for a title."""
+    protocol, label = cell.arm.protocol, cell.arm.names["protocol_label"]
+    parts = [f"{cell.category.dataset}/{cell.category.name}", label if label != "one-class" else ""]
+    return " ".join(filter(None, [*parts, f"draw {cell.arm.seed}" if protocol.seeded else ""]))

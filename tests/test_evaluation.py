@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +16,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from adcore import evaluation, latency, scoring
+from adcore import evaluation, latency, metrics, scoring
 from adcore.evaluation import Judged, Lazy
 from adcore.methods.base import Context, Method, Options
 from adcore.plan import ImageSpec
@@ -46,6 +48,7 @@ def judged(
                 "defect": "good" if mask is None else "dent",
                 "subset": subsets[number] if subsets else "",
                 "mask": name,
+                "mask_rule": "",
                 "height": size[0],
                 "width": size[1],
             }
@@ -149,6 +152,53 @@ def test_subsets_are_scored_apart_and_averaged(tmp_path: Path) -> None:
     for metric in ("p_auroc", "p_ap", "aupro", "i_f1max"):
         assert found[metric] == pytest.approx((found[f"{metric}_logical"] + found[f"{metric}_structural"]) / 2)
     assert found["i_auroc"] != pytest.approx(roc_auc_score(labels, case.scores))  # not the pool of both
+
+
+@pytest.mark.parametrize("at", ["input", "original"])
+@pytest.mark.parametrize(("resize", "crop"), [(32, None), (32, 24)])
+def test_spro_is_taken_at_the_resolution_of_the_masks(
+    tmp_path: Path, at: Literal["input", "original"], resize: int, crop: int | None
+) -> None:
+    """Wherever the other metrics are taken; subsets apart, and of a cropped image what the network saw."""
+    image = ImageSpec(resize=resize, crop=crop)
+    subsets = ["", "", "logical", "structural", "logical"]
+    case = judged(tmp_path, some_masks()[1:], image, at, subsets)
+    config = [{"pixel_value": 255, "saturation_threshold": 100, "relative_saturation": False}]
+    config += [{"pixel_value": 254, "saturation_threshold": 0.5, "relative_saturation": True}]
+    (tmp_path / "defects_config.json").write_text(json.dumps(config))
+    rows, columns = (window_by_brute_force(n, resize, image.size) for n in (40, 60))
+    regions: list[np.ndarray] = [np.zeros((0, len(rows), len(columns)), np.uint8)] * 2
+    names = ["", ""]
+    for number, mask in enumerate(some_masks()[3:], start=2):
+        assert mask is not None
+        small_mask = Image.fromarray(mask.astype(np.float32)).resize((8, 8), Image.Resampling.BOX)
+        case.maps[number] += 0.3 * np.asarray(small_mask)
+        corner = np.zeros_like(mask)
+        corner[0, 0] = True  # a region that a crop does not see
+        names.append(f"truth/{number}")
+        (tmp_path / names[-1]).mkdir(parents=True)
+        found = []
+        for place, (value, region) in enumerate(((255, mask), (254, np.roll(mask, 3, 1)), (254, corner))):
+            values = (region * value).astype(np.uint8)
+            Image.fromarray(values).save(tmp_path / names[-1] / f"{place}.png")
+            found += [values[np.ix_(rows, columns)]] if values[np.ix_(rows, columns)].any() else []
+        assert len(found) == (3 if crop is None else 2)
+        regions.append(np.stack(found))
+    case = replace(case, rows=case.rows.assign(mask=names, mask_rule=["", "", *["channels"] * 3]))
+    maps = []
+    for raw in case.maps:
+        small = torch.from_numpy(smooth(raw, image.size).astype(np.float32))[None, None]
+        shape = (len(rows), len(columns))
+        maps.append(torch.nn.functional.interpolate(small, shape, mode="bilinear", align_corners=False)[0, 0].numpy())
+    result = evaluation.evaluate(case)
+    for subset, chosen in (("logical", [0, 1, 2, 4]), ("structural", [0, 1, 3])):
+        expected = metrics.spro([maps[i] for i in chosen], [regions[i] for i in chosen], config)
+        assert result[f"spro_{subset}"] == pytest.approx(expected, abs=1e-4) and 0 < expected < 1
+    assert result["spro"] == pytest.approx((result["spro_logical"] + result["spro_structural"]) / 2)
+
+
+def test_masks_without_a_config_have_no_spro(tmp_path: Path) -> None:
+    assert math.isnan(evaluation.evaluate(judged(tmp_path, some_masks(), ImageSpec(resize=32)))["spro"])
 
 
 def test_without_masks_pixel_metrics_are_empty(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from adcore.images import ImageError, crop_box, decode, load, load_mask
+from adcore.images import ImageError, crop_box, decode, load
+from adcore.masks import load_mask
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -157,36 +158,6 @@ def test_load_squares_both_sides(tmp_path):
     assert image.shape == (3, 20, 20)
     assert image[0, :, :9].max() == 0
     assert image[0, :, 11:].min() == 200
-
-
-@pytest.mark.parametrize("value", [1, 128, 255])
-def test_a_mask_is_true_above_zero(tmp_path, value):
-    marks = np.zeros((8, 8), np.uint8)
-    marks[2:4, 5] = value
-    Image.fromarray(marks).save(tmp_path / "m.png")
-    assert np.array_equal(load_mask(tmp_path / "m.png"), marks > 0)
-
-
-def test_masks_of_other_kinds(tmp_path):
-    marks = np.zeros((4, 4), bool)
-    marks[1, 2] = True
-    rgb = np.repeat(marks[..., None] * np.uint8(255), 3, axis=2)
-    rgba = np.concatenate([rgb, np.full((4, 4, 1), 255, np.uint8)], axis=2)
-    Image.fromarray(marks).save(tmp_path / "bit.png")
-    Image.fromarray(marks.astype(np.uint16)).save(tmp_path / "deep.png")  # 0 and 1 in 16 bits
-    Image.fromarray(rgb * np.array([0, 1, 0], np.uint8)).save(tmp_path / "green.png")
-    Image.fromarray(rgba).save(tmp_path / "opaque.png")
-    Image.fromarray(rgb).convert("P").save(tmp_path / "palette.png")
-    for path in tmp_path.iterdir():
-        assert np.array_equal(load_mask(path), marks), path.name
-
-
-def test_a_resized_mask_takes_values_of_the_mask_only(tmp_path):
-    marks = np.zeros((50, 50), np.uint8)
-    marks[10:30, 20:40] = 255
-    Image.fromarray(marks).save(tmp_path / "m.png")
-    assert np.array_equal(load_mask(tmp_path / "m.png", 100, 100), np.kron(marks, np.ones((2, 2))) > 0)
-    assert np.array_equal(load_mask(tmp_path / "m.png", 50, 30), (marks > 0)[10:40, 10:40])
 
 
 def test_crop_box_of_an_image_of_the_network_s_size_is_the_centre():

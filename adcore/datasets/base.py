@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -30,6 +30,7 @@ class Entry:
 
     `split` is "train" or "test"; "" for what has none: `arrange` sets it, or `error` tells why there is none.
     An entry with an `error` and no split stands for a fault of the layout; its path may be a mask or a folder.
+    `mask_rule` says what the values of the mask mean (adcore/masks.py).
     """
 
     path: str
@@ -39,6 +40,35 @@ class Entry:
     mask: str = ""
     subset: str = ""
     error: str = ""
+    mask_rule: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a category holds as it was published; None or an empty mapping where that is not known for sure.
+
+    Counts of images; `defects` by folder or kind; `size` in pixels, width and height.
+    """
+
+    train: int | None = None
+    good: int | None = None
+    defective: int | None = None
+    defects: Mapping[str, int] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The file in which the owners publish a set.
+
+    `page` says in words where they offer it. `urls` are tried in order, and the file must have this `sha256`; both are
+    empty where the owners document no lasting address.
+    """
+
+    name: str
+    page: str
+    urls: tuple[str, ...] = ()
+    sha256: str = ""
 
 
 def silent(done: int, total: int) -> None:
@@ -52,7 +82,10 @@ class Dataset(ABC):
     folder: ClassVar[str] = ""  # under WORKSPACE/data; default: the kind
     textures: ClassVar[tuple[str, ...]] = ()
     thresholds: ClassVar[Mapping[str, Threshold]] = {}  # where synthetic defects may lie on an object; default: Otsu's
+    facts: ClassVar[Mapping[str, Facts]] = {}  # of the categories of a public set; validation compares with them
+    archive: ClassVar[Archive | None] = None
     licence: ClassVar[str] = ""
+    consent: ClassVar[bool] = False  # True: the licence restricts use, so a download needs --accept-licence
     note: ClassVar[str] = ""
     show_images: ClassVar[bool] = True  # False: the licence keeps its images out of the README
 
@@ -89,6 +122,10 @@ class Dataset(ABC):
 
     def fetch(self, progress: Progress) -> None:  # noqa: B027  (a kind without files of its own fetches nothing)
         """Write the files of this kind under `root`, each by `write_file`."""
+
+    def categories_in(self, root: Path) -> dict[str, Path]:
+        """The known categories that lie in a folder, by name; {} where it is no copy of the set."""
+        return {name: root / name for name in self.facts if (root / name).is_dir()}
 
     @abstractmethod
     def entries(self) -> list[Entry]:

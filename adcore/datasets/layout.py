@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from adcore.datasets.base import GOOD, Entry
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm")
-_SUFFIX = "_mask"
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """What differs among sets in this layout: the folder of good images, and what a mask's name adds to its image's."""
+
+    good: str = GOOD
+    suffix: str = "_mask"
+
+
+MVTEC = Spelling()
 
 
 def folders(path: Path) -> list[Path]:
@@ -23,7 +34,7 @@ def images(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
 
 
-def category_entries(root: Path, folder: Path, category: str) -> list[Entry]:
+def category_entries(root: Path, folder: Path, category: str, spelling: Spelling = MVTEC) -> list[Entry]:
     """List one category in `folder` (below `root`, or `root` itself). Masks are paired by exact stem.
 
     In a category with a folder ground_truth, a defective image without its mask is an error, and a mask without its
@@ -33,17 +44,18 @@ def category_entries(root: Path, folder: Path, category: str) -> list[Entry]:
     unused = {mask for defect in folders(truth) for mask in images(defect)}
     entries: list[Entry] = []
     for image, split in _images_of(folder):
-        defect = image.parent.name
-        masks = _masks_of(truth / defect, image.stem, unused) if split == "test" else []
+        name, stem = image.parent.name, image.stem + spelling.suffix
+        masks = sorted(m for m in unused if m.parent == truth / name and m.stem == stem) if split == "test" else []
         unused -= set(masks[:1])
-        missing = split == "test" and defect != GOOD and truth.is_dir() and not masks
-        error = f"no mask: ground_truth/{defect}/{image.stem}{_SUFFIX}.png does not exist" if missing else ""
-        mask = _relative(masks[0], root) if masks else ""
-        entries.append(Entry(_relative(image, root), category, split, defect, mask, error=error))
-    entries += [_orphan(mask, folder, root, category) for mask in unused]
+        missing = split == "test" and name != spelling.good and truth.is_dir() and not masks
+        error = f"no mask: ground_truth/{name}/{stem}.png does not exist" if missing else ""
+        mask = relative(masks[0], root) if masks else ""
+        defect = GOOD if name == spelling.good else name
+        entries.append(Entry(relative(image, root), category, split, defect, mask, error=error))
+    entries += [_orphan(mask, folder, root, category, spelling.suffix) for mask in unused]
     if not entries:
-        error = "empty category: no images in train/good or test"
-        entries = [Entry(_relative(folder, root), category, "", GOOD, error=error)]
+        error = f"empty category: no images in train/{spelling.good} or test"
+        entries = [Entry(relative(folder, root), category, "", GOOD, error=error)]
     return sorted(entries, key=lambda entry: entry.path)
 
 
@@ -54,20 +66,17 @@ def _images_of(folder: Path) -> Iterator[tuple[Path, str]]:
                 yield image, split
 
 
-def _masks_of(folder: Path, stem: str, among: set[Path]) -> list[Path]:
-    return sorted(mask for mask in among if mask.parent == folder and mask.stem == stem + _SUFFIX)
-
-
-def _orphan(mask: Path, folder: Path, root: Path, category: str) -> Entry:
-    defect, stem = mask.parent.name, mask.stem.removesuffix(_SUFFIX)
-    if stem == mask.stem:
-        error = f"mask without image: expected a name like {stem}{_SUFFIX}"
+def _orphan(mask: Path, folder: Path, root: Path, category: str, suffix: str) -> Entry:
+    defect, stem = mask.parent.name, mask.stem.removesuffix(suffix)
+    if not mask.stem.endswith(suffix):
+        error = f"mask without image: expected a name like {stem}{suffix}"
     elif any(image.stem == stem for image in images(folder / "test" / defect)):
         error = f"second mask: another one also belongs to test/{defect}/{stem}"
     else:
         error = f"mask without image: expected test/{defect}/{stem}"
-    return Entry(_relative(mask, root), category, "", defect, error=error)
+    return Entry(relative(mask, root), category, "", defect, error=error)
 
 
-def _relative(path: Path, root: Path) -> str:
+def relative(path: Path, root: Path) -> str:
+    """A path as an entry holds it."""
     return path.relative_to(root).as_posix()

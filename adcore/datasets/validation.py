@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from adcore.datasets.base import Dataset
+from adcore.datasets.base import Dataset, Facts
+from adcore.datasets.leaks import with_lookalikes, with_twins
 
 if TYPE_CHECKING:
     from great_expectations.data_context import EphemeralDataContext
@@ -35,28 +36,53 @@ _FAULTS = {
     "mask is not binary": "mask binary",
     "mask is empty": "mask not empty",
     "mask of a good image": "good image without marks",
+    "mask value unknown": "mask value explained",
+    "no defects_config.json": "defects_config.json present",
+}
+
+SAME, ALIKE = "train and test disjoint", "train and test look different"  # the checks that find twins in training
+
+
+# column of the manifest with its twins -> check, severity, message
+_TWINS: dict[str, tuple[str, Severity, str]] = {
+    "twin": (SAME, "error", "the same content as {twin}; remove one of them"),
+    "contradiction": (
+        "good and defective disjoint",
+        "error",
+        "the same content as {contradiction}, with the other label; remove the wrong one",
+    ),
+    "repeat": ("no repeated image", "warning", "the same content as {repeat}"),
+    "near_train": (ALIKE, "warning", "looks like the training image {near_train}"),
+    "near_good": ("good and defective look different", "warning", "looks like the good image {near_good}"),
+    "near_repeat": ("no image looks repeated", "warning", "looks like {near_repeat}"),
 }
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding. An error stops its category, a warning does not. `path` is "" where no single file is to blame."""
+    """One finding. An error stops its category, a warning does not. `path` is "" where no single file is to blame, and
+    `twin` the other image where two are too much alike."""
 
     category: str
     severity: Severity
     check: str
     path: str
     message: str
+    twin: str = ""
 
 
 @dataclass(frozen=True)
 class _Check:
-    """An expectation, and what to say of a row that fails it (a format string over the row)."""
+    """An expectation, and what to say of a row that fails it (a format string over the row).
+
+    `twin` is the column, if any, that names another image.
+    """
 
     name: str
     severity: Severity
     message: str
     expectation: Expectation
+    twin: str = ""
 
 
 def validate(frame: pd.DataFrame, dataset: Dataset, docs: Path | None = None) -> list[Problem]:
@@ -67,10 +93,11 @@ def validate(frame: pd.DataFrame, dataset: Dataset, docs: Path | None = None) ->
     """
     problems: list[Problem] = []
     context = _context(docs)
-    images, categories = _with_twins(frame), per_category(frame)
+    images = with_lookalikes(with_twins(frame), dataset.root)
+    categories = _compared(images, dataset.facts)
     problems += _run(context, f"{dataset.name}-images", images, _image_checks(), ["category", "path"])
     if len(categories):
-        columns = ["category", "size_list", "mode_list"]
+        columns = ["category", "size_list", "mode_list", "test", "twin_share"]
         problems += _run(context, f"{dataset.name}-categories", categories, _category_checks(), columns)
     if docs is not None:
         context.build_data_docs()
@@ -93,10 +120,9 @@ def _image_checks() -> Iterator[_Check]:
     yield _Check("label known", "error", "its label is {label}, neither 0 nor 1", labels)
     normal = gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0], row_condition=training)
     yield _Check("training images normal", "error", "a defective image among the training images; move it", normal)
-    leak = gxe.ExpectColumnValuesToBeInSet(column="twin", value_set=[""])
-    yield _Check("train and test disjoint", "error", "the same content as {twin}; remove one of them", leak)
-    repeat = gxe.ExpectColumnValuesToBeInSet(column="repeat", value_set=[""])
-    yield _Check("no repeated image", "warning", "the same content as {repeat}", repeat)
+    for column, (name, severity, message) in _TWINS.items():
+        none = gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[""])
+        yield _Check(name, severity, message, none, column)
 
 
 def _category_checks() -> Iterator[_Check]:
@@ -112,22 +138,53 @@ def _category_checks() -> Iterator[_Check]:
         ("defective test images", "warning", f"only good images in test: {alone}", "defective", tested),
         ("one size", "warning", "images of several sizes, {size_list}: all are resized to one", "sizes", one),
         ("one kind of pixels", "warning", "images of several kinds, {mode_list}: all become RGB", "modes", one),
+        (
+            "no twins in training",
+            "warning",
+            "{twins} of {test} test images ({twin_share}) have a twin in training, to the bit or to the eye: what is "
+            "measured on them is too good",
+            "twins",
+            {"max_value": 0},
+        ),
     ]
     for name, severity, message, column, bounds in checks:
         yield _Check(name, severity, message, gxe.ExpectColumnValuesToBeBetween(column=column, **bounds))
+    published = gxe.ExpectColumnValuesToBeInSet(column="differs", value_set=[""])
+    yield _Check("as published", "warning", "{differs}: results do not compare with published ones", published)
 
 
-def _with_twins(frame: pd.DataFrame) -> pd.DataFrame:
-    """The manifest, with the path of an image of the same content in the other split, and earlier in the same split."""
-    frame = frame.assign(twin="", repeat="")
-    hashed = frame[(frame["sha256"] != "") & frame["split"].isin(["train", "test"])]
-    shared = hashed[hashed.duplicated(["category", "sha256"], keep=False)]
-    for _, rows in shared.groupby(["category", "sha256"]):
-        first = rows.drop_duplicates("split").set_index("split")["path"].to_dict()
-        for index, split, path in zip(rows.index, rows["split"], rows["path"], strict=True):
-            frame.loc[index, "twin"] = first.get("test" if split == "train" else "train", "")
-            frame.loc[index, "repeat"] = "" if first[split] == path else first[split]
-    return frame
+def _compared(images: pd.DataFrame, facts: Mapping[str, Facts]) -> pd.DataFrame:
+    """What `per_category` counts, the test images with a twin in training, and what differs from the published set."""
+    found = per_category(images)
+    if found.empty:
+        return found
+    twins = images[(images["split"] == "test") & ((images["twin"] != "") | (images["near_train"] != ""))]
+    found["twins"] = found["category"].map(twins.groupby("category").size()).fillna(0).astype(int)
+    found["twin_share"] = [
+        f"{twin / max(test, 1):.1%}" for twin, test in zip(found["twins"], found["test"], strict=True)
+    ]
+    found["differs"] = [_differs(row, images, facts.get(row["category"], Facts())) for row in found.to_dict("records")]
+    return found
+
+
+def _differs(counts: Mapping[Hashable, Any], images: pd.DataFrame, facts: Facts) -> str:
+    """What a category has otherwise than its published counts and size; "" where nothing that is known differs."""
+    rows = images[(images["category"] == counts["category"]) & (images["split"] == "test")]
+    found: dict[str, object] = {"train": counts["train"], "test good": counts["good"]}
+    known: dict[str, object] = {"train": facts.train, "test good": facts.good}
+    if facts.defects:
+        found |= rows["defect"][rows["label"] == 1].value_counts().to_dict()
+        known |= dict.fromkeys(found.keys() - known.keys(), 0) | dict(facts.defects)
+    else:
+        found["test defective"], known["test defective"] = counts["defective"], facts.defective
+    different = [
+        f"{name} has {found.get(name, 0)} images and {expected} are published"
+        for name, expected in known.items()
+        if expected is not None and found.get(name, 0) != expected
+    ]
+    if facts.size and counts["size"] and counts["size"] != "{}x{}".format(*facts.size):
+        different.append("most are {} and {}x{} is published".format(counts["size"], *facts.size))
+    return ", ".join(different)
 
 
 def per_category(frame: pd.DataFrame) -> pd.DataFrame:
@@ -146,6 +203,7 @@ def per_category(frame: pd.DataFrame) -> pd.DataFrame:
                 "masks": int((images["mask"] != "").sum()),
                 "sizes": sizes.nunique(),
                 "modes": sound["mode"].nunique(),
+                "size": sizes.mode().get(0, ""),
                 "size_list": counted(sizes),
                 "mode_list": counted(sound["mode"]),
                 "defect_list": counted(test["defect"][test["label"] == 1]),
@@ -212,4 +270,6 @@ def _problems(outcome: Any, known: dict[str, _Check]) -> Iterator[Problem]:
     if "unexpected_index_list" not in outcome.result:
         raise RuntimeError(f"check '{check.name}' could not be made: {outcome.exception_info}")
     for row in outcome.result["unexpected_index_list"]:
-        yield Problem(row["category"], check.severity, check.name, row.get("path", ""), check.message.format(**row))
+        twin = row[check.twin] if check.twin else ""
+        message = check.message.format(**row)
+        yield Problem(row["category"], check.severity, check.name, row.get("path", ""), message, twin)

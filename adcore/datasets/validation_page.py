@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from adcore.datasets.base import write_file
-from adcore.datasets.validation import Problem, per_category
+from adcore.datasets.validation import ALIKE, SAME, Problem, per_category
+from adcore.images import ImageError, decode
 
 _SHOWN = 200  # files listed for one check of one category
+_PAIRS, _SIDE = 8, 96  # pairs of twins shown for it, and their size in pixels
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class _Finding:
     check: str
     shown: list[Problem]
     hidden: int
+    pairs: list[tuple[Problem, str, str]]  # with the two pictures as data URIs
 
 
 @dataclass(frozen=True)
@@ -41,16 +48,19 @@ def write_page(
     frames: Mapping[str, pd.DataFrame],
     path: Path,
     about: Mapping[str, str] | None = None,
+    roots: Mapping[str, Path] | None = None,
 ) -> None:
     """Write the page for some datasets, by name. Atomic.
 
     A dataset with problems but without a frame could not be read at all. `about` may say more of each, such as its
-    licence.
+    licence; `roots` tells where the images are, so that twins can be shown side by side.
     """
     from jinja2 import Environment, FileSystemLoader
 
     names = list(dict.fromkeys([*frames, *problems]))
-    sections = [_section(n, (about or {}).get(n, ""), frames.get(n), problems.get(n, ())) for n in names]
+    sections = [
+        _section(n, (about or {}).get(n, ""), frames.get(n), problems.get(n, ()), (roots or {}).get(n)) for n in names
+    ]
     verdicts = [row["verdict"] for section in sections for row in section.rows]
     template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
     page = template.get_template("validation.html.j2").render(
@@ -62,21 +72,46 @@ def write_page(
     write_file(path, page.encode())
 
 
-def _section(name: str, about: str, frame: pd.DataFrame | None, problems: Sequence[Problem]) -> _Section:
+def _section(
+    name: str, about: str, frame: pd.DataFrame | None, problems: Sequence[Problem], root: Path | None
+) -> _Section:
     counts = per_category(frame) if frame is not None else pd.DataFrame()
     rows: dict[str, dict[str, object]] = {p.category or name: {"category": p.category or name} for p in problems}
     rows |= {str(row["category"]): {str(key): value for key, value in row.items()} for row in counts.to_dict("records")}
+    twins = Counter() if frame is None else twins_in_training(problems, frame)
     for category, row in rows.items():
         found = {p.severity for p in problems if (p.category or name) == category}
         row["verdict"] = min(found, default="ok")  # error before warning
+        row["twins"] = twins[category]
     ordered = sorted(problems, key=_group)
-    findings = [_finding(*key, list(found)) for key, found in groupby(ordered, key=_group)]
+    findings = [_finding(*key, list(found), root) for key, found in groupby(ordered, key=_group)]
     return _Section(name, about, [rows[category] for category in sorted(rows)], findings)
+
+
+def twins_in_training(problems: Iterable[Problem], frame: pd.DataFrame) -> Counter[str]:
+    """Category -> how many of its test images have a twin in training, to the bit or to the eye."""
+    testing = set(frame["path"][frame["split"] == "test"])
+    found = {(p.category, p.path) for p in problems if p.check in (SAME, ALIKE) and p.path in testing}
+    return Counter(category for category, _ in found)
 
 
 def _group(problem: Problem) -> tuple[str, str, str]:
     return problem.severity, problem.category, problem.check
 
 
-def _finding(severity: str, category: str, check: str, found: list[Problem]) -> _Finding:
-    return _Finding(category, severity, check, found[:_SHOWN], max(0, len(found) - _SHOWN))
+def _finding(severity: str, category: str, check: str, found: list[Problem], root: Path | None) -> _Finding:
+    alike = [problem for problem in found if problem.twin][:_PAIRS] if root else []
+    pairs = [(p, _thumbnail(root / p.path), _thumbnail(root / p.twin)) for p in alike if root]
+    return _Finding(category, severity, check, found[:_SHOWN], max(0, len(found) - _SHOWN), pairs)
+
+
+def _thumbnail(path: Path) -> str:
+    """A small picture as a data URI; "" for one that cannot be read."""
+    try:
+        image = Image.fromarray(decode(path))
+    except ImageError:
+        return ""
+    image.thumbnail((_SIDE, _SIDE))
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

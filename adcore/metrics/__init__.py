@@ -3,5 +3,6 @@
 from adcore.metrics.curves import curves
 from adcore.metrics.image import image_metrics
 from adcore.metrics.pixel import pixel_metrics
+from adcore.metrics.spro import spro
 
-__all__ = ["curves", "image_metrics", "pixel_metrics"]
+__all__ = ["curves", "image_metrics", "pixel_metrics", "spro"]

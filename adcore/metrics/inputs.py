@@ -43,25 +43,48 @@ def labelled_scores(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Float
     return np.sort(values[~anomalous]), np.sort(values[anomalous])
 
 
+def checked_limit(fpr_limit: float) -> None:
+    """Raise ValueError unless it is in (0, 1]."""
+    if not 0 < fpr_limit <= 1:
+        raise ValueError(f"fpr_limit is {fpr_limit}: it must be in (0, 1]")
+
+
 def map_mask_pairs(maps: Iterable[ArrayLike], masks: Iterable[ArrayLike]) -> Iterator[tuple[Floats, Bools]]:
     """Yield (H, W) scores with their boolean mask, image by image; ValueError on bad or missing images."""
+    for index, scores, mask in _pairs(maps, masks):
+        anomalous = as_anomalous(mask, f"the mask of image {index}")
+        _check_pair(index, scores, anomalous.shape)
+        yield scores, anomalous
+
+
+def map_channel_pairs(
+    maps: Iterable[ArrayLike], channels: Iterable[ArrayLike]
+) -> Iterator[tuple[Floats, NDArray[np.integer[Any]]]]:
+    """Yield (H, W) scores with their regions (C, H, W), image by image; ValueError on bad or missing images."""
+    for index, scores, given in _pairs(maps, channels):
+        regions = np.asarray(given)
+        if regions.ndim != 3 or regions.dtype.kind not in "biu":
+            kind = f"shape {regions.shape} and dtype {regions.dtype}"
+            raise ValueError(f"the channels of image {index} have {kind}: they must be integers of shape (C, H, W)")
+        _check_pair(index, scores, regions.shape[1:])
+        yield scores, regions
+
+
+def _pairs(maps: Iterable[ArrayLike], masks: Iterable[ArrayLike]) -> Iterator[tuple[int, Floats, ArrayLike]]:
     index = -1
     for index, (scores, mask) in enumerate(zip_longest(maps, masks, fillvalue=_END)):
         if scores is _END or mask is _END:
             missing, present = ("map", "mask") if scores is _END else ("mask", "map")
             raise ValueError(f"image {index} has a {present} but no {missing}: pass as many maps as masks")
-        yield _checked_pair(index, as_scores(scores), as_anomalous(mask, f"the mask of image {index}"))
+        yield index, as_scores(scores), mask
     if index < 0:
         raise ValueError("no images: maps and masks are empty")
 
 
-def _checked_pair(index: int, scores: Floats, mask: Bools) -> tuple[Floats, Bools]:
+def _check_pair(index: int, scores: Floats, shape: tuple[int, ...]) -> None:
     if scores.ndim != 2 or not scores.size:
         raise ValueError(f"the map of image {index} has shape {scores.shape}: it must be a non-empty (H, W)")
-    if scores.shape != mask.shape:
-        raise ValueError(
-            f"image {index} has a map of shape {scores.shape} and a mask of shape {mask.shape}: resize one"
-        )
+    if scores.shape != shape:
+        raise ValueError(f"image {index} has a map of shape {scores.shape} and a mask of shape {shape}: resize one")
     if not np.isfinite(scores).all():
         raise ValueError(f"the map of image {index} holds NaN or infinite scores")
-    return scores, mask

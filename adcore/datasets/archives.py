@@ -1,0 +1,148 @@
+"""Unpacking of archives that somebody else made: nothing outside the folder, no links, and an end to size and count."""
+
+from __future__ import annotations
+
+import glob
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from adcore.datasets.base import DataError, Progress, silent
+
+LARGEST = 100 * 2**30  # bytes of all files together; MVTec 3D-AD, the largest set, has about 13 GB
+MOST = 250_000  # files
+_CHUNK = 2**20
+_BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A file or folder of an archive; what is neither was refused."""
+
+    name: str
+    content: IO[bytes] | None  # None: a folder
+
+
+@contextmanager
+def unpacked(archive: Path, beside: Path, progress: Progress = silent) -> Iterator[Path]:
+    """A fresh folder in `beside` with all that a tar (plain, gz, bz2, xz) or zip file holds, for the time of the block.
+
+    Move out of it what is to stay: the folder is gone afterwards, however the block ends. `progress` hears of bytes of
+    the archive. Raises DataError for a damaged archive, and, before anything of that member is written, for an absolute
+    path, a path with `..`, a link, a device, a name that occurs twice, and more than LARGEST bytes or MOST files.
+    """
+    beside.mkdir(parents=True, exist_ok=True)
+    _forget_killed(beside, archive.name)
+    folder = beside / f".{archive.name}.{os.getpid()}.{os.urandom(4).hex()}"
+    folder.mkdir()
+    try:
+        _unpack(archive, folder, progress)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _forget_killed(beside: Path, name: str) -> None:
+    """Remove what a killed process left behind."""
+    for old in beside.glob(f".{glob.escape(name)}.*.*"):
+        owner = old.name.removeprefix(f".{name}.").split(".")[0]
+        if owner.isdecimal() and not Path("/proc", owner).exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _unpack(archive: Path, folder: Path, progress: Progress) -> None:
+    written, count, total = 0, 0, archive.stat().st_size
+    try:
+        with archive.open("rb") as stream:
+            for member in _members(archive, stream):
+                target = folder.joinpath(*_parts(archive, member.name))
+                if member.content is None:
+                    target.mkdir(parents=True, exist_ok=True)
+                    continue
+                count += 1
+                if count > MOST:
+                    raise DataError(f"{archive.name} holds more than {MOST:,} files; it is not unpacked")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                written += _write(member.content, target, LARGEST - written, archive)
+                progress(stream.tell(), total)
+    except FileExistsError as error:
+        raise DataError(f"{archive.name} holds {Path(error.filename).name} twice; it is not unpacked") from None
+    except _BROKEN as error:
+        raise DataError(f"{archive.name} is damaged or cut short ({error}); fetch it again") from None
+    except OSError as error:
+        raise DataError(f"{archive.name} cannot be unpacked into {folder.parent}: {error.strerror or error}") from None
+
+
+def _members(archive: Path, stream: IO[bytes]) -> Iterator[_Member]:
+    try:
+        opened = tarfile.open(fileobj=stream)  # noqa: SIM115  (closed by _of_tar)
+    except tarfile.ReadError:
+        stream.seek(0)
+        if not zipfile.is_zipfile(stream):
+            raise DataError(f"{archive.name} is no tar or zip file, or it is damaged") from None
+        yield from _of_zip(archive, stream)
+        return
+    yield from _of_tar(archive, opened)
+
+
+def _of_tar(archive: Path, opened: tarfile.TarFile) -> Iterator[_Member]:
+    with opened:
+        for info in opened:
+            if info.isdir():
+                yield _Member(info.name, None)
+            elif info.isreg():
+                yield _Member(info.name, opened.extractfile(info))
+            else:
+                raise _refused(archive, info.name, "is neither a file nor a folder (a link or a device)")
+
+
+def _of_zip(archive: Path, stream: IO[bytes]) -> Iterator[_Member]:
+    with zipfile.ZipFile(stream) as opened:
+        for info in opened.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if info.is_dir():
+                yield _Member(info.filename, None)
+            elif kind in (0, stat.S_IFREG):
+                with opened.open(info) as content:
+                    yield _Member(info.filename, content)
+            else:
+                raise _refused(archive, info.filename, "is neither a file nor a folder (a link or a device)")
+
+
+def _parts(archive: Path, name: str) -> tuple[str, ...]:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or ":" in (path.parts or ("",))[0]:
+        raise _refused(archive, name, "lies outside the archive's own folder")
+    return path.parts
+
+
+def _refused(archive: Path, name: str, why: str) -> DataError:
+    return DataError(f"{archive.name} is not unpacked: its member {name!r} {why}")
+
+
+def _write(content: IO[bytes], target: Path, room: int, archive: Path) -> int:
+    written = 0
+    with target.open("xb") as out:
+        while part := content.read(_CHUNK):
+            written += len(part)
+            if written > room:
+                raise DataError(f"{archive.name} holds more than {LARGEST:,} bytes; it is not unpacked")
+            out.write(part)
+    return written

@@ -1,0 +1,43 @@
+"""Every registered method under every protocol, from a plan to finite numbers. New ones are tested without a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adcore import bench, registry
+from adcore.bench import Bench
+from adcore.plan import Plan
+from adcore.protocols import PROTOCOLS
+
+METHODS = sorted(registry.modules("methods"))
+NEEDED = {"few-shot": {"k": 1, "draws": 1}, "contaminated": {"share": 0.3}}  # options without a default
+SHORT = {  # what is long or wide by default
+    **{"epochs": 1, "coreset": 0.2, "blocks": 1, "grid": 8, "width": 16, "depth": 1, "heads": 2, "batch": 4},
+    **{"refine_width": 16, "refine_depth": 1, "refine_heads": 2},
+}
+
+
+def silent(done: float) -> None: ...
+
+
+def short(name: str) -> dict[str, object]:
+    fields = registry.method(name).Options.model_fields
+    return {"name": name, **{key: value for key, value in SHORT.items() if key in fields}}
+
+
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+def test_every_method_has_finite_numbers(protocol: str, plan: Callable[..., Plan], tmp_path: Path) -> None:
+    made = plan(methods=[short(name) for name in METHODS], protocols=[{"name": protocol, **NEEDED.get(protocol, {})}])
+    opened = Bench(made, tmp_path, {"parts": bench.prepare(made.datasets[0], bench.Layout(tmp_path))})
+    cells = [cell for cell in opened.cells if cell.category.name == "bolt"]
+    for cell in cells:
+        opened.computer.fit(cell, silent)
+        opened.computer.score(cell, silent)
+        opened.computer.evaluate(cell)
+    rows = [result.row for result in opened.finished(("i_auroc", "p_auroc"))]
+    assert [row["method"] for row in rows] == METHODS and {row["protocol"] for row in rows} == {protocol}
+    assert all(np.isfinite([row["i_auroc"], row["p_auroc"]]).all() for row in rows)

@@ -1,0 +1,189 @@
+"""Leaks and facts: twins to the bit and to the eye, across splits and labels, and copies that are not as published."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageEnhance
+
+from adcore import registry
+from adcore.datasets import leaks, manifest
+from adcore.datasets.base import Dataset, Facts
+from adcore.datasets.validation import Problem, validate
+from adcore.datasets.validation_page import twins_in_training, write_page
+from adcore.plan import DatasetSpec
+from tests.datasets import layouts
+
+
+def at(kind: str, root: Path, *categories: str) -> Dataset:
+    return registry.dataset(kind)(DatasetSpec(name=kind, root=root, categories=categories or None), root)
+
+
+def found(dataset: Dataset, tmp_path: Path) -> tuple[list[Problem], pd.DataFrame]:
+    frame = manifest.build(dataset, tmp_path / "cache/files.sqlite")
+    return validate(frame, dataset), frame
+
+
+def twins(problems: list[Problem]) -> set[tuple[str, str, str, str]]:
+    return {(p.severity, p.check, p.path, p.twin) for p in problems if p.twin}
+
+
+def tiles_at_random(root: Path, seed: int = 0) -> Path:
+    """Magnetic tile as it is often read: its photographs dealt out at random, whatever tile they show."""
+    layouts.write("magnetic_tile", root / "published")
+    photographs = sorted((root / "published/MT_Free/Imgs").glob("*_num_?.jpg"))
+    order = np.random.default_rng(seed).permutation(len(photographs))
+    for place, index in enumerate(order):
+        target = root / "tiles/tile" / ("train" if place % 3 else "test") / "good" / photographs[index].name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photographs[index], target)
+    for image in sorted((root / "published").glob("MT_B*/Imgs/*.jpg")):
+        target = root / "tiles/tile/test/blowhole" / image.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, target)
+    return root / "tiles"
+
+
+def test_a_random_split_of_tiles_is_caught_and_the_split_by_tile_is_not(tmp_path: Path) -> None:
+    root = tiles_at_random(tmp_path)
+    problems, frame = found(at("folder", root), tmp_path)
+    tile = frame["path"].str.extract(r"(num_\d+)")[0]
+    training = set(tile[frame["split"] == "train"])
+    test = frame[frame["split"] == "test"]
+    leaked = set(test["path"][tile[test.index].isin(training)])
+    assert 12 <= len(leaked) < len(test)  # the good ones, but not the broken tiles
+    caught = {p.path: p.twin for p in problems if p.check == "train and test look different"}
+    assert len(leaked & set(caught)) >= 0.8 * len(leaked)
+    for path, twin in caught.items():
+        assert path.split("num_")[1] == twin.split("num_")[1], (path, twin)
+    share = [p for p in problems if p.check == "no twins in training"]
+    assert f"{len(caught)} of {len(test)} test images ({len(caught) / len(test):.1%}) have a twin" in share[0].message
+    assert twins_in_training(problems, frame) == {"tile": len(caught)}
+
+    problems, frame = found(at("magnetic_tile", tmp_path / "published"), tmp_path)
+    assert not [p for p in problems if p.check in ("train and test look different", "no twins in training")]
+    assert [p for p in problems if p.check == "no image looks repeated"]  # the exposures, on one side
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Path:
+    layouts.mvtec_ad(tmp_path / "line", ("bolt",))
+    return tmp_path / "line"
+
+
+@pytest.fixture
+def check(line: Path, tmp_path: Path) -> Callable[[], list[Problem]]:
+    return lambda: found(at("folder", line), tmp_path)[0]
+
+
+def darker(source: Path, target: Path) -> None:
+    """The same scene in less light, stored with losses."""
+    ImageEnhance.Brightness(Image.open(source)).enhance(0.7).save(target, quality=70)
+
+
+def test_a_sound_set_has_no_twins(check) -> None:
+    assert check() == []
+
+
+def test_each_kind_of_twin_is_told_apart(line: Path, check) -> None:
+    train, good, bad = line / "bolt/train/good", line / "bolt/test/good", line / "bolt/test/contamination"
+    shutil.rmtree(line / "bolt/ground_truth")
+    shutil.copy(good / "000.png", bad / "copy.png")
+    darker(train / "000.png", good / "like_train.jpg")
+    darker(good / "001.png", bad / "like_good.jpg")
+    darker(train / "001.png", train / "like_other.jpg")
+    shutil.copy(train / "002.png", train / "same.png")
+    assert twins(check()) == {
+        ("error", "good and defective disjoint", "bolt/test/contamination/copy.png", "bolt/test/good/000.png"),
+        ("error", "good and defective disjoint", "bolt/test/good/000.png", "bolt/test/contamination/copy.png"),
+        ("warning", "train and test look different", "bolt/test/good/like_train.jpg", "bolt/train/good/000.png"),
+        (
+            "warning",
+            "good and defective look different",
+            "bolt/test/contamination/like_good.jpg",
+            "bolt/test/good/001.png",
+        ),
+        ("warning", "no image looks repeated", "bolt/train/good/like_other.jpg", "bolt/train/good/001.png"),
+        ("warning", "no repeated image", "bolt/train/good/same.png", "bolt/train/good/002.png"),
+    }
+
+
+def test_twins_to_the_bit_are_not_told_again_as_lookalikes(line: Path, check) -> None:
+    shutil.copy(line / "bolt/train/good/000.png", line / "bolt/test/good/009.png")
+    problems = check()
+    assert {p.check for p in problems} == {"train and test disjoint", "no twins in training"}
+    (share,) = [p.message for p in problems if p.check == "no twins in training"]
+    assert share.startswith("1 of 7 test images (14.3%)")
+
+
+def test_distances_are_those_of_imagehash(line: Path) -> None:
+    import imagehash
+
+    paths = [path.relative_to(line).as_posix() for path in sorted(line.glob("bolt/train/good/*.png"))]
+    bits = leaks.hashes(line, paths, [f"{path} {line}" for path in paths])
+    one, two = (imagehash.phash(Image.open(line / path), hash_size=16) for path in paths[:2])
+    assert (256 - bits[0] @ bits[1]) / 2 == one - two
+    assert (np.diag(bits @ bits.T) == 256).all()
+
+
+def test_a_broken_image_is_like_nothing(line: Path, check) -> None:
+    for name in ("001.png", "002.png"):
+        (line / "bolt/train/good" / name).write_bytes(f"no image {name}".encode())
+    assert {p.check for p in check()} == {"image readable"}
+
+
+def test_a_large_category_is_compared_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tiles_at_random(tmp_path)
+    whole = found(at("folder", root), tmp_path)[0]
+    monkeypatch.setattr(leaks, "_ROWS", 7)
+    assert found(at("folder", root), tmp_path)[0] == whole and whole
+
+
+def test_the_page_shows_pairs_and_shares(tmp_path: Path) -> None:
+    root = tiles_at_random(tmp_path)
+    dataset = at("folder", root)
+    problems, frame = found(dataset, tmp_path)
+    write_page({"tiles": problems}, {"tiles": frame}, tmp_path / "page.html", {}, {"tiles": root})
+    page = (tmp_path / "page.html").read_text()
+    count, test = twins_in_training(problems, frame)["tile"], int((frame["split"] == "test").sum())
+    assert f"{count} ({100 * count / test:.1f} %)" in page
+    assert page.count("<figure>") == 16  # eight pairs a check at most
+    assert page.count("data:image/jpeg;base64,") == 32 and "http" not in page
+    docs = tmp_path / "docs"
+    validate(frame, dataset, docs)
+    assert "near_train" in next(docs.rglob("validations/folder-images/**/*.html")).read_text()
+
+
+# facts
+
+
+def test_a_copy_is_compared_with_what_is_published(tmp_path: Path) -> None:
+    layouts.write("mvtec_ad", tmp_path / "copy")
+    problems, _ = found(at("mvtec_ad", tmp_path / "copy", "bottle", "carpet"), tmp_path)
+    messages = {p.category: p.message for p in problems if p.check == "as published"}
+    assert {p.check for p in problems} == {"as published"} and {p.severity for p in problems} == {"warning"}
+    assert messages["bottle"] == (
+        "train has 6 images and 209 are published, test good has 3 images and 20 are published, "
+        "contamination has 3 images and 21 are published, broken_large has 0 images and 20 are published, "
+        "broken_small has 0 images and 22 are published, most are 64x64 and 900x900 is published: "
+        "results do not compare with published ones"
+    )
+
+
+def test_a_copy_as_published_has_no_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layouts.write("mvtec_ad", tmp_path / "copy")
+    dataset = at("mvtec_ad", tmp_path / "copy", "bottle", "carpet")
+    facts = {
+        "bottle": Facts(6, 3, 3, {"contamination": 3}, (64, 64)),
+        "carpet": Facts(train=None, good=3, defective=3),
+    }
+    monkeypatch.setattr(type(dataset), "facts", facts)
+    assert found(dataset, tmp_path)[0] == []
+    monkeypatch.setattr(type(dataset), "facts", facts | {"carpet": Facts(defective=4)})
+    (problem,) = found(dataset, tmp_path)[0]
+    assert problem.message.startswith("test defective has 3 images and 4 are published:")

@@ -1,0 +1,342 @@
+"""The public sets: each in its exact layout, from names to metrics."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from adcore import bench, registry
+from adcore.datasets import magnetic_tile, manifest, visa
+from adcore.datasets.base import DataError, Dataset, Entry
+from adcore.masks import load_mask
+from adcore.plan import METRICS, DatasetSpec, parse
+from adcore.synthesis import foreground
+from tests.datasets import layouts
+
+KINDS = sorted(layouts.WRITERS)
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny copy of each set; not to be written to."""
+    root = tmp_path_factory.mktemp("copies")
+    for kind in KINDS:
+        layouts.write(kind, root / kind)
+    return root
+
+
+def at(kind: str, root: Path, *categories: str) -> Dataset:
+    spec = DatasetSpec(name=kind, kind=kind, root=root, categories=categories or None)
+    return registry.dataset(kind)(spec, root)
+
+
+def read(dataset: Dataset, tmp_path: Path) -> pd.DataFrame:
+    return manifest.build(dataset, tmp_path / "cache/files.sqlite")
+
+
+def counts(frame: pd.DataFrame) -> dict[tuple[str, str], int]:
+    return frame.groupby(["split", "defect"]).size().to_dict()
+
+
+@pytest.mark.parametrize(
+    ("kind", "category", "expected"),
+    [
+        ("mvtec_ad", "carpet", {("train", "good"): 6, ("test", "good"): 3, ("test", "contamination"): 3}),
+        ("mtl_ad", "lychee", {("train", "good"): 6, ("test", "good"): 3, ("test", "broken"): 3}),
+        ("mvtec_3d", "rope", {("train", "good"): 6, ("test", "good"): 3, ("test", "hole"): 3}),
+        ("visa", "candle", {("train", "good"): 6, ("test", "good"): 3, ("test", "anomaly"): 3}),
+        ("btad", "03", {("train", "good"): 6, ("test", "good"): 3, ("test", "ko"): 3}),
+        ("piped", "paper_zpb01", {("train", "good"): 16, ("test", "good"): 8, ("test", "impurity"): 24}),
+        (
+            "mvtec_loco",
+            "juice_bottle",
+            {
+                ("train", "good"): 6,
+                ("test", "good"): 3,
+                ("test", "logical_anomalies"): 3,
+                ("test", "structural_anomalies"): 3,
+            },
+        ),
+        (
+            "magnetic_tile",
+            "magnetic_tile",
+            {
+                ("train", "good"): 36,
+                ("test", "good"): 13,
+                **{("test", defect): 2 for defect in ("blowhole", "break", "crack", "fray", "uneven")},
+            },
+        ),
+    ],
+)
+def test_splits_and_masks(kind: str, category: str, expected: dict, copies: Path, tmp_path: Path) -> None:
+    frame = read(at(kind, copies / kind, category), tmp_path)
+    assert set(frame["category"]) == {category} and not frame["error"].any()
+    assert counts(frame) == expected
+    bad = frame[frame["label"] == 1]
+    assert (bad["mask"] != "").all() and bad["mask_sha256"].str.len().eq(64).all()
+    for row in bad.itertuples():
+        mask = load_mask(copies / kind / str(row.mask), rule=str(row.mask_rule))
+        assert mask.shape == (row.height, row.width) and 100 <= mask.sum() <= 600, row.path
+        if kind != "magnetic_tile":  # there the defect is dark
+            bright = np.asarray(Image.open(copies / kind / str(row.path)))[..., 0] > 200
+            assert (mask & bright).sum() >= 0.9 * min(bright.sum(), mask.sum()), row.path
+
+
+@pytest.fixture(scope="module")
+def computed(copies: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
+    """The metrics of one category of each set, by PaDiM on a tiny network with random weights."""
+    ones = {kind: next(iter(at(kind, copies / kind).categories_in(copies / kind))) for kind in KINDS}
+    specs = [{"name": kind, "root": str(copies / kind), "categories": [ones[kind]], "max_train": 16} for kind in KINDS]
+    plan = parse(
+        {
+            "image": {"resize": 64},
+            "backbone": {"name": "resnet18", "weights": "random"},
+            "datasets": specs,
+            "methods": ["padim"],
+            "device": "cpu",
+        }
+    )
+    work = tmp_path_factory.mktemp("work")
+    made = bench.Bench(plan, work, {spec.name: bench.prepare(spec, bench.Layout(work)) for spec in plan.datasets})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "problems", lambda *_: [])  # a second a set; test_facts.py validates them
+        assert len(made.cells) == len(KINDS)
+    for cell in made.cells:
+        made.computer.fit(cell, lambda done: None)
+        made.computer.score(cell, lambda done: None)
+        made.computer.evaluate(cell)
+    return {result.row["dataset"]: dict(result.row) for result in made.finished(METRICS)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_set_reads_through_to_metrics(kind: str, computed: dict[str, dict[str, float]]) -> None:
+    """Even random weights see the squares, where image, mask and split are joined the right way round."""
+    row = computed[kind]
+    assert row["i_auroc"] > 0.6 and row["p_auroc"] > 0.8 and row["aupro"] > 0.5
+    assert math.isnan(row["spro"]) == (kind != "mvtec_loco")
+
+
+def test_loco_is_scored_apart_and_averaged(computed: dict[str, dict[str, float]]) -> None:
+    row = computed["mvtec_loco"]
+    for metric in ("spro", "i_auroc", "p_auroc"):
+        assert row[metric] == pytest.approx((row[f"{metric}_logical"] + row[f"{metric}_structural"]) / 2)
+    assert 0 < row["spro_logical"] <= 1 and 0 < row["spro_structural"] <= 1
+
+
+# what all of them have in common
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_set_that_is_not_there_names_the_command(kind: str, tmp_path: Path) -> None:
+    absent = registry.dataset(kind)(DatasetSpec(name=kind), tmp_path)
+    with pytest.raises(DataError, match=rf"{kind}.* does not exist; run `python -m flows\.prepare --dataset {kind}`"):
+        absent.prepare()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_of_something_else_is_no_copy(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "else").mkdir()
+    with pytest.raises(DataError, match=f"is no copy of {kind}"):
+        at(kind, tmp_path / "else").entries()
+
+
+def test_categories_that_are_missing_or_misspelt(copies: Path) -> None:
+    errors = {e.category: e.error for e in at("mvtec_ad", copies / "mvtec_ad").entries() if e.error}
+    assert len(errors) == 13
+    assert errors["zipper"].startswith("no such category: zipper is missing in this copy")
+    (error,) = [e.error for e in at("mvtec_ad", copies / "mvtec_ad", "bottles").entries()]
+    assert error == "no such category: bottles; the nearest name is bottle"
+
+
+@pytest.mark.parametrize(
+    ("kind", "train", "good", "bad"),
+    [
+        ("mvtec_ad", 3629, 467, 1258),
+        ("mvtec_loco", 1772 + 6, 575, 993),  # the archive holds six more than the paper prints
+        ("mvtec_3d", 2656, 249, 948),
+        ("visa", 8659, 962, 1200),
+    ],
+)
+def test_facts_add_up_to_the_printed_totals(kind: str, train: int, good: int, bad: int) -> None:
+    facts = registry.dataset(kind).facts.values()
+    assert (sum(f.train or 0 for f in facts), sum(f.good or 0 for f in facts)) == (train, good)
+    assert sum(f.defective or 0 for f in facts) == bad
+    assert all(sum(f.defects.values()) in (0, f.defective) for f in facts)
+
+
+def test_facts_of_btad_and_loco() -> None:
+    btad, loco = registry.dataset("btad").facts.values(), registry.dataset("mvtec_loco").facts.values()
+    assert sum((f.good or 0) + (f.defective or 0) for f in btad) == 2540 - 1799
+    assert sum(f.defects["logical_anomalies"] for f in loco) == 561
+
+
+def test_mvtec_ad_knows_textures_and_where_its_objects_are() -> None:
+    kind = registry.dataset("mvtec_ad")
+    assert kind.thresholds == foreground.MVTEC_AD
+    assert set(kind.thresholds) | set(kind.textures) == set(kind.facts)
+
+
+# what only one of them has
+
+
+@pytest.fixture
+def loco(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], list[Entry]]]]:
+    root = layouts.write("mvtec_loco", tmp_path / "loco")
+    yield root, lambda: at("mvtec_loco", root, "pushpins").entries()
+
+
+def test_loco_subsets_and_folders_of_masks(loco) -> None:
+    _, entries = loco
+    found = [e for e in entries() if e.split == "test"]
+    assert Counter(e.subset for e in found) == {"": 3, "logical": 3, "structural": 3}
+    entry = next(e for e in found if e.subset == "logical")
+    assert entry.path == "pushpins/test/logical_anomalies/000.png"
+    assert (entry.mask, entry.mask_rule) == ("pushpins/ground_truth/logical_anomalies/000", "channels")
+    assert not [e for e in entries() if "validation" in e.path]
+
+
+def test_loco_faults(loco, tmp_path: Path) -> None:
+    root, entries = loco
+    truth = root / "pushpins/ground_truth"
+    shutil.rmtree(truth / "logical_anomalies/000")
+    (truth / "logical_anomalies/orphan").mkdir()
+    layouts.save(truth / "logical_anomalies/001/001.png", np.full((64, 96), 17, np.uint8))
+    layouts.save(truth / "logical_anomalies/002/001.png", np.zeros((64, 96), np.uint8))
+    layouts.save(truth / "structural_anomalies/000/000.png", np.full((64, 64), 253, np.uint8))
+    layouts.save(truth / "structural_anomalies/001/001.png", np.full((64, 64), 253, np.uint8))
+    frame = read(at("mvtec_loco", root, "pushpins"), tmp_path)
+    errors = dict(frame.loc[frame["error"] != "", ["path", "error"]].itertuples(index=False))
+    test = "pushpins/test"
+    assert errors == {
+        f"{test}/logical_anomalies/000.png": "no mask: ground_truth/logical_anomalies/000 does not exist",
+        "pushpins/ground_truth/logical_anomalies/orphan": "mask without image: expected test/logical_anomalies/orphan",
+        f"{test}/logical_anomalies/001.png": "mask value unknown: 001/001.png holds 17, not in defects_config.json",
+        f"{test}/logical_anomalies/002.png": "mask is empty: 002/001.png marks nothing",
+        f"{test}/structural_anomalies/000.png": "mask of another size: "
+        "pushpins/ground_truth/structural_anomalies/000 is 64x64, its image 96x64",
+        f"{test}/structural_anomalies/001.png": "mask cannot be read: 001: the masks in 001 have several sizes",
+    }
+    (root / "pushpins/defects_config.json").unlink()
+    assert [e.error for e in entries() if e.path == "pushpins"] == [
+        "no defects_config.json: pushpins cannot be scored without it"
+    ]
+
+
+def test_loco_a_changed_region_or_config_is_another_mask(loco, tmp_path: Path) -> None:
+    root, _ = loco
+    dataset = at("mvtec_loco", root, "pushpins")
+    masks = [read(dataset, tmp_path).set_index("path")["mask_sha256"]]
+    path = root / "pushpins/ground_truth/logical_anomalies/000/001.png"
+    layouts.save(path, np.asarray(Image.open(path))[::-1])
+    masks.append(read(dataset, tmp_path).set_index("path")["mask_sha256"])
+    (root / "pushpins/defects_config.json").write_text(json.dumps([*layouts.CONFIG, layouts.CONFIG[0]]))
+    masks.append(read(dataset, tmp_path).set_index("path")["mask_sha256"])
+    assert list(masks[0].index[masks[0] != masks[1]]) == ["pushpins/test/logical_anomalies/000.png"]
+    assert (masks[1] != masks[2]).sum() == 6
+
+
+def test_3d_takes_the_photographs_only(copies: Path) -> None:
+    entries = at("mvtec_3d", copies / "mvtec_3d", "bagel").entries()
+    assert all("/rgb/" in e.path and e.path.endswith(".png") for e in entries)
+    assert [e.mask for e in entries if e.defect == "hole"] == [f"bagel/test/hole/gt/00{i}.png" for i in range(3)]
+    good = [e for e in entries if e.split == "test" and e.defect == "good"]
+    assert all(e.mask.startswith("bagel/test/good/gt/") for e in good)  # empty ones, which validation checks
+
+
+def test_3d_a_missing_mask_and_one_too_many(tmp_path: Path) -> None:
+    root = layouts.write("mvtec_3d", tmp_path / "copy")
+    truth = root / "bagel/test/hole/gt"
+    (truth / "001.png").rename(truth / "007.png")
+    errors = {e.path: e.error for e in at("mvtec_3d", root, "bagel").entries() if e.error}
+    assert errors == {
+        "bagel/test/hole/rgb/001.png": "no mask: test/hole/gt/001.png does not exist",
+        "bagel/test/hole/gt/007.png": "mask without image: expected test/hole/rgb/007",
+    }
+
+
+def test_visa_needs_its_split(tmp_path: Path) -> None:
+    root = layouts.write("visa", tmp_path / "copy")
+    (root / visa.SPLIT).write_text("object,image\n")
+    with pytest.raises(DataError, match="is not the split of VisA"):
+        at("visa", root).entries()
+    (root / visa.SPLIT).unlink()
+    with pytest.raises(DataError, match=r"1cls\.csv does not exist"):
+        at("visa", root).entries()
+
+
+def test_visa_follows_the_csv_and_not_the_folders(tmp_path: Path) -> None:
+    root = layouts.write("visa", tmp_path / "copy")
+    layouts.save(root / "candle/Data/Images/Normal/9999.JPG", np.zeros((8, 8, 3), np.uint8))
+    (root / "candle/Data/Images/Normal/0001.JPG").unlink()
+    frame = read(at("visa", root, "candle"), tmp_path)
+    assert counts(frame)["train", "good"] == 6 and "9999" not in " ".join(frame["path"])
+    (row,) = frame[frame["error"] != ""].itertuples()
+    assert (row.path, row.error) == (
+        "candle/Data/Images/Normal/0001.JPG",
+        "image cannot be read: No such file or directory",
+    )
+
+
+def test_btad_mixes_image_types(copies: Path) -> None:
+    entries = at("btad", copies / "btad").entries()
+    kinds = {e.category: (Path(e.path).suffix, Path(e.mask).suffix) for e in entries if e.mask}
+    assert kinds == {"01": (".bmp", ".png"), "02": (".png", ".png"), "03": (".bmp", ".bmp")}
+
+
+def test_piped_pairs_by_numbers_splits_by_sheet_and_drops_repeats(tmp_path: Path) -> None:
+    root = layouts.write("piped", tmp_path / "copy")
+    good = root / "PA_BTN01_RL/NoDefects"
+    for target in ("2_2", "6_1"):  # the same picture again, in training and in test
+        shutil.copy(good / "PA_BTN01_RL_S_ND_1_1.bmp", good / f"PA_BTN01_RL_S_ND_{target}.bmp")
+    entries = at("piped", root, "paper_btn01").entries()
+    assert (
+        "PA_BTN01_RL/Defects/PA_BTN01_RL_S_D_02_3.bmp",
+        "PA_BTN01_RL/Defects/GroundTruth/PA_BTN01_RL_S_GT_2_3.bmp",
+    ) in {(e.path, e.mask) for e in entries}
+    frame = read(at("piped", root, "paper_btn01"), tmp_path)
+    assert counts(frame) == {("train", "good"): 15, ("test", "good"): 7, ("test", "impurity"): 24}
+    sheets = frame[frame["label"] == 0].assign(sheet=lambda f: f["path"].str.extract(r"(\d+)_\d+\.bmp$")[0])
+    assert sheets.groupby("sheet")["split"].nunique().eq(1).all()
+    assert set(at("piped", root).categories_in(root)) == {"paper_btn01", "paper_zpb01"}
+
+
+def test_piped_in_the_layout_of_mvtec(tmp_path: Path) -> None:
+    layouts.mvtec_ad(tmp_path / "copy", ("paper_btn01",), "impurity")
+    frame = read(at("piped", tmp_path / "copy", "paper_btn01"), tmp_path)
+    assert counts(frame) == {("train", "good"): 6, ("test", "good"): 3, ("test", "impurity"): 3}
+    assert set(frame["mask_rule"]) == {""} and not frame["error"].any()
+
+
+def test_one_file_read_by_two_rules_is_two_masks(tmp_path: Path) -> None:
+    """Read as an ordinary mask, an inverted one is still binary, but not the same mask."""
+    layouts.mvtec_ad(tmp_path / "copy", ("paper_btn01",), "impurity")
+    plain = [e for e in at("piped", tmp_path / "copy", "paper_btn01").entries() if e.mask]
+
+    class Inverted(registry.dataset("piped")):
+        def entries(self) -> list[Entry]:
+            return [Entry(e.path, e.category, e.split, e.defect, e.mask, mask_rule="inverted") for e in plain]
+
+    other = Inverted(DatasetSpec(name="piped", root=tmp_path / "copy"), tmp_path)
+    first, second = read(at("piped", tmp_path / "copy", "paper_btn01"), tmp_path), read(other, tmp_path)
+    assert not set(first["mask_sha256"]) & set(second["mask_sha256"])
+
+
+def test_magnetic_tile_keeps_all_exposures_of_a_tile_on_one_side(copies: Path, tmp_path: Path) -> None:
+    frame = read(at("magnetic_tile", copies / "magnetic_tile"), tmp_path)
+    tiles = frame.assign(tile=[magnetic_tile.tile(Path(path)) for path in frame["path"]])
+    assert tiles.groupby("tile")["split"].nunique().eq(1).all()
+    assert set(tiles.loc[tiles["tile"] == "num_100", "defect"]) == {
+        "good",
+        "blowhole",
+    }  # a good photograph of a bad tile
+    assert set(tiles.loc[tiles["tile"] == "num_100", "split"]) == {"test"}
+    assert "num_110" not in set(tiles["tile"])  # its mask is empty
