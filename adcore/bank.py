@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 
 from adcore import backbones, keys
-from adcore.features import BATCH, Extraction, Extractor, Weights, decoded
+from adcore.features import BATCH, Extraction, Extractor, Pixels, Weights, decoded
 from adcore.plan import ImageSpec
 from adcore.store import Store
 
@@ -26,18 +27,29 @@ KEPT = 3  # extractors: every fine-tuned category has its own
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Image files and the sha256 of their contents, in the same order."""
+    """Image files and what they hold (sha256, `#N` for a few-shot version), in the same order; `variants`: those N."""
 
     paths: tuple[Path, ...]
     hashes: tuple[str, ...]
+    variants: tuple[int, ...] = ()
+
+    def decoded(self, image: ImageSpec, only: Sequence[int] | None = None) -> Iterator[torch.Tensor]:
+        """Batches (B, 3, H, W), uint8, of all; or one batch of the images with the indices `only`."""
+        if only is None:
+            return decoded(self.paths, image, variants=self.variants)
+        variants = [self.variants[index] for index in only] if self.variants else ()
+        return decoded([self.paths[index] for index in only], image, batch=len(only), variants=variants)
 
 
 class Mapped:
     """FeatureSource over memory-mapped files. They stay readable when the bank drops them; nothing of them stays
     resident between batches."""
 
-    def __init__(self, files: Sequence[Path], device: str, seconds: float) -> None:
+    def __init__(
+        self, files: Sequence[Path], device: str, seconds: float, pixels: Callable[[Sequence[int]], torch.Tensor]
+    ) -> None:
         self.device = device
+        self.pixels = pixels  # the images themselves, by their indices
         self.seconds = seconds  # that their extraction took, whenever that was
         self._arrays = [_open(file) for file in files]
         for file, _, _ in self._arrays:
@@ -81,7 +93,7 @@ def _reserve(path: Path) -> None:
 class Live:
     """FeatureSource that runs the backbone at every pass: for image sets beyond the disk budget."""
 
-    def __init__(self, images: ImageSet, extractor: Extractor, image: ImageSpec) -> None:
+    def __init__(self, images: ImageSet, extractor: Extractor | Pixels, image: ImageSpec) -> None:
         self.images = images
         self.extractor = extractor
         self.image = image
@@ -91,13 +103,16 @@ class Live:
         return len(self.images.paths)
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
-        batches = decoded(self.images.paths, self.image)
+        batches = self.images.decoded(self.image)
         for _ in range(0, len(self), BATCH):
             yield self._extract(batches)
 
     def at(self, indices: Sequence[int]) -> list[torch.Tensor]:
-        paths = [self.images.paths[index] for index in indices]
-        return self._extract(decoded(paths, self.image, batch=len(paths)))
+        return self._extract(self.images.decoded(self.image, indices))
+
+    def pixels(self, indices: Sequence[int]) -> torch.Tensor:
+        """Images (B, 3, H, W), uint8."""
+        return _pixels(self.images, self.image, indices)
 
     def _extract(self, batches: Iterator[torch.Tensor]) -> list[torch.Tensor]:
         started = time.perf_counter()
@@ -108,6 +123,10 @@ class Live:
     @property
     def shapes(self) -> list[tuple[int, int, int]]:
         return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in self.at([0])]
+
+
+def _pixels(images: ImageSet, image: ImageSpec, indices: Sequence[int]) -> torch.Tensor:
+    return next(images.decoded(image, indices))
 
 
 class Bank:
@@ -144,7 +163,8 @@ class Bank:
                 return Live(images, self.extractor(extraction), extraction.image)
             with contextlib.suppress(FileNotFoundError):
                 os.utime(folder)
-            return Mapped(list(files.values()), self.device, _seconds(folder, set(files)))
+            pixels = functools.partial(_pixels, images, extraction.image)
+            return Mapped(list(files.values()), self.device, _seconds(folder, set(files)), pixels)
 
     def _folder(self, images: ImageSet, extraction: Extraction) -> Path:
         content = {
@@ -172,7 +192,7 @@ class Bank:
         arrays: list[np.memmap[tuple[int, ...], np.dtype[np.float32]]] = []
         position, total = 0, len(images.paths)
         try:
-            for batch in decoded(images.paths, extraction.image):
+            for batch in images.decoded(extraction.image):
                 maps = extractor(batch)
                 if not arrays:
                     shapes = [(total, *features.shape[1:]) for features in maps]

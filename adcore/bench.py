@@ -18,6 +18,7 @@ from adcore.chains import Chain
 from adcore.datasets import manifest
 from adcore.datasets.base import DataError, Dataset, Progress, silent
 from adcore.datasets.validation import Problem, validate
+from adcore.datasets.validation_page import twins_in_training
 from adcore.plan import DatasetSpec, Plan
 from adcore.report.groups import CellResult
 from adcore.results import failed_row, result, timing
@@ -163,10 +164,30 @@ class Bench:
         """Label -> enhancers in a row."""
         return {arm.chain.label: arm.chain for arm in cells.arms(self.plan)}
 
+    def picked(self) -> pd.DataFrame:
+        """The images that protocols have picked by seed: supports of few-shot models, test images moved to training."""
+        columns = ["dataset", "category", "protocol_label", "seed", "role", "path"]
+        found: dict[tuple[Any, ...], None] = {}
+        for cell in self.cells:
+            where = cell.category.dataset, cell.category.name, cell.arm.names["protocol_label"], cell.arm.seed
+            chosen = cell.arm.protocol.chosen(cell.category.manifest, cell.category.name, cell.arm.seed)
+            found |= dict.fromkeys((*where, role, path) for role, path in chosen)
+        return pd.DataFrame(list(found), columns=columns)
+
     def notes(self) -> dict[str, str]:
-        """Licence and caveat of each dataset."""
+        """Licence and caveat of each dataset, and how many of its test images were seen in training."""
         datasets = {spec.name: self.dataset(spec.name) for spec in self.plan.datasets}
-        return {name: "; ".join(filter(None, (d.note, d.licence))) for name, d in datasets.items()}
+        return {name: "; ".join(filter(None, (d.note, d.licence, self._leaks(name)))) for name, d in datasets.items()}
+
+    def _leaks(self, name: str) -> str:
+        if name not in self.manifests:
+            return ""
+        frame = self.frame(name)
+        found = problems(self.store, self.manifests[name], self.dataset(name), frame)
+        tested = frame["category"][frame["split"] == "test"].value_counts()
+        twins = sorted(twins_in_training(found, frame).items())
+        listed = ", ".join(f"{count} of {tested[category]} of {category}" for category, count in twins)
+        return f"test images with a twin in training: {listed} (see validation.html)" if listed else ""
 
     def frame(self, name: str) -> pd.DataFrame:
         """The whole manifest of a prepared dataset."""
@@ -182,9 +203,9 @@ class Bench:
         failures = [Failure(spec.name, category, _first(messages)) for category, messages in errors.items()]
         capped = manifest.cap(frame, spec.max_train, spec.max_test)
         names = [name for name in spec.categories or sorted(set(frame["category"])) if name not in errors]
+        textures = frozenset(name for name in set(capped["category"]) if dataset.is_texture(name))
         ready = [
-            Category(spec.name, name, dataset.root, capped, dataset.is_texture(name), dataset.thresholds.get(name))
-            for name in names
+            Category(spec.name, name, dataset.root, capped, textures, dataset.thresholds.get(name)) for name in names
         ]
         return ready, failures
 

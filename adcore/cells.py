@@ -26,14 +26,25 @@ MOST_SOURCES = 64  # images of other categories that textures of synthetic defec
 
 @dataclass(frozen=True)
 class Category:
-    """A validated category of a dataset: its root, the manifest it belongs to, and where defects may be made on it."""
+    """A validated category of a dataset: its root, the manifest it belongs to, which categories of that are textures,
+    and the threshold that finds its object."""
 
     dataset: str
     name: str
     root: Path
     manifest: pd.DataFrame = field(repr=False, compare=False)
-    texture: bool = False
+    textures: frozenset[str] = frozenset()
     threshold: Threshold | None = None
+
+    @property
+    def texture(self) -> bool:
+        """Whether it is one itself."""
+        return self.name in self.textures
+
+    @property
+    def only_textures(self) -> bool:
+        """Whether all categories of its dataset are."""
+        return set(self.manifest["category"]) <= self.textures
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class Cell:
     setting: dict[str, str] = field(repr=False, compare=False)
     train: pd.DataFrame = field(repr=False, compare=False)
     test: pd.DataFrame = field(repr=False, compare=False)
+    texture: bool  # what the model is of; a joint one of several categories only if all are
     sources: tuple[Path, ...] = field(repr=False, compare=False)
     links: tuple[Link, ...] = field(repr=False, compare=False)
     plain: str  # title of the same cell without an enhancer, which latency is compared with; "" where there is none
@@ -130,7 +142,7 @@ def arms(plan: Plan) -> list[Arm]:
         rules = registry.options(protocol, PROTOCOLS[protocol.name], "protocol")
         cls = registry.method(method.name)
         options = registry.options(method, cls.Options, "method")
-        stand_in = _checked(chained, plan, cls)
+        stand_in = _checked(chained, plan, method.name, cls, options)
         names = {
             "protocol": protocol.name,
             "enhancer": chained.name,
@@ -139,7 +151,8 @@ def arms(plan: Plan) -> list[Arm]:
             "enhancer_label": chained.label,
             "method_label": registry.label(method, options),
         }
-        found += [Arm(rules, chained, cls, options, seed, names, stand_in) for seed in plan.seeds]
+        seeds = [drawn for seed in plan.seeds for drawn in rules.seeds(seed)]
+        found += [Arm(rules, chained, cls, options, seed, names, stand_in) for seed in seeds]
     for what in ("protocol", "enhancer", "method"):
         choices = len(getattr(plan, f"{what}s"))
         different = list(dict.fromkeys(arm.names[f"{what}_label"] for arm in found))
@@ -148,15 +161,20 @@ def arms(plan: Plan) -> list[Arm]:
     return found
 
 
-def _checked(chained: Chain, plan: Plan, method: type[Method]) -> bool:
-    """Whether some weights of the chain only stand in. Raises PlanError where it cannot work."""
+def _checked(chained: Chain, plan: Plan, name: str, method: type[Method], options: Options) -> bool:
+    """Whether some weights of chain or method only stand in. Raises PlanError where they cannot work."""
     every = {*chained.objects, *chained.textures}
+    try:
+        method.check(options, plan.backbone)
+    except ValueError as error:
+        raise PlanError(f"method '{name}': {error}") from None
     for enhancer in every:
         try:
             enhancer.check(plan.backbone, method)
         except ValueError as error:
             raise PlanError(f"enhancer '{chained.name}': {error}") from None
-    return any(enhancer.stand_in(plan.backbone) for enhancer in every)
+    stand_in = any(enhancer.stand_in(plan.backbone) for enhancer in every)
+    return stand_in or method.stand_in(options, plan.backbone)
 
 
 def expand(plan: Plan, categories: Sequence[Category]) -> list[Cell]:
@@ -166,19 +184,14 @@ def expand(plan: Plan, categories: Sequence[Category]) -> list[Cell]:
 
 
 def _cells(plan: Plan, category: Category, combinations: Sequence[Arm]) -> Iterator[Cell]:
-    splits: dict[tuple[Protocol, int], tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]] = {}
-    foreign = _foreign(category)
+    splits: dict[tuple[Protocol, int], Images] = {}
     plain = {_compared(arm): arm for arm in combinations if arm.names["enhancer"] == NONE}
-    sources = tuple(category.root / path for path in foreign["path"])
     for arm in combinations:
         drawn = arm.protocol, arm.seed if arm.protocol.seeded else 0
         if drawn not in splits:
-            parts = arm.protocol.split(category.manifest, category.name, arm.seed)
-            # By content, so that renaming a file changes neither the fit's key nor the order of training.
-            train, test = (rows.sort_values(["sha256", "path"]) for rows in parts)
-            splits[drawn] = (train, test, _content(train, test) | {"foreign": foreign["sha256"].tolist()})
-        train, test, content = splits[drawn]
-        links = tuple(_links(plan, arm, category, content))
+            splits[drawn] = Images.of(category, arm)
+        images = splits[drawn]
+        links = tuple(_links(plan, arm, category, images))
         other = plain.get(_compared(arm)) if links else None
         yield Cell(
             category,
@@ -187,13 +200,38 @@ def _cells(plan: Plan, category: Category, combinations: Sequence[Arm]) -> Itera
             plan.image,
             plan.evaluate_at,
             setting(plan, arm),
-            train,
-            test,
-            sources,
+            images.train,
+            images.test,
+            images.texture,
+            tuple(category.root / path for path in images.foreign["path"]),
             links,
             f"{category.dataset}/{category.name} {other.title}" if other else "",
-            **_keys(plan, arm, content, links, other is not None),
+            **_keys(plan, arm, images, links, other is not None),
         )
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a protocol gives a model to train and to be judged on, and images of other categories for textures."""
+
+    train: pd.DataFrame
+    test: pd.DataFrame
+    foreign: pd.DataFrame
+    texture: bool
+    content: dict[str, str]
+
+    @classmethod
+    def of(cls, category: Category, arm: Arm) -> Images:
+        """Raises PlanError where the protocol cannot be kept with this category."""
+        try:
+            parts = arm.protocol.split(category.manifest, category.name, arm.seed)
+        except ValueError as error:
+            raise PlanError(f"{category.dataset}: {error}") from None
+        rows = [part if "variant" in part else part.assign(variant=0) for part in parts]
+        # By content, so that renaming a file changes neither the fit's key nor the order of training.
+        train, test = (part.sort_values(["sha256", "path", "variant"]) for part in rows)
+        texture = category.only_textures if arm.protocol.joint else category.texture
+        return cls(train, test, _foreign(category, train), texture, _content(train, test))
 
 
 def _compared(arm: Arm) -> tuple[str, str, int]:
@@ -201,34 +239,42 @@ def _compared(arm: Arm) -> tuple[str, str, int]:
     return arm.names["protocol_label"], arm.names["method_label"], arm.seed
 
 
-def _foreign(category: Category) -> pd.DataFrame:
-    """Training images of the dataset's other categories, a few of them, chosen by content."""
+def _foreign(category: Category, train: pd.DataFrame) -> pd.DataFrame:
+    """Training images of the dataset's other categories that the model is not of, a few of them, by content."""
     rows = category.manifest
     others = rows[(rows["category"] != category.name) & (rows["split"] == "train")]
+    others = others[~others["sha256"].isin(train["sha256"])]
     return others.drop_duplicates("sha256").sort_values("sha256")[:MOST_SOURCES]
 
 
-def _content(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
+def contents(rows: pd.DataFrame) -> list[str]:
+    """What each row shows: the image by its sha256, and which version of it."""
+    pairs = zip(rows["sha256"], rows["variant"], strict=True)
+    return [f"{sha256}#{variant}" if variant else sha256 for sha256, variant in pairs]
+
+
+def _content(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, str]:
     judged = test[["path", "label", "defect", "subset", "sha256", "mask_sha256"]]
     return {
-        "train": keys.digest(train["sha256"].tolist()),
-        "test": keys.digest(test["sha256"].tolist()),
+        "train": keys.digest(contents(train)),
+        "test": keys.digest(contents(test)),
         "judged": keys.digest(judged.to_numpy().tolist()),
     }
 
 
-def _links(plan: Plan, arm: Arm, category: Category, content: dict[str, Any]) -> Iterator[Link]:
+def _links(plan: Plan, arm: Arm, category: Category, images: Images) -> Iterator[Link]:
     """The enhancers of a cell, each with the key of its weights: what it was shown, and all that stands before it."""
     parent: Any = {"backbone": backbones.identity(plan.backbone), "image": plan.image.model_dump()}
-    for enhancer in arm.chain.of(category.texture):
-        shown = {"texture": category.texture, "threshold": category.threshold, "sources": content["foreign"]}
-        host = [arm.names["method"], arm.options.model_dump(mode="json"), keys.code(arm.method.__module__)]
+    sources = images.foreign["sha256"].tolist()
+    for enhancer in arm.chain.of(images.texture):
+        shown = {"texture": images.texture, "threshold": category.threshold, "sources": sources}
+        host = [arm.names["method"], _options(plan, arm), keys.code(arm.method.__module__)]
         key = keys.digest(
             {
                 "step": "enhance",
                 **_enhancer(enhancer, plan),
                 "parent": parent,
-                "images": content["train"],
+                "images": images.content["train"],
                 "shown": shown if enhancer.synthesis else None,
                 "levels": _levels(plan, arm, enhancer) if enhancer.on_maps else None,
                 "host": host if enhancer.wants_host else None,
@@ -253,10 +299,15 @@ def _levels(plan: Plan, arm: Arm, enhancer: Enhancer | None = None) -> Any:
     return plan.backbone.layers or ["level", *(enhancer.levels(asked) if enhancer else asked)]
 
 
-def _keys(plan: Plan, arm: Arm, content: dict[str, Any], links: Sequence[Link], compared: bool) -> dict[str, str]:
+def _options(plan: Plan, arm: Arm) -> dict[str, Any]:
+    return arm.method.identity(arm.options, plan.backbone)
+
+
+def _keys(plan: Plan, arm: Arm, images: Images, links: Sequence[Link], compared: bool) -> dict[str, str]:
+    content = images.content
     model = {
         "method": arm.names["method"],
-        "options": arm.options.model_dump(mode="json"),
+        "options": _options(plan, arm),
         "backbone": backbones.identity(plan.backbone),
         "layers": _levels(plan, arm),
         "image": plan.image.model_dump(),

@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
 from adcore.bank import ImageSet, Live
-from adcore.cells import Cell
+from adcore.cells import Cell, contents
 from adcore.enhancers.base import STAGES, Enhancer, Host, Outcome, Subject
-from adcore.features import Extraction, Extractor, Weights, decoded
+from adcore.features import Extraction, Extractor, Weights
 from adcore.images import UInt8Array
 from adcore.methods.base import Method
 from adcore.training import Training
@@ -100,16 +100,15 @@ def train(
 def subject_of(cell: Cell) -> Subject:
     """The cell's normal training images, decoded, with what synthetic defects on them are made from."""
     images = image_set(cell, "train")
-    pixels = np.concatenate([batch.numpy() for batch in decoded(images.paths, cell.image)])
-    category = cell.category
-    return Subject(pixels, images.hashes, category.texture, cell.sources, category.threshold, cell.arm.seed)
+    pixels = np.concatenate([batch.numpy() for batch in images.decoded(cell.image)])
+    return Subject(pixels, images.hashes, cell.texture, cell.sources, cell.category.threshold, cell.arm.seed)
 
 
 def image_set(cell: Cell, part: str) -> ImageSet:
     """The training or test images of a cell."""
     rows = cell.train if part == "train" else cell.test
     paths = tuple(cell.category.root / path for path in rows["path"])
-    return ImageSet(paths, tuple(rows["sha256"]))
+    return ImageSet(paths, tuple(contents(rows)), tuple(rows["variant"]) if rows["variant"].any() else ())
 
 
 def _drawn(rows: Sequence[Sequence[tuple[str, UInt8Array]]]) -> Image.Image:

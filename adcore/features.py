@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from adcore import backbones, images
+from adcore.images import UInt8Array
 from adcore.prefetch import ahead
+from adcore.synthesis.fewshot import variant
 
 if TYPE_CHECKING:
     from adcore.enhancers.base import Link
@@ -120,13 +122,19 @@ class Pixels:
         return [batch.to(self.device)]
 
 
-def decoded(paths: Sequence[Path], image: ImageSpec, batch: int = BATCH) -> Iterator[torch.Tensor]:
-    """Batches of resized and cropped images (B, 3, H, W), uint8; the next batch is decoded while one is used."""
+def decoded(
+    paths: Sequence[Path], image: ImageSpec, batch: int = BATCH, variants: Sequence[int] = ()
+) -> Iterator[torch.Tensor]:
+    """Batches of resized and cropped images (B, 3, H, W), uint8; the next batch is decoded while one is used.
 
-    def load(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        return images.load(path, image.resize, image.size)
+    variants: for each image which of its few-shot versions is wanted; none: the images themselves.
+    """
 
-    for loaded in ahead(paths, load, batch):
+    def load(named: tuple[Path, int]) -> UInt8Array:
+        pixels = images.load(named[0], image.resize, image.size)
+        return variant(pixels, named[1]) if named[1] else pixels
+
+    for loaded in ahead(list(zip(paths, variants or [0] * len(paths), strict=True)), load, batch):
         yield torch.from_numpy(np.stack(loaded))
 
 

@@ -60,13 +60,14 @@ def _interleaved(subjects: Sequence[Timed]) -> list[Times]:
 def _once(subject: Timed, image: torch.Tensor) -> tuple[float, float, float, float]:
     """Milliseconds of each scope of one image."""
     method, extractor = subject
-    started = _now(extractor.device)
+    device = method.context.device
+    started = _now(device)
     features = extractor(image)
-    extracted = _now(extractor.device)
+    extracted = _now(device)
     raw, given = method.score(features)
-    scored = _now(extractor.device)
+    scored = _now(device)
     image_scores(postprocess(raw, method.context.image_size, method.smoothing), given).cpu()
-    done = _now(extractor.device)
+    done = _now(device)
     spans = (extracted - started, scored - extracted, done - scored, done - started)
     return tuple(1e3 * span for span in spans)  # type: ignore[return-value]
 

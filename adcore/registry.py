@@ -83,9 +83,10 @@ def options(choice: Choice, model: type[Model], what: str) -> Model:
 
 
 def label(choice: Choice, checked: BaseModel) -> str:
-    """Name and every non-default option, sorted: `patchcore(coreset=0.01)`."""
-    fields = type(checked).model_fields
-    values = {key: value for key, value in checked.model_dump().items() if value != fields[key].default}
+    """Name and every non-default option that was given, sorted: `patchcore(coreset=0.01)`; epochs also where a preset
+    decides them."""
+    fields, told = type(checked).model_fields, {*choice.options, "epochs"}
+    values = {k: value for k, value in checked.model_dump().items() if k in told and value != fields[k].default}
     inside = ",".join(f"{key}={shown(values[key])}" for key in sorted(values))
     return f"{choice.name}({inside})" if inside else choice.name
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -17,6 +17,9 @@ from torch import nn
 
 from adcore.prefetch import ahead
 from adcore.synthesis import generator
+
+if TYPE_CHECKING:
+    from adcore.methods.base import Context
 
 WORKERS = min(8, os.cpu_count() or 1)
 Curves = dict[str, list[float]]
@@ -39,6 +42,11 @@ class Training:
     device: str = "cpu"
     checkpoint: Path | None = None
     progress: Callable[[float], None] = silent
+
+    @classmethod
+    def of(cls, context: Context, progress: Callable[[float], None]) -> Training:
+        """The training of a method."""
+        return cls(context.seed, context.device, context.checkpoint, progress)
 
     def part(self, name: str, begin: float, end: float) -> Training:
         """For one of several trainings in a row: its own checkpoint, and progress from `begin` to `end`."""

@@ -229,6 +229,35 @@ def test_levels_of_a_transformer_are_the_blocks_at_quarters_of_its_depth() -> No
         assert torch.equal(tokens[:, 1:].transpose(1, 2).reshape(2, 192, 4, 4), maps)  # without the class token
 
 
+def test_level_0_is_the_resnets_tensor_behind_its_max_pool() -> None:
+    model = backbones.build(BackboneSpec(name="resnet18", weights="random"), (0, 1, 3), 64)
+    pooled: list[torch.Tensor] = []
+    model.maxpool.register_forward_hook(lambda *io: pooled.append(io[2]))
+    with torch.inference_mode():
+        found = model(noise(64))
+    assert [tuple(x.shape) for x in found] == [(2, 64, 16, 16), (2, 64, 16, 16), (2, 256, 4, 4)]
+    assert torch.equal(found[0], pooled[0])
+
+
+def test_level_0_alone_and_beside_others_is_the_same_map() -> None:
+    for name, channels in (("resnet18", 64), (LITE0, 16)):
+        spec = BackboneSpec(name=name, weights="random")
+        alone, beside = (
+            Extractor(Extraction(spec, ImageSpec(resize=64), levels), "cpu")(noise(64)[:1].byte())[0]
+            for levels in ((0,), (0, 2))
+        )
+        assert alone.shape == (1, channels, 16, 16) and torch.equal(alone, beside)
+
+
+def test_level_0_of_a_transformer_is_its_first_block_and_some_backbones_have_none() -> None:
+    vit = BackboneSpec(name="vit_tiny_patch16_224", weights="random")
+    first = backbones.build(vit.model_copy(update={"layers": (0, 2)}), (), 64)
+    with torch.inference_mode():
+        assert all(map(torch.equal, backbones.build(vit, (0, 1), 64)(noise(64)), first(noise(64))))
+    with pytest.raises(WeightsError, match=r"convnext_atto has no stem of stride 2 for level 0; give backbone\.layers"):
+        backbones.build(BackboneSpec(name="convnext_atto", weights="random"), (0, 1), 64)
+
+
 def test_layers_of_the_plan_are_timms_own_numbers() -> None:
     spec = BackboneSpec(name="resnet18", weights="random", layers=(0, 4))
     with torch.inference_mode():

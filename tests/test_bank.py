@@ -111,6 +111,20 @@ def test_only_what_is_missing_is_extracted(bank: Bank, bolts: ImageSet, runs: li
     assert (folder / "level2.npy").stat().st_mtime_ns == before and sum(runs) == 12 + 6
 
 
+def test_level_0_is_kept_and_read_as_any_other(bank: Bank, bolts: ImageSet, runs: list[int]) -> None:
+    bank.source(bolts, extraction(2))
+    source = bank.source(bolts, extraction(0, 2))
+    assert sum(runs) == 12 and source.shapes == [(64, 16, 16), (128, 8, 8)]
+    assert same(whole(source), direct(bolts, 0, 2))
+    assert files(bank) == {"level0.npy", "level2.npy", "seconds.json"}
+
+
+def test_the_images_themselves_can_be_had(tmp_path: Path, bank: Bank, bolts: ImageSet) -> None:
+    pictures = next(decoded(bolts.paths, IMAGE, batch=100))
+    for source in (bank.source(bolts, extraction(1)), Bank(tmp_path / "none", 0, "cpu").source(bolts, extraction(1))):
+        assert torch.equal(source.pixels([4, 1]), pictures[[4, 1]])
+
+
 def test_values_are_those_of_the_backbone(bank: Bank, bolts: ImageSet) -> None:
     source = bank.source(bolts, extraction(1, 2, 3))
     expected = direct(bolts, 1, 2, 3)
@@ -264,7 +278,7 @@ from adcore.features import Extraction
 from adcore.plan import BackboneSpec, ImageSpec
 
 bank.BATCH = 2
-bank.decoded.__defaults__ = (2,)
+bank.decoded.__defaults__ = (2, ())
 root, deadly, paths, hashes = Path(sys.argv[1]), sys.argv[2] == "killed", *pickle.loads(bytes.fromhex(sys.argv[3]))
 extraction = Extraction(BackboneSpec(name="resnet18", weights="random"), ImageSpec(resize=64), (1, 2))
 calls = []

@@ -198,15 +198,16 @@ def test_a_methods_own_loss_trains_a_module_of_its_own() -> None:
 
 def test_paper_is_sbm_and_pfam_on_objects_and_pfam_on_textures() -> None:
     plan = parse(BASE | {"enhancers": ["paper", "pfam", "sbm+pfam"]})
-    for texture, same in ((True, 1), (False, 2)):
-        found = cells.expand(plan, [Category("parts", "bolt", Path("/data"), manifest(), texture)])
+    for textures, same in ((frozenset({"bolt"}), 1), (frozenset(), 2)):
+        found = cells.expand(plan, [Category("parts", "bolt", Path("/data"), manifest(), textures)])
         assert found[0].key == found[same].key and found[1].key != found[2].key
         assert found[0].title == "parts/bolt patchcore(coreset=0.5) paper seed 0"
 
 
 def test_a_texture_is_shown_other_defects_than_an_object() -> None:
     plan = parse(BASE | {"enhancers": ["sbm", "psg"]})
-    either = [cells.expand(plan, [Category("parts", "bolt", Path("/data"), manifest(), t)]) for t in (True, False)]
+    every = [frozenset({"bolt"}), frozenset()]
+    either = [cells.expand(plan, [Category("parts", "bolt", Path("/data"), manifest(), t)]) for t in every]
     assert links(either[0][0]) != links(either[1][0]) and links(either[0][1]) == links(either[1][1])
 
 

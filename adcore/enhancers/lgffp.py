@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from adcore.enhancers import base
 
@@ -31,13 +31,14 @@ WIDE = re.compile(r"(wide_)?res(net|next)(50|101|152|200)")
 
 class LGFFPOptions(base.Options):
     """`weights` of the blocks: `auto` (CaiT's, where its file is on this machine and the widths fit, else stand-in),
-    `pretrained` (fetched if need be), `stand-in` (random), or a file in timm's format. `blocks`: how many of `cait`.
-    `grid`: side of the token grid; default: layer2's. Nothing is trained, so `epochs` can only be 0."""
+    `pretrained` (fetched if need be), `stand-in` (random), or a file in timm's format. `blocks`: how many of `cait`; 0
+    only joins the layers. `grid`: side of the token grid; default: layer2's. Nothing is trained, so `epochs` can only
+    be 0."""
 
     epochs: Literal[0] = 0
     cait: str = "cait_m36_384.fb_dist_in1k"
     weights: str = "auto"
-    blocks: PositiveInt = 11
+    blocks: NonNegativeInt = 11
     grid: PositiveInt | None = None
     standardise: bool = True
 
@@ -56,7 +57,7 @@ class LGFFP(base.Enhancer):
         """Measures mean and deviation of the fused channels. Raises WeightsError for weights that cannot be had."""
         import torch
 
-        module = self._module(extractor.shapes(), self._weights(extractor.shapes()), subject.seed).to(extractor.device)
+        module = self.module(extractor.shapes(), subject.seed).to(extractor.device)
         pictures = [torch.from_numpy(subject.pixels[at : at + BATCH]) for at in range(0, len(subject.pixels), BATCH)]
 
         def batches() -> Iterator[Maps]:
@@ -106,6 +107,8 @@ class LGFFP(base.Enhancer):
     def stand_in(self, backbone: BackboneSpec) -> bool:
         """Asked for, or for want of a CaiT of that width, or of its file."""
         weights = self.options.weights
+        if not self.options.blocks:
+            return False
         if weights == STAND_IN or not WIDE.match(backbone.name):
             return True
         return weights == "auto" and not _cached(self.options.cait)
@@ -119,6 +122,17 @@ class LGFFP(base.Enhancer):
     def effort(self) -> float:
         """A pass of the blocks over the images."""
         return 4.0
+
+    def module(self, shapes: Sequence[tuple[int, int, int]], seed: int) -> Module:
+        """The network for layers of these shapes (C, H, W), before `fit`. Raises WeightsError, ValueError."""
+        return self._module(shapes, self._weights(shapes), seed)
+
+    def sized(self, shapes: Sequence[tuple[int, int, int]]) -> Module:
+        """A network of the same size with random weights, ready to run: for counting."""
+        module = self._module(shapes, STAND_IN, 0)
+        module.mean.fill_(0)
+        module.deviation.fill_(1)
+        return module
 
     def _chosen(self) -> str:
         weights = self.options.weights

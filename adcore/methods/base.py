@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from adcore.features import Extractor
-    from adcore.training import Training
+    from adcore.plan import BackboneSpec
 
 
 class Options(BaseModel):
@@ -59,11 +59,19 @@ class Context:
     checkpoint: Path | None = None
     extractor: Callable[[], Extractor] | None = None
 
-    def training(self, progress: Callable[[float], None]) -> Training:
-        """How a method that learns by steps runs adcore.training."""
-        from adcore.training import Training
 
-        return Training(self.seed, self.device, self.checkpoint, progress)
+@dataclass(frozen=True)
+class Network:
+    """What a method runs behind the extractor, to be counted: a torch module (frozen parts take no gradient), and how
+    it runs on one image. decides_speed: nothing else takes time, such as distances to a memory.
+
+    How its own paper counts: `passes` of the backbone an image, and whether attention products are in."""
+
+    module: torch.nn.Module
+    run: Callable[[], Any]
+    decides_speed: bool = True
+    passes: int = 1
+    attention_counts: bool = False
 
 
 def silent(done: float) -> None:
@@ -84,6 +92,26 @@ class Method(ABC):
     def __init__(self, options: Options, context: Context) -> None:
         self.options = options
         self.context = context
+
+    @classmethod  # noqa: B027  (most work with all of them)
+    def check(cls, options: Any, backbone: BackboneSpec) -> None:
+        """Raise ValueError, with the mend, where it cannot work with these options on this backbone."""
+
+    @classmethod
+    def identity(cls, options: Any, backbone: BackboneSpec) -> dict[str, Any]:
+        """What of the options decides the result, as JSON: files by content."""
+        found: dict[str, Any] = options.model_dump(mode="json")
+        return found
+
+    @classmethod
+    def stand_in(cls, options: Any, backbone: BackboneSpec) -> bool:
+        """Whether some of its weights only stand in for the ones that it is meant to have."""
+        return False
+
+    @classmethod
+    def sized(cls, options: Any, shapes: Sequence[tuple[int, int, int]]) -> Network | None:
+        """The network behind the extractor at inference, for maps of these shapes (C, H, W); None where it has none."""
+        return None
 
     @abstractmethod
     def fit(self, features: FeatureSource, progress: Callable[[float], None] = silent) -> None:

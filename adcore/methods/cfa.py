@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import PositiveInt
@@ -44,6 +44,15 @@ class CFA(base.Method):
     generator: torch.Generator
     loss_curve: torch.Tensor
     radius_curve: torch.Tensor
+
+    @classmethod
+    def sized(cls, options: CFAOptions, shapes: Sequence[tuple[int, int, int]]) -> base.Network:
+        """The descriptor, a 1 x 1 convolution of the channels and two coordinates."""
+        import torch
+
+        channels = sum(c for c, _, _ in shapes)
+        module = torch.nn.Conv2d(channels + 2, channels // options.gamma_d, 1)
+        return base.Network(module, lambda: module(torch.zeros(1, channels + 2, *shapes[0][1:])), decides_speed=False)
 
     def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
         """Raises ValueError when `gamma_c` or `gamma_d` leaves too little, RuntimeError when the loss is not finite."""

@@ -151,6 +151,8 @@ def frozen_blocks(
     import timm
 
     width = sum(widths)
+    if not count:
+        return Blocks(nn.ModuleList(), width, name)
     with torch.device("meta"):
         plan = timm.create_model(name, pretrained=False)
     if count > len(plan.blocks):

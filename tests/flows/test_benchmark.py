@@ -282,3 +282,22 @@ def test_a_failing_enhancer_fails_its_own_cells_only(
     assert outcome["last_line"] == "cells: 2 computed, 0 cached, 2 failed"
     assert set(board(work).set_index("enhancer")["status"].items()) == {("none", "ok"), ("sbm", "failed")}
     assert "the loss is nan in epoch 1" in (work / "results" / "failures.txt").read_text()
+
+
+def test_every_protocol_from_a_plan_to_the_leaderboard(plan_file: PlanFile, work: Path) -> None:
+    protocols = ["one-class", "multi-class", {"name": "few-shot", "k": 2, "draws": 2}]
+    protocols.append({"name": "contaminated", "share": 0.4})
+    plan = plan_file(protocols=protocols, methods=["padim"])
+    assert run(plan, work)["last_line"] == "cells: 10 computed, 0 cached, 0 failed"
+    table = board(work)
+    assert dict(table["protocol_label"].value_counts()) == {
+        "one-class": 2, "multi-class": 2, "few-shot(draws=2,k=2)": 4, "contaminated(share=0.4)": 2,
+    }  # fmt: skip
+    assert len(list((work / ".cache/adcore/store/fit").iterdir())) == 9  # the joint model is fitted once
+    picked = pd.read_csv(work / "results" / "protocols.csv")
+    assert dict(picked["role"].value_counts()) == {"support": 8, "moved": 2}
+    moved = set(picked[picked["role"] == "moved"]["path"])
+    for key in table[table["protocol"] == "contaminated"]["key"]:
+        judged = pd.read_parquet(work / ".cache/adcore/store/cell" / key / "images.parquet")
+        assert len(judged) == 5 and moved.isdisjoint(judged["path"])
+    assert run(plan, work)["last_line"] == "cells: 0 computed, 10 cached, 0 failed"

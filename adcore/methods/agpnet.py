@@ -1,0 +1,268 @@
+"""AGPNet (paper 4): rebuilds a frozen network's features, trained with noise where attention says that it matters."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from adcore.methods import base
+
+if TYPE_CHECKING:
+    import torch
+
+    from adcore.features import Extractor
+    from adcore.modules.agpnet_training import Decoder, Guided, Index, Target
+    from adcore.modules.attention import Looks
+    from adcore.plan import BackboneSpec
+
+SMALL = {"width": 128, "depth": 2, "epochs": 60, "batch": 8, "lr": 1e-3}
+VIT_WIDTH = {False: 384, True: 192}  # small or not
+ADAMW = {"weight_decay": 1e-4, "betas": (0.9, 0.999)}
+CLIP = 0.1  # norm of the gradient
+DECAY = 0.1  # of the learning rate, once
+PATCH = 16  # pixels of a token's side where the backbone is no transformer; also of the mean that scores an image
+HEADS = {"uniad": 8, "vit": 6}
+AFFINE = ("norm.weight", "norm.bias")
+TRANSFORMER = re.compile("vit|deit")  # in timm's names; the fit looks more closely
+
+Kind = Literal["uniad256", "uniad256-self", "vit384", "vit384-position"]
+Which = Literal["-", "R", "A"]
+
+
+class AGPNetOptions(base.Options):
+    """What is not given comes from the preset: `small` is a decoder of 2 layers, 128 wide (vit384: 192), 60 epochs in
+    batches of 8 at a learning rate of 1e-3. The curricula of intensity, noisy pixels and learning rate are shares of
+    the epochs.
+
+    `decoder`: UniAD's layers with the tokens as queries (`-self`: self-attention first), or plain ViT blocks
+    (`-position`: with a learned embedding of places). `grid`: side of the token grid; default: a transformer's own,
+    else a sixteenth of the image's. Noise: none, random, or attention-guided; `intensity` of that on features is
+    constant where given. `mask`: of the frozen network, the decoder, or both; a network without class attention, as
+    any CNN, gives none. `attention`: of the class token, or what each patch gets. `teacher`: the decoder's mask is that
+    of a mean teacher, not its own; `ema_warmup`: which follows closely at first. `levels`: of the maps, from 1; default
+    all. `norm` of the maps: `plain`, or the transformer's own `final` one.
+    """
+
+    preset: Literal["paper", "small"] = "paper"
+    decoder: Kind = "uniad256"
+    width: PositiveInt = 256
+    depth: PositiveInt = 4
+    grid: PositiveInt | None = None
+    epochs: NonNegativeInt = 500
+    batch: PositiveInt = 32
+    lr: PositiveFloat = 1e-4
+    feature_noise: Which = "A"
+    image_noise: Which = "A"
+    intensity: NonNegativeFloat | None = None
+    mask: Literal["L", "D", "B"] = "B"
+    attention: Literal["cls", "column"] = "cls"
+    teacher: bool = True
+    ema_warmup: bool = False
+    levels: tuple[PositiveInt, ...] | None = None
+    norm: Literal["plain", "final"] = "plain"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        """Resolved at once, so that labels and keys show what is run."""
+        if not isinstance(given, Mapping):
+            return given
+        small = given.get("preset") == "small"
+        width = {"width": VIT_WIDTH[small]} if str(given.get("decoder")).startswith("vit") else {}
+        return {**(SMALL if small else {}), **width, **given}
+
+    @model_validator(mode="after")
+    def _works(self) -> AGPNetOptions:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not {self.heads} heads wide; give a multiple of {self.heads}")
+        if self.levels and list(self.levels) != sorted(set(self.levels)):
+            raise ValueError(f"levels {list(self.levels)} must ascend without repeats: {sorted(set(self.levels))}")
+        if self.intensity is not None and self.feature_noise == "-":
+            raise ValueError("intensity is of noise on features, but feature_noise is -; leave one out")
+        if self.ema_warmup and not (self.teacher and self.wants_guide):
+            raise ValueError("ema_warmup is the mean teacher's, but no teacher gives a mask; leave ema_warmup out")
+        return self
+
+    @property
+    def heads(self) -> int:
+        """Of the decoder's attention."""
+        return HEADS["vit" if self.decoder.startswith("vit") else "uniad"]
+
+    @property
+    def guided(self) -> bool:
+        """Whether noise depends on attention."""
+        return "A" in (self.feature_noise, self.image_noise)
+
+    @property
+    def wants_guide(self) -> bool:
+        """Whether it depends on a decoder's."""
+        return self.guided and self.mask != "L"
+
+
+class AGPNet(base.Method):
+    """Distance of each token to what the decoder makes of it. At inference: the frozen network and the decoder."""
+
+    name = "agpnet"
+    Options = AGPNetOptions
+    options: AGPNetOptions
+    levels = (1, 2, 3, 4)
+    smoothing = 0.0
+    on_images = True
+    decoder: Decoder
+    target: Target
+    channels: int  # of a token
+    curves: dict[str, torch.Tensor]  # one value an epoch
+
+    @classmethod
+    def check(cls, options: AGPNetOptions, backbone: BackboneSpec) -> None:
+        """Class attention and a final norm are a transformer's; levels have to be there."""
+        count = len(backbone.layers or cls.levels)
+        if options.levels and options.levels[-1] > count:
+            raise ValueError(f"levels name {options.levels[-1]}, but {backbone.name} gives {count}; leave it out")
+        if options.guided and options.mask == "L" and not TRANSFORMER.search(backbone.name):
+            raise ValueError(f"mask L is a transformer's class attention, which {backbone.name} has not; write D")
+        if options.norm == "final" and (backbone.weights == "random" or not TRANSFORMER.search(backbone.name)):
+            raise ValueError(f"norm final is a trained transformer's, which {backbone.name} is not here; write plain")
+
+    @classmethod
+    def sized(cls, options: AGPNetOptions, shapes: Sequence[tuple[int, int, int]]) -> base.Network:
+        """The decoder; the teacher is needed in training only."""
+        import torch
+
+        alike = len(set(shapes)) == 1
+        side = options.grid or (shapes[0][1] if alike else shapes[0][1] * 4 // PATCH)
+        channels = shapes[0][0] if alike else sum(c for c, _, _ in shapes)
+        network = cls(options, base.Context(0)).network(channels, (side, side)).eval()
+        tokens = torch.zeros(1, side * side, channels)
+        return base.Network(network, lambda: network(tokens), attention_counts=True)
+
+    def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
+        """Raises ValueError for options that the backbone cannot follow, RuntimeError when the loss is not finite."""
+        import torch
+        from torch.nn.utils import clip_grad_norm_
+
+        from adcore.modules.perturbation import DECAYED
+        from adcore.training import Training, shuffled, steps
+
+        options, count = self.options, len(features)
+        guided = self._begin(features)
+        parameters = list(self.decoder.parameters())
+        optimiser = torch.optim.AdamW(parameters, options.lr, **ADAMW)  # type: ignore[arg-type]
+        total = steps(count, options.batch)
+
+        def clip(*_: Any) -> None:
+            clip_grad_norm_(parameters, CLIP)
+
+        def batches(epoch: int) -> Iterator[Index]:
+            images = shuffled(count, self.context.seed, epoch, lambda index: index, options.batch)
+            return ((epoch * total + step, epoch, index) for step, index in enumerate(images))
+
+        def rate(epoch: int) -> float:
+            return DECAY if epoch >= DECAYED * options.epochs else 1.0
+
+        optimiser.register_step_pre_hook(clip)
+        training = Training.of(self.context, progress)
+        curves = training.run("agpnet", guided.modules, optimiser, options.epochs, batches, guided, total, rate)
+        self.decoder.eval().requires_grad_(False)
+        self.curves = {f"{name}_curve": torch.tensor(values) for name, values in curves.items()}
+
+    def score(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Distances on the token grid; the image score is the greatest mean over 16 x 16 pixels of the enlarged map."""
+        import torch
+        from torch.nn.functional import avg_pool2d
+
+        from adcore.maps import postprocess
+
+        with torch.inference_mode():
+            tokens = self.target(self._extractor()(features[0]))
+            maps = (tokens - self.decoder(tokens)).norm(dim=2).view(-1, *self.target.grid)
+            pixels = postprocess(maps, self.context.image_size, 0)
+            side = min(PATCH, *self.context.image_size)
+            return maps, avg_pool2d(pixels[:, None], side, stride=1).flatten(1).amax(1)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The decoder, the size of its tokens, the final norm where it is used, and the curves, one value an epoch."""
+        import torch
+
+        kept = {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
+        if self.target.affine:
+            kept |= dict(zip(AFFINE, self.target.affine, strict=True))
+        return kept | {"tokens": torch.tensor([self.channels, *self.target.grid])} | self.curves
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Take back what `state` gave."""
+        from adcore.modules.agpnet_training import Target
+
+        channels, height, width = (int(value) for value in state["tokens"])
+        affine = [state[name].to(self.context.device) for name in AFFINE if name in state]
+        self.target = Target((height, width), self.options.levels, (affine[0], affine[1]) if affine else None)
+        self.channels = channels
+        self.decoder = self.network(channels, self.target.grid)
+        parts = {name.removeprefix("decoder."): value for name, value in state.items() if name.startswith("decoder.")}
+        self.decoder.load_state_dict(parts)
+        self.decoder.eval().requires_grad_(False)
+        self.curves = {name: value for name, value in state.items() if name.endswith("_curve")}
+
+    def network(self, channels: int, grid: tuple[int, int]) -> Decoder:
+        """The untrained decoder of these options, for tokens of that many channels on `grid`: all that is learned."""
+        from adcore.modules.agpnet import decoder
+
+        options = self.options
+        sizes = {"width": options.width, "depth": options.depth, "heads": options.heads}
+        return decoder(options.decoder, channels, grid, **sizes, seed=self.context.seed).to(self.context.device)
+
+    def _begin(self, features: base.FeatureSource) -> Guided:
+        """Make the untrained decoder, and all that it takes to train it."""
+        from adcore.modules.agpnet_training import Clean, Frozen, Guided, Noise
+
+        options, extractor = self.options, self._extractor()
+        image = features.at([0])[0]
+        maps = extractor(image)
+        self.target = self._target(extractor, (maps[0].shape[2], maps[0].shape[3]))
+        frozen = Frozen(extractor, self.target, self._looks(extractor, len(maps)))
+        self.channels = frozen.tokens(image).shape[2]
+        self.decoder = self.network(self.channels, self.target.grid).train()
+        guide = None
+        if options.wants_guide:
+            guide = copy.deepcopy(self.decoder).eval().requires_grad_(False) if options.teacher else self.decoder
+        noise = Noise(options.feature_noise, options.image_noise, options.intensity)
+        clean = Clean(features, frozen, self.context.memory_gb * 1e9)
+        return Guided(clean, self.decoder, guide, noise, options.epochs, options.ema_warmup)
+
+    def _target(self, extractor: Extractor, own: tuple[int, int]) -> Target:
+        from adcore.modules.agpnet_training import Target, final_norm
+
+        options = self.options
+        height, width = self.context.image_size
+        grid = (max(1, height // PATCH), max(1, width // PATCH))
+        if hasattr(getattr(extractor.model, "model", None), "patch_embed"):
+            grid = own
+        if options.grid:
+            grid = (options.grid, options.grid)
+        affine = None
+        if options.norm == "final":
+            weight, bias = final_norm(extractor.model)
+            affine = (weight.to(self.context.device), bias.to(self.context.device))
+        return Target(grid, options.levels, affine)
+
+    def _looks(self, extractor: Extractor, count: int) -> Looks | None:
+        """The frozen network's attention, where it has one and the noise asks for it; `count` maps are read."""
+        from adcore.modules import attention
+
+        options = self.options
+        if not options.guided or options.mask == "D":
+            return None
+        blocks = len(attention.readable(extractor.model))
+        if not blocks and options.mask == "L":
+            raise ValueError("agpnet: mask L is a transformer's class attention; this backbone has none, so write D")
+        of_levels = options.levels and blocks == count
+        places = [level - 1 for level in options.levels or ()] if of_levels else range(blocks)
+        return attention.Looks(extractor.model, places, options.attention) if blocks else None
+
+    def _extractor(self) -> Extractor:
+        assert self.context.extractor is not None
+        return self.context.extractor()

@@ -1,0 +1,229 @@
+"""TFA-Net: its template, its training, its options, and the figures of the paper's Table 3."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from pydantic import ValidationError
+
+from adcore import registry
+from adcore.efficiency import counted
+from adcore.features import Extraction, Extractor
+from adcore.methods.base import Context
+from adcore.methods.tfa_net import TFANet, TFANetOptions
+from adcore.modules.tfa_net import joined, patchify
+from adcore.plan import BackboneSpec, Choice, ImageSpec
+
+TINY = {"grid": 8, "patch": 2, "width": 16, "depth": 1, "heads": 2} | {
+    "refine_width": 8, "refine_depth": 1, "refine_heads": 2, "epochs": 1, "lr": 1e-3,
+}  # fmt: skip
+
+
+def tfa_net(context: Context | None = None, **options) -> TFANet:
+    return TFANet(TFANetOptions(**TINY | options), context or Context(0, image_size=(32, 32)))
+
+
+def fitted(features, context: Context | None = None, **options) -> TFANet:
+    method = tfa_net(context, **options)
+    method.fit(features)
+    return method
+
+
+# Table 3
+
+
+@pytest.mark.parametrize(
+    ("backbone", "channels", "millions", "giga"),
+    [
+        ("wide_resnet50_2", 1856, 173.57, 89.91),
+        ("wide_resnet101_2", 1856, 231.58, 119.65),
+        ("vgg19", 960, 140.93, 104.38),
+        ("torchvision's mobilenet_v2", 104, 112.86, 51.41),
+    ],
+)
+def test_parameters_and_macs_are_those_of_table_3(backbone, channels, millions, giga):
+    """The paper counts the frozen extractor, and runs it again for the template; its MACs also hold norms, so they are
+    a little higher."""
+    network = TFANet.sized(TFANetOptions(), [(channels, 64, 64)])
+    with torch.device("meta"):
+        if "torchvision" in backbone:  # timm does not give the map of 32 channels that the paper reads
+            extractor = torchvision.models.mobilenet_v2().features[:7]
+        else:
+            extractor = timm.create_model(backbone, features_only=True, out_indices=(0, 1, 2, 3))
+            assert sum(extractor.feature_info.channels()) == channels
+        image = torch.zeros(1, 3, 256, 256)
+        once = counted(lambda: extractor.eval()(image))
+        macs = counted(network.run) + once + once
+    parameters = sum(p.numel() for model in (extractor, network.module) for p in model.parameters())
+    assert round(parameters / 1e6, 2) == millions
+    assert 0.997 * giga < macs.linear / 1e9 < giga
+    # each of 513 tokens by each, twice, 768 wide, in 12 blocks; and of 257, 512 wide, in 8
+    assert macs.attention == 12 * 2 * 513**2 * 768 + 8 * 2 * 257**2 * 512
+
+
+# the template
+
+
+def test_a_template_by_index_is_part_of_the_state(make):
+    features = make()
+    state = fitted(features, template=7).state()
+    assert torch.equal(state["template"], joined(features.at([7]), 8, normalise=False))
+    assert "template" not in fitted(features, variant="vanilla").state()
+
+
+def test_the_medoid_is_nearest_to_all_others(make):
+    features = make(batch=5)
+    for level in features.layers:
+        level[4] *= 0.5
+    everything = joined(features.layers, 8, normalise=False).flatten(1).double()
+    brute = int((torch.cdist(everything, everything) ** 2).sum(1).argmin())
+    assert torch.equal(fitted(features, template="medoid").template, joined(features.at([brute]), 8, normalise=False))
+
+
+def test_a_template_that_is_not_there(make):
+    with pytest.raises(ValueError, match="template is 12, but there are 12 training images"):
+        fitted(make(), template=12)
+
+
+def test_what_is_kept_of_the_template_equals_its_recomputation(make):
+    method, features = fitted(make()), make(3, seed=1)
+    maps, _ = method.score(features.layers)
+    method._embedded = method.network.embed(patchify(joined(make().at([0]), 8, normalise=False), 2))
+    assert torch.equal(method.score(features.layers)[0], maps)
+
+
+def test_a_raw_template_is_seen_by_the_backbone_without_mean_and_deviation(make):
+    spec = Extraction(BackboneSpec(name="resnet18", weights="random"), ImageSpec(resize=32), (0, 1))
+    extractor = Extractor(spec, "cpu")
+    pictures = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    features = make()
+    features.layers, features.pixels = extractor(pictures), lambda indices: pictures[list(indices)]
+    context = Context(0, image_size=(32, 32), extractor=lambda: extractor)
+    raw, plain = (fitted(features, context, template=1, template_raw=raw, epochs=0).template for raw in (True, False))
+    with torch.no_grad():
+        expected = joined(extractor.model(pictures[1:2] / 255), 8, normalise=False)
+    torch.testing.assert_close(raw, expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(raw, plain)
+
+
+def test_a_raw_template_needs_images(make):
+    with pytest.raises(ValueError, match="template_raw needs the training images"):
+        fitted(make(), template_raw=True)
+
+
+# training and scores
+
+
+def test_training_lowers_both_terms_of_the_loss(make):
+    state = fitted(make(), epochs=20).state()
+    for name in ("loss_curve", "euclidean_curve", "cosine_curve"):
+        assert state[name].shape == (20,) and state[name][-1] < 0.95 * state[name][0]
+    torch.testing.assert_close(state["loss_curve"], state["euclidean_curve"] + 5 * state["cosine_curve"])
+
+
+def test_no_epochs_leave_the_untrained_network(make):
+    method, other = fitted(make(), epochs=0), fitted(make(), epochs=0, lr=1.0)
+    assert not [name for name in method.state() if name.endswith("_curve")]
+    assert all(torch.equal(value, other.state()[name]) for name, value in method.state().items())
+
+
+def test_the_seed_decides_the_weights(make):
+    weights = [fitted(make(), Context(seed, image_size=(32, 32))).network.head.weight for seed in (0, 0, 1)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_a_killed_fit_ends_with_the_weights_of_one_left_alone(make, tmp_path):
+    class Killed(Exception):
+        pass
+
+    options = {"masking": "drop", "epochs": 3}  # with random numbers in every step
+    alone = fitted(make(), **options)
+    context, features = Context(0, image_size=(32, 32), checkpoint=tmp_path / "state"), make()
+    reads, read = [], features.at
+
+    def dying(indices):
+        reads.append(indices)
+        if len(reads) > 5:  # the template and three batches an epoch
+            raise Killed
+        return read(indices)
+
+    features.at = dying
+    with pytest.raises(Killed):
+        fitted(features, context, **options)
+    again = fitted(make(), context, **options)
+    assert all(torch.equal(value, again.state()[name]) for name, value in alone.state().items())
+
+
+def test_a_loss_that_is_not_finite_names_the_step(make):
+    features = make()
+    features.layers[0][3, 0, 0, 0] = float("nan")
+    with pytest.raises(RuntimeError, match=r"tfa_net: the loss is nan in epoch 1 of 2, step \d of 3"):
+        fitted(features, epochs=2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"variant": "A"},
+        {"variant": "B", "masking": "drop", "mask_ratio": 0.25},
+        {"variant": "vanilla"},
+        {"masking": "complementary", "distance": "cosine"},
+        {"use_cls": False, "loss": "pixel", "distance": "euclidean"},
+        {"l2_channels": True, "patch": 4},
+    ],
+)
+def test_every_option_is_kept_by_state_and_restore(make, options):
+    method, other = fitted(make(), **options), tfa_net(**options)
+    other.restore({name: value.clone() for name, value in method.state().items()})
+    given = make(5, seed=1).layers
+    maps, scores = method.score(given)
+    again, same = other.score(given)
+    assert torch.equal(maps, again) and torch.equal(scores, same)
+    assert maps.shape == (5, 32, 32) and (maps >= 0).all()
+    plain = fitted(make(), **({"variant": "A"} if options != {"variant": "A"} else {}))
+    assert not torch.allclose(maps, plain.score(given)[0])
+
+
+def test_the_image_score_is_the_standard_deviation_of_the_map(make):
+    maps, scores = fitted(make()).score(make(3, seed=1).layers)
+    np.testing.assert_allclose(scores, maps.double().numpy().std((1, 2)), rtol=1e-4)
+    assert TFANet.smoothing == 0  # the map is smoothed as it is
+
+
+# options
+
+
+def test_small_replaces_what_is_not_given():
+    options = TFANetOptions(preset="small", width=96, grid=64)
+    sizes = options.depth, options.refine_depth, options.width, options.grid, options.refine_width
+    assert sizes == (4, 2, 96, 64, 128)
+    assert options.epochs < TFANetOptions().epochs == 400
+    assert TFANetOptions.model_validate(options.model_dump()) == options
+    assert TFANetOptions(width=96).depth == 12
+
+
+def test_the_label_tells_the_preset_and_its_epochs():
+    choice = Choice.model_validate({"name": "tfa_net", "preset": "small", "epochs": 7})
+    label = registry.label(choice, registry.options(choice, TFANetOptions, "method"))
+    assert all(part in label for part in ("preset=small", "epochs=7"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"grid": 30, "patch": 4}, "grid 30 is not two or more patches of 4"),
+        ({"grid": 8, "patch": 8}, "grid 8 is not two or more patches of 8"),
+        ({"width": 100}, "width 100 must be a multiple of 4 and of heads, 12"),
+        ({"refine_width": 24, "refine_heads": 16}, "refine_width 24 must be"),
+        ({"variant": "vanilla", "template": "medoid"}, "vanilla has no template"),
+        ({"variant": "A", "masking": "drop"}, "choose variant B or C"),
+        ({"masking": "complementary", "mask_ratio": 0.25}, "mask_ratio belongs to masking: drop"),
+        ({"patch": 3}, "patch"),
+    ],
+)
+def test_combinations_that_cannot_work(options, message):
+    with pytest.raises(ValidationError, match=message):
+        TFANetOptions(**options)

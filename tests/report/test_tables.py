@@ -1,0 +1,279 @@
+"""A printed table beside measured values: averages by hand, verdicts in words, the shape of the paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from adcore import cells, published, registry
+from adcore.plan import parse
+from adcore.published import Ours, Table
+from adcore.report import beside, table_pages, tables
+from adcore.report.leaderboard import frame, markdown
+from adcore.report.measured import Found, Lookup, Run
+from adcore.report.targets import paper
+
+Make = Callable[..., dict[str, Any]]
+PAPER = {"backbone": "wide_resnet50_2.tv_in1k", "image": "256/224", "dataset": "mvtec_ad"}
+CONTENT: dict[str, Any] = {
+    "image": {"resize": 256, "crop": 224},
+    "backbone": {"name": "wide_resnet50_2.tv_in1k"},
+    "datasets": ["mvtec_ad"],
+    "methods": ["padim"],
+}
+NAMES = published.names()
+MVTEC = registry.dataset("mvtec_ad")
+
+
+def a_run(rows: list[dict[str, Any]], **changes: Any) -> Run:
+    plan = parse(CONTENT | changes)
+    datasets = {spec.name: registry.dataset(spec.of_kind)(spec, Path("data")) for spec in plan.datasets}
+    arms = {tuple(arm.names.values()): arm for arm in cells.arms(plan)}
+    return Run("suite", plan, list(arms.values()), frame(rows), datasets)
+
+
+def all_of(row: Make, seeds: int = 1, **changes: Any) -> list[dict[str, Any]]:
+    """A row a category and seed; textures have 0.9, objects 0.8, the second seed 0.02 more."""
+    return [
+        row(**PAPER, category=name, seed=seed, i_auroc=0.8 + 0.1 * (name in MVTEC.textures) + 0.02 * seed, **changes)
+        for name in MVTEC.facts
+        for seed in range(seeds)
+    ]
+
+
+def made(run: Run, stem: str = "sbm-pfam_table1", small: bool = False) -> pd.DataFrame:
+    related = pd.concat([published.table(other) for other in paper(stem, published.stems())])
+    lookup = Lookup([run], NAMES.small if small else None)
+    return tables.make(stem, published.table(stem), NAMES, lookup, related)
+
+
+def cell(rows: pd.DataFrame, category: str, metric: str = "I-AUROC", **wanted: str) -> pd.Series:
+    wanted = {"method": "PaDiM", "enhancer": "none", "category": category, "metric": metric, **wanted}
+    for name, value in wanted.items():
+        rows = rows[rows[name] == value]
+    (found,) = (row for _, row in rows.iterrows())
+    return found
+
+
+def test_averages_are_those_of_hand_computation(row: Make) -> None:
+    rows = made(a_run(all_of(row, seeds=2), seeds=[0, 1]))
+    assert cell(rows, "avg_texture")["measured"] == pytest.approx(91)
+    assert cell(rows, "avg_object")["measured"] == pytest.approx(81)
+    overall = cell(rows, "overall")
+    assert overall["measured"] == pytest.approx((5 * 91 + 10 * 81) / 15)
+    assert overall["difference"] == pytest.approx(overall["measured"] - 95)
+    assert (overall["std"], overall["seeds"]) == (pytest.approx(2 / math.sqrt(2)), 2)
+    assert cell(rows, "carpet")["measured"] == pytest.approx(91)
+
+
+def test_systems_that_are_not_there_have_their_printed_value_alone(row: Make) -> None:
+    rows = made(a_run(all_of(row)))
+    glad = cell(rows, "carpet", method="GLAD")
+    assert (glad["printed"], glad["verdict"]) == ("99.0", "") and math.isnan(glad["measured"])
+    assert cell(rows, "carpet", method="CFA")["verdict"] == "not measured: no suite has this system"
+    assert cell(rows, "ostrich")["verdict"] == "not measured: no suite has mtl_ad"
+    assert cell(rows, "carpet", metric="P-AUROC")["verdict"] == "not measured: mvtec_ad has no p_auroc"
+
+
+def test_a_missing_category_makes_an_average_not_comparable(row: Make) -> None:
+    kept = [one for one in all_of(row) if one["category"] != "tile"]
+    rows = made(a_run(kept))
+    assert cell(rows, "avg_texture")["measured"] == pytest.approx(90)
+    assert cell(rows, "avg_texture")["verdict"] == "not comparable: 4 of 5 categories"
+    assert cell(rows, "avg_object")["verdict"] == "worse"
+    assert cell(rows, "tile")["verdict"] == "not measured: mvtec_ad has no tile here"
+
+
+@pytest.mark.parametrize(
+    ("weights", "changes", "told"),
+    [
+        ("random", {"backbone": {"name": "wide_resnet50_2.tv_in1k", "weights": "random"}}, "random weights"),
+        ("stand-in, pretrained", {}, "stand-in weights"),
+        ("pretrained", {"image": {"resize": 224}}, "image 224 instead of 256/224"),
+        ("pretrained", {"methods": [{"name": "padim", "n_features": 20}]}, "n_features 20 instead of None"),
+        ("pretrained", {"datasets": [{"name": "mvtec_ad", "max_train": 9}]}, "at most 9 training images"),
+    ],
+)
+def test_what_stands_against_a_comparison_is_named(weights: str, changes: Any, told: str, row: Make) -> None:
+    label = "padim(n_features=20)" if "methods" in changes else "padim"
+    rows = made(a_run(all_of(row, weights=weights, method_label=label), **changes))
+    assert cell(rows, "overall")["verdict"] == f"not comparable: {told}"
+
+
+def test_another_backbone_is_not_taken_for_the_papers(row: Make) -> None:
+    rows = made(a_run(all_of(row), backbone={"name": "resnet18"}))
+    assert cell(rows, "overall")["verdict"] == "not measured: no suite has this system"
+
+
+@pytest.mark.parametrize(
+    ("measured", "printed", "tolerance", "lower", "told"),
+    [
+        (95.5, 95.0, 0.5, False, "within tolerance"),
+        (94.5, 95.0, 0.5, False, "within tolerance"),
+        (95.6, 95.0, 0.5, False, "better"),
+        (94.4, 95.0, 0.5, False, "worse"),
+        (94.4, 95.0, 0.5, True, "better"),
+        (94.4, 95.0, 1.0, False, "within tolerance"),
+    ],
+)
+def test_verdicts(measured: float, printed: float, tolerance: float, lower: bool, told: str) -> None:
+    given = {"value": printed, "tolerance": tolerance, "note": ""}
+    assert tables.verdict(given, Found(measured), lower) == told
+
+
+def test_a_misprint_that_matters_is_named() -> None:
+    note = "printed average 94.55; mean of printed rows 94.630 (diff -0.080)"
+    given = {"value": 94.55, "tolerance": 0.5, "note": note}
+    assert tables.verdict(given, Found(94.6)) == "within tolerance"
+    assert tables.verdict(given, Found(95.1)) == f"not comparable: misprint: {note}"
+    assert tables.verdict(given, Found(96.0)) == "better"
+    suspect = {**given, "note": "suspect cell: 99.5 would restore the printed mean"}
+    assert tables.verdict(suspect, Found(94.6)).startswith("not comparable: misprint: suspect cell")
+
+
+def test_reasons_come_before_numbers() -> None:
+    given = {"value": 95.0, "tolerance": 0.5, "note": ""}
+    assert tables.verdict(given, Found(95.0, reasons=("random weights", "a"))) == "not comparable: random weights; a"
+    assert tables.verdict(given, Found(reasons=("gone",))) == "not measured: gone"
+
+
+def test_a_difference_is_that_of_two_arms(row: Make) -> None:
+    plain = all_of(row)
+    better = [{**one, "enhancer_label": "paper", "i_auroc": one["i_auroc"] + 0.01} for one in plain]
+    rows = made(a_run(plain + better, enhancers=["none", "paper"]), "sbm-pfam_text")
+    found = cell(rows, "avg_texture", "delta_P-AUROC", enhancer="SBM+PFAM")
+    assert found["verdict"].startswith("not measured")
+    frames = [{**one, "p_auroc": one["i_auroc"]} for one in plain + better]
+    rows = made(a_run(frames, enhancers=["none", "paper"]), "sbm-pfam_text")
+    found = cell(rows, "avg_texture", "delta_P-AUROC", enhancer="SBM+PFAM")
+    assert found["measured"] == pytest.approx(1.0)
+    assert (found["difference"], found["verdict"]) == (pytest.approx(1.2), "better")
+
+
+def test_a_range_is_over_the_runs_that_are_there(row: Make) -> None:
+    methods = ["tfa_net", *({"name": "tfa_net", "template": k} for k in range(1, 10))]
+    labels = ["tfa_net", *(f"tfa_net(template={k})" for k in range(1, 10))]
+    base = {**PAPER, "image": "256", "category": "screw"}
+    rows = [row(**base, method_label=label, i_auroc=0.9 + 0.001 * k) for k, label in enumerate(labels)]
+    run = a_run(rows, methods=methods, image={"resize": 256})
+    found = cell(made(run, "tfa-net_text"), "screw", "range_I-AUROC", method="TFA-Net")
+    assert found["measured"] == pytest.approx(0.9) and found["verdict"] == "within tolerance"
+    partial = a_run(rows[:3], methods=methods, image={"resize": 256})
+    found = cell(made(partial, "tfa-net_text"), "screw", "range_I-AUROC", method="TFA-Net")
+    assert found["measured"] == pytest.approx(0.2) and found["verdict"] == "not comparable: 3 of 10 runs"
+
+
+def test_latency_and_sizes_come_from_their_own_files(row: Make) -> None:
+    scopes = {"total": {"median_ms": 44.0}}
+    timing = {"method_label": "padim", "enhancer_label": "none", "device": "cpu", "threads": 2}
+    run = a_run(all_of(row))
+    run = Run(run.name, run.plan, run.arms, run.table, run.datasets, [{**timing, "latency": {"scopes": scopes}}])
+    found = cell(made(run, "sbm-pfam_table2"), "all", "time_ms")
+    assert found["measured"] == 44.0
+    assert found["verdict"] == "not comparable: timed on cpu with 2 threads, printed for another machine"
+    sizes = {"method_label": "agpnet", "backbone": "vit_small_patch16_224.dino", "device": "cpu"}
+    sizes |= {"learnable_params": 4_415_000, "macs": 5.7e9, "images_per_s_b32": 9.0, "images_per_s_b1": 1.0}
+    table = published.table("agpnet_table9")
+    rows = tables.make("agpnet_table9", table, NAMES, Lookup([], efficiency=[sizes]), table)
+    own = rows[rows["method"] == "AGPNet"].set_index("metric")
+    assert own["measured"].tolist() == pytest.approx([4.415, 5.7, 9.0])
+    assert own.loc["learnable_params", "verdict"] == "within tolerance"
+    assert own.loc["FLOPs", "verdict"] == "worse"  # by more than half a percent; fewer are better
+    assert own.loc["FPS", "verdict"].startswith("not comparable: timed on cpu")
+
+
+def small_rows(row: Make) -> list[dict[str, Any]]:
+    base = {"dataset": "generated", "backbone": "tf_efficientnet_lite0", "image": "128"}
+    return [row(**base, category=name, i_auroc=0.9) for name in ("brick", "pill")]
+
+
+SMALL = {"datasets": ["generated"], "backbone": {"name": "tf_efficientnet_lite0"}, "image": {"resize": 128}}
+
+
+def test_the_small_profile_has_its_own_classes_and_no_verdict(row: Make) -> None:
+    rows = made(a_run(small_rows(row), **SMALL), small=True)
+    assert "carpet" not in set(rows["category"])
+    brick = cell(rows, "brick", dataset="generated")
+    assert (brick["printed"], brick["measured"], brick["verdict"]) == ("", pytest.approx(90), "")
+    overall = cell(rows, "overall")
+    assert overall["measured"] == pytest.approx(90) and math.isnan(overall["difference"])
+    assert overall["verdict"].startswith("not comparable: small profile: generated instead of MVTec AD; backbone tf_")
+    told = {text.split(":")[0] for text in rows["verdict"] if text}
+    assert told == {"not comparable", "not measured"}
+
+
+def test_the_page_has_the_papers_shape(row: Make, tmp_path: Path) -> None:
+    full = tables.Made("sbm-pfam_table1", "full", made(a_run(all_of(row))), ("suite: mtl_ad is not in place",))
+    paths = table_pages.write(tmp_path, full, NAMES.table("sbm-pfam_table1"))
+    assert [path.name for path in paths] == [f"sbm-pfam_table1.{kind}" for kind in ("csv", "md", "html")]
+    text = paths[1].read_text()
+    header, rule, first = text.splitlines()[4:7]
+    assert header.startswith(
+        "| dataset | class | DRAEM · SSPCAB | ViTALnet | GLAD | PyramidFlow | PaDiM printed | PaDiM here |"
+    )
+    assert first.startswith(
+        "| MVTec AD | carpet | 98.2 / 95.0 | – / 98.9 | 99.0 / 97.8 | – / 97.4 | 99.5 / **99.1** | 90.0 / – |"
+    )
+    assert "| MVTec AD | mean of textures |" in text and "−" not in rule
+    assert "* suite: mtl_ad is not in place" in text
+    assert "printed average 97.28; mean of printed rows 97.320" in text  # a note on a printed cell
+    assert "| -8.08 worse / not measured [1] |" in text  # textures: 90.0 beside 98.08
+    found = pd.read_csv(paths[0], keep_default_na=False)
+    assert len(found) == 360 and set(found["profile"]) == {"full"}
+    assert "<b>99.1</b>" in paths[2].read_text()
+
+
+def test_a_small_page_says_so_first(row: Make, tmp_path: Path) -> None:
+    small = tables.Made("sbm-pfam_table1", "small", made(a_run(small_rows(row), **SMALL), small=True))
+    paths = table_pages.write(tmp_path, small, Table())
+    assert {path.stem for path in paths} == {"sbm-pfam_table1-small"}
+    lines = paths[1].read_text().splitlines()
+    assert lines[0].endswith("small profile, not the paper's data")
+    assert lines[2].startswith("**Not the paper's numbers.**")
+
+
+def test_axes_that_do_not_tell_numbers_apart_are_an_error(row: Make, tmp_path: Path) -> None:
+    full = tables.Made("sbm-pfam_table1", "full", made(a_run(all_of(row))))
+    with pytest.raises(published.PublishedError, match="a cell has several numbers"):
+        table_pages.write(tmp_path, full, Table(rows=("category",), columns=("method",)))
+
+
+def test_the_best_of_a_shot_is_not_that_of_another() -> None:
+    table = published.table("agpnet_table10")
+    rows = tables.make("agpnet_table10", table, NAMES, Lookup([]), table)
+    bold = rows.loc[sorted(tables.best(rows, "value", ["setting"]))]
+    assert bold[bold["metric"] == "I-AUROC"]["printed"].tolist() == ["94.6", "95.7", "96.6"]
+
+
+def test_what_replaces_what(row: Make) -> None:
+    first = Ours(method="padim", options={"a": 1, "b": 2}, image="256")
+    assert first.then(Ours(options={"b": 3}, image="224")) == Ours(
+        method="padim", options={"a": 1, "b": 3}, image="224"
+    )
+
+
+def test_the_leaderboard_shows_what_is_printed_of_its_cells(row: Make) -> None:
+    rows = all_of(row)
+    found = beside.compare(a_run(rows))
+    overall = [one for one in found if one.category == "overall" and one.metric == "i_auroc"]
+    (sbm,) = (one for one in overall if one.source == "sbm-pfam, Table 1")
+    assert (sbm.printed, sbm.difference, sbm.verdict) == ("95", pytest.approx(250 / 3 - 95), "worse")
+    assert {one.dataset for one in found} == {"mvtec_ad"} and not [one for one in found if "Table 10" in one.source]
+    text = markdown(frame(rows), published=found)
+    table = text[text.index("### Beside the published numbers") :]
+    assert "| padim | overall | image AUROC | 83.3 | 95 | -11.7 | sbm-pfam, Table 1 | worse |" in table
+    assert "carpet" not in table  # an average stands for its classes
+    one = a_run([one for one in rows if one["category"] == "carpet"])
+    assert "| padim | carpet |" in markdown(one.table, published=beside.compare(one))
+
+
+def test_a_leaderboard_of_other_data_has_nothing_printed(row: Make, tmp_path: Path) -> None:
+    run = a_run(small_rows(row), **SMALL)
+    assert beside.compare(run) == []
+    assert beside.compare(a_run(all_of(row)), tmp_path / "nowhere") == []
+    assert "published" not in markdown(run.table)

@@ -1,0 +1,55 @@
+"""Counts of parameters and multiply-accumulates against closed forms, and a table of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from adcore import efficiency
+from adcore.cells import arms
+from adcore.efficiency import Macs, counted, measure
+from adcore.plan import Plan
+from adcore.report.efficiency import markdown, write
+
+
+def test_a_convolution_and_a_linear_map_in_closed_form() -> None:
+    convolution, linear = nn.Conv2d(3, 8, 5, stride=2, groups=1), nn.Linear(7, 11)
+    assert counted(lambda: convolution(torch.zeros(1, 3, 21, 21))) == Macs(9 * 9 * 8 * 3 * 25, 0)
+    assert counted(lambda: linear(torch.zeros(4, 6, 7))) == Macs(4 * 6 * 7 * 11, 0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_attention_products_are_seen_and_counted_apart(training: bool) -> None:
+    attention = nn.MultiheadAttention(16, 2, batch_first=True).train(training)
+    tokens = torch.zeros(1, 10, 16)
+    found = counted(lambda: attention(tokens, tokens, tokens, need_weights=False))
+    assert found == Macs(10 * 16 * 16 * 4, 2 * 10 * 10 * 16)  # four projections; weights and their sums
+
+
+def test_rows_of_methods_with_and_without_a_network(plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(efficiency, "SECONDS", 0.0)
+    made = plan(methods=["padim", {"name": "cfa", "gamma_d": 2}])
+    padim, cfa = (measure(made, arm) for arm in arms(made))
+    # resnet18 up to layer3 of 256 channels: 11,176,512 without the classifier, of which layer4 has 8,393,728
+    assert padim["learnable_params"] == 0 and padim["total_params"] == 11_176_512 - 8_393_728
+    channels, width = 64 + 128 + 256, 224
+    assert cfa["learnable_params"] == width * (channels + 2) + width
+    assert cfa["total_params"] == padim["total_params"] + cfa["learnable_params"]
+    assert cfa["macs"] - padim["macs"] == 16 * 16 * width * (channels + 2)
+    # resnet18 has 1.814 GMAC at 224 pixels; layer4 and the classifier are 0.411 + 0.0005 of it
+    assert padim["macs"] == pytest.approx(1.4026e9 * (64 / 224) ** 2, rel=2e-3)
+    assert all(math.isnan(row["images_per_s_b1"]) for row in (padim, cfa))
+
+
+def test_a_table_is_written(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    made = plan(methods=["padim"])
+    rows = [measure(made, arm) for arm in arms(made)]
+    write(tmp_path, rows)
+    assert pd.read_csv(tmp_path / "efficiency.csv")["total_params"].tolist() == [rows[0]["total_params"]]
+    assert "| padim | resnet18 | 64 | 0.00 | 2.78 | 0.11 | 0.11 | 0.00 | 0.11 | – | – |" in markdown(rows)

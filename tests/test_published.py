@@ -1,0 +1,189 @@
+"""The papers' numbers: every row is joined with ours or says why not, and the suites are the papers' settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from adcore import cells, published
+from adcore.plan import Plan, load
+from adcore.published import PublishedError, Table
+from adcore.report.targets import Joiner, Target, paper
+
+SUITES = Path(__file__).parents[1] / "suites"
+NAMES = published.names()
+TABLES = {stem: published.table(stem) for stem in published.stems()}
+
+
+@pytest.fixture(scope="module")
+def targets() -> dict[str, list[tuple[dict[str, Any], Target | str | None]]]:
+    """Stem -> every row and what it is of; a row that names.yaml does not know raises."""
+    found = {}
+    for stem, table in TABLES.items():
+        joiner = Joiner(NAMES, pd.concat([TABLES[other] for other in paper(stem, list(TABLES))]))
+        found[stem] = [(row, joiner.target(stem, row)) for row in published.records(table)]
+    return found
+
+
+def plans(stem: str, profile: str) -> list[Plan]:
+    return [load(SUITES / f"{name}.yaml") for name in NAMES.table(stem).plans(stem, profile)]
+
+
+def test_all_tables_are_there_in_order() -> None:
+    assert list(TABLES)[:3] == ["agpnet_table1", "agpnet_table2", "agpnet_table3"]
+    assert list(TABLES).index("agpnet_table9") < list(TABLES).index("agpnet_table10")
+    assert sum(map(len, TABLES.values())) == 1682
+    table = TABLES["sbm-pfam_table1"]
+    row = table[
+        (table[["method", "enhancer", "category", "metric"]] == ["CFA", "SBM+PFAM", "overall", "I-AUROC"]).all(axis=1)
+    ]
+    assert row[["printed", "value"]].to_numpy().tolist() == [["99.48", 99.48]]
+
+
+def test_every_row_of_a_system_of_ours_is_joined_or_listed(targets: dict[str, list[Any]]) -> None:
+    for stem, rows in targets.items():
+        ours = [(row, of) for row, of in rows if row["method"] in NAMES.systems]
+        assert all(isinstance(of, Target) or NAMES.why_unmatched(row) == of for row, of in ours), stem
+    assert not set(NAMES.absent) & set(NAMES.systems)
+
+
+def test_nothing_in_the_mapping_is_stale() -> None:
+    every = pd.concat(TABLES.values())
+    assert set(NAMES.absent) <= set(every["method"])
+    assert set(NAMES.systems) <= set(every["method"])
+    assert set(NAMES.settings) <= set(every["setting"])
+    assert set(NAMES.tables) <= set(TABLES)
+    for entry in NAMES.unmatched:
+        assert any(all(row[k] == v for k, v in entry.where.items()) for row in published.records(every)), entry
+
+
+@pytest.mark.parametrize("stem", TABLES)
+def test_a_full_suite_has_every_system_as_the_paper_has_it(stem: str, targets: dict[str, list[Any]]) -> None:
+    found = [(plan, arm) for plan in plans(stem, "full") for arm in cells.arms(plan)]
+    for row, of in targets[stem]:
+        if not isinstance(of, Target) or of.quantity.source == "efficiency":
+            continue
+        for system in of.systems:
+            exact = [
+                plan
+                for plan, arm in found
+                if system.differences(arm) == [] and plan.backbone.name == system.ours.backbone
+                if not system.conditions(plan)
+                if of.quantity.source == "latency" or of.kind in {spec.of_kind for spec in plan.datasets}
+            ]
+            assert exact, (row, system.label)
+
+
+@pytest.mark.parametrize("stem", TABLES)
+def test_a_small_suite_has_every_system_in_some_size(stem: str, targets: dict[str, list[Any]]) -> None:
+    found = [(plan, arm) for plan in plans(stem, "small") for arm in cells.arms(plan)]
+    assert {spec.of_kind for plan, _ in found for spec in plan.datasets} <= {"generated", "elpv"}
+    for row, of in targets[stem]:
+        if not isinstance(of, Target) or of.quantity.source == "efficiency":
+            continue
+        for system in of.systems[:1]:
+            wanted = (None, "-") if system.ours.small == "-" else (None, system.ours.small)
+            there = [plan for plan, arm in found if system.differences(arm) is not None]
+            assert there or system.ours.small == "-", (row, system.label)
+            if wanted[1] not in (None, "-"):
+                assert wanted[1] in {plan.backbone.name for plan in there}, (row, system.label)
+
+
+def test_variants_are_told_apart_and_other_options_make_less_comparable(targets: dict[str, list[Any]]) -> None:
+    def arm(**options: Any) -> cells.Arm:
+        content = {"datasets": ["mvtec_ad"], "methods": [{"name": "tfa_net", **options}]}
+        return cells.arms(Plan.model_validate(content))[0]
+
+    by_setting = {row["setting"]: of.systems[0] for row, of in targets["tfa-net_table4"]}
+    cosine = by_setting["one-class, anomaly map = cosine only"]
+    assert cosine.differences(arm()) is None
+    assert cosine.differences(arm(distance="cosine")) == []
+    assert cosine.differences(arm(distance="cosine", epochs=5)) == ["epochs 5 instead of 400"]
+    small = cosine.differences(arm(distance="cosine", preset="small", epochs=5))
+    assert small == ["preset small instead of paper", "epochs 5 instead of 400"]
+
+
+def test_an_enhancers_options_and_the_conditions_count(targets: dict[str, list[Any]]) -> None:
+    rows = [(row, of) for row, of in targets["sbm-pfam_table1"] if row["enhancer"] == "SBM+PFAM"]
+    system = rows[0][1].systems[0]
+    content = {"datasets": ["mvtec_ad"], "methods": ["padim"], "image": {"resize": 224}}
+    plan = Plan.model_validate({**content, "enhancers": ["none", {"name": "paper", "epochs": 5}]})
+    plain, enhanced = cells.arms(plan)
+    assert system.differences(plain) is None
+    assert system.differences(enhanced) == ["sbm epochs 5 instead of 30", "pfam epochs 5 instead of 30"]
+    assert system.conditions(plan) == [
+        "backbone tf_efficientnet_lite0 instead of wide_resnet50_2.tv_in1k",
+        "image 224 instead of 256/224",
+    ]
+
+
+def test_a_margin_is_over_what_the_same_paper_prints(targets: dict[str, list[Any]]) -> None:
+    (found,) = [of for row, of in targets["agpnet_text"] if row["metric"] == "delta_P-AUROC_vs_DiAD"]
+    assert (found.combine, found.kind, found.printed) == ("versus", "visa", 96.0)
+
+
+HEADER = "paper,table,dataset,setting,method,enhancer,category,metric,value,unit,note\n"
+ROW = "new,Table 1,VisA,one-class,PaDiM,none,{category},I-AUROC,{value},%,\n"
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "new_table1.csv").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("paper,table\nnew,Table 1\n", "new_table1.csv lacks the columns dataset"),
+        (HEADER + ROW.format(category="pcb1", value="98,4%"), "line 2"),
+        (HEADER + ROW.format(category="pcb1", value="n/a"), "line 2: 'n/a' is not a number"),
+        (HEADER + 2 * ROW.format(category="pcb1", value=98.4), "line 3: this cell stands in it twice"),
+    ],
+)
+def test_a_bad_file_is_told_in_one_clear_error(text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(PublishedError, match=told):
+        published.table("new_table1", written(tmp_path, text))
+
+
+def test_a_missing_table_is_told_with_those_that_are_there(tmp_path: Path) -> None:
+    written(tmp_path, HEADER)
+    with pytest.raises(PublishedError, match=r"gone.csv.*known: new_table1"):
+        published.table("gone", tmp_path)
+
+
+def test_a_tolerance_may_stand_in_the_file(tmp_path: Path) -> None:
+    lines = [ROW.format(category=name, value=98.4).strip() + f",{given}" for name, given in (("a", ""), ("b", 0.2))]
+    found = published.table("new_table1", written(tmp_path, HEADER.strip() + ",tolerance\n" + "\n".join(lines) + "\n"))
+    assert found["tolerance"].tolist() == [0.5, 0.2]
+    assert TABLES["agpnet_table9"]["tolerance"].iloc[0] == pytest.approx(97.42 / 200)  # half a percent
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"tables": {"t": {"suite": "x"}}}, "tables.t.suite"),
+        ({"unmatched": [{"where": {"method": "x"}, "reason": ""}]}, "unmatched.0.reason"),
+        ({"systems": None}, "systems"),
+    ],
+)
+def test_a_wrong_key_of_the_mapping_is_told(change: dict[str, Any], told: str, tmp_path: Path) -> None:
+    content = yaml.safe_load((published.FOLDER / "names.yaml").read_text()) | change
+    (tmp_path / "names.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(PublishedError, match=told):
+        published.names(tmp_path)
+
+
+def test_a_spelling_that_is_not_known_is_told(tmp_path: Path) -> None:
+    written(tmp_path, HEADER + ROW.format(category="pcb1", value=98.4).replace("PaDiM", "Padim"))
+    (row,) = published.records(published.table("new_table1", tmp_path))
+    with pytest.raises(PublishedError, match="'Padim'; add it to `systems`, or to `unmatched`"):
+        Joiner(NAMES).target("new_table1", row)
+
+
+def test_a_table_without_an_entry_is_made_from_suites_of_its_name() -> None:
+    assert Table().plans("new_table1", "full") == ("new_table1",)
+    assert Table().plans("new_table1", "small") == ("new_table1-small",)
