@@ -12,12 +12,15 @@ from prefect.cache_policies import NO_CACHE
 from adcore.bench import Bench, reopened
 from adcore.costs import environment, git_commit
 from adcore.plan import METRICS
-from adcore.report import effects, timings
+from adcore.report import beside, effects, statistics, timings
 from adcore.report import leaderboard as boards
 from adcore.report.groups import CellResult, group_rows
 from adcore.report.html import write_report
+from adcore.report.measured import Run
+from adcore.report.statistics import Statistics
 from adcore.report.summary import summarise
 from adcore.report.trained import Trained
+from adcore.samples import samples
 from tasks.tracking import Tracker, view_url
 
 Row = dict[str, Any]
@@ -41,7 +44,7 @@ def track(plan: str, workspace: str, manifests: str, name: str) -> dict[str, str
 def leaderboard(
     plan: str, workspace: str, manifests: str, name: str, runs: dict[str, str], failed: list[Row], failures: list[Row]
 ) -> None:
-    """results/leaderboard.csv, leaderboard.md, metrics/, report.html; a table on the console and in Prefect.
+    """results/leaderboard.csv, leaderboard.md, metrics/, statistics.*, report.html; a table on console and in Prefect.
 
     `failed` are rows of cells without numbers, `failures` say why.
     """
@@ -53,10 +56,14 @@ def leaderboard(
     if not rows:
         return
     folder = bench.layout.results
-    boards.write_leaderboard(folder, rows, failures)
+    published = beside.compare(Run.of(name, bench, boards.frame(rows), {}))
+    boards.write_leaderboard(folder, rows, failures, published)
     compared, timed, trained = _compared(bench, rows), bench.timings(), _trained(results)
     effects.write(folder, compared)
+    _write_picked(folder / "protocols.csv", bench)
     timings.write(folder, timed)
+    told = Statistics(rows, lambda: samples(bench.store, results))
+    statistics.write(folder, told)
     facts = _facts(bench.plan.evaluate_at, name)
     write_report(
         folder / "report.html",
@@ -68,11 +75,13 @@ def leaderboard(
         effects=compared,
         timings=timed,
         trained=trained,
+        published=published,
+        statistics=told,
     )
     _write_tracebacks(folder / "failures.txt", failures)
     boards.console(rows, failures)
     tracker = Tracker(Path(workspace))
-    description = boards.markdown(boards.frame(rows), failures)
+    description = boards.markdown(boards.frame(rows), failures, published)
     create_table_artifact(key="leaderboard", table=_table(rows), description=description)
     create_link_artifact(key="mlflow", link=view_url(tracker.experiment_id), link_text="MLflow leaderboard (make ui)")
     create_link_artifact(key="report", link=(folder / "report.html").as_uri(), link_text="report.html")
@@ -81,6 +90,14 @@ def leaderboard(
 def _cell(row: Row) -> str:
     # One content in two datasets is one key, and so are two names of one chain, such as `paper` on an object.
     return f"{row['dataset']}/{row['category']}/{row['enhancer_label']}/{row['key']}"
+
+
+def _write_picked(path: Path, bench: Bench) -> None:
+    picked = bench.picked()
+    if picked.empty:
+        path.unlink(missing_ok=True)
+    else:
+        boards.write_atomic(path, picked.to_csv(index=False, lineterminator="\n"))
 
 
 def _compared(bench: Bench, rows: list[Row]) -> list[effects.Effect]:

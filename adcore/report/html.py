@@ -11,13 +11,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from adcore.report import beside, heatmaps, plots, pretext
 from adcore.report import effects as enhancers
-from adcore.report import heatmaps, plots, pretext
+from adcore.report import statistics as told
 from adcore.report import timings as latency
+from adcore.report.beside import Beside
 from adcore.report.effects import Effect
 from adcore.report.gallery import Entry, Scale
 from adcore.report.groups import CellResult
 from adcore.report.leaderboard import Row, caption, cells, failure_text, frame, percent, write_atomic
+from adcore.report.statistics import Statistics
 from adcore.report.summary import SETTING, TITLES, Line, applying, best, headline, summarise, verdict
 from adcore.report.timings import Timing
 from adcore.report.trained import Trained
@@ -30,6 +33,7 @@ MEANING = {
     "p_auroc": "as image AUROC, over all pixels of all test images pooled",
     "p_ap": "average precision over all pixels pooled",
     "p_f1max": "largest F1 over all pixel thresholds: an oracle",
+    "spro": "area under the saturated per-region overlap curve up to its own false positive limit (docs/metrics.md)",
     "aupro": "area under the per-region overlap curve up to the false positive rate limit, divided by that limit",
 }
 
@@ -45,14 +49,19 @@ def write_report(
     effects: Sequence[Effect] = (),
     timings: Sequence[Timing] = (),
     trained: Sequence[Trained] = (),
+    published: Sequence[Beside] = (),
+    statistics: Statistics | None = None,
 ) -> bool:
     """Write the page at `path` in one atomic step; False, and nothing done, if it already shows exactly this.
 
     rows: every leaderboard row. results: the finished cells. notes: dataset -> licence and caveats. facts: what is
     true of the whole plan (plan, git commit, evaluation resolution, versions); no time of day, or it never matches.
     effects: from `effects.compare`. timings: as `timings.write` takes them. trained: trainings of enhancers.
+    published: from `beside.compare`. statistics: of the same rows.
     """
-    key = report_key(rows, results, failures, notes or {}, facts or {}, effects, timings, trained)
+    key = report_key(
+        rows, results, failures, notes or {}, facts or {}, effects, timings, trained, published, statistics
+    )
     if _shows(path, key):
         return False
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -66,6 +75,8 @@ def write_report(
             "enhanced": any(effect.dataset == name for effect in effects),
             "effects": enhancers.section(effects, name),
             "pretext": pretext.panel(trained, name),
+            "statistics": told.section(statistics, name),
+            "published": [beside.of(published, name, averaged) for averaged in (True, False)],
         }
         for name, lines in summarise(frame(rows)).items()
     ]
@@ -74,6 +85,10 @@ def write_report(
         key=key,
         sections=sections,
         effects_caption=enhancers.CAPTION,
+        statistics_caption=told.CAPTION,
+        diagram_caption=told.DIAGRAM,
+        published_header=beside.HEADER,
+        published_words=beside.WORDS,
         no_none=enhancers.NO_NONE.capitalize(),
         latency=latency.section(timings) if timings else None,
         failures=[failure_text(failure) for failure in failures],
@@ -102,13 +117,16 @@ def report_key(
     effects: Sequence[Effect],
     timings: Sequence[Timing],
     trained: Sequence[Trained],
+    published: Sequence[Beside] = (),
+    statistics: Statistics | None = None,
 ) -> str:
     """Hash of all that the page shows, and of the code that shows it."""
     shown = [{name: value for name, value in row.items() if name != "mlflow_run_id"} for row in rows]
     galleries = [[result.row["key"], result.gallery and result.gallery.name] for result in results]
     content = [shown, galleries, [dict(failure) for failure in failures], dict(notes), dict(facts)]
     content += [[asdict(effect) for effect in effects], [dict(timing) for timing in timings]]
-    content += [[item.identity for item in trained]]
+    content += [[item.identity for item in trained], [asdict(item) for item in published]]
+    content += [[statistics.key if statistics else ""]]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
     for source in sorted(p for p in Path(__file__).parent.iterdir() if p.suffix in (".py", ".j2")):
         digest.update(source.read_bytes())

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from adcore.report import beside
+from adcore.report.beside import Beside
 from adcore.report.summary import (
     COST,
     SETTING,
@@ -58,12 +60,14 @@ def same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
     return list(left.columns) == list(right.columns) and left.equals(right)
 
 
-def write_leaderboard(folder: Path, rows: Sequence[Row], failures: Sequence[Row] = ()) -> None:
+def write_leaderboard(
+    folder: Path, rows: Sequence[Row], failures: Sequence[Row] = (), published: Sequence[Beside] = ()
+) -> None:
     """Write leaderboard.csv, leaderboard.md and metrics/ into a folder, each file in one atomic step."""
     table = frame(rows)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "leaderboard.csv", table.to_csv(index=False, lineterminator="\n"))
-    write_atomic(folder / "leaderboard.md", markdown(table, failures))
+    write_atomic(folder / "leaderboard.md", markdown(table, failures, published))
     _write_metrics(folder / "metrics", table)
 
 
@@ -99,12 +103,16 @@ def _write_metrics(folder: Path, table: pd.DataFrame) -> None:
         path.unlink(missing_ok=True)
 
 
-def markdown(table: pd.DataFrame, failures: Sequence[Row] = ()) -> str:
-    """Summary tables as Markdown: a verdict, the shared settings and a table for each dataset, then the failures."""
+def markdown(table: pd.DataFrame, failures: Sequence[Row] = (), published: Sequence[Beside] = ()) -> str:
+    """Summary tables as Markdown: a verdict, the shared settings and a table for each dataset, what papers print of it,
+    then the failures."""
     parts = ["# Leaderboard", "Percent; mean over categories of the mean over seeds, ± over seeds. Best in bold."]
     for dataset, lines in summarise(table).items():
         header, body = cells(lines, bold="**{}**")
         parts += [f"## {dataset}", verdict(lines), grid(header, body), caption(lines)]
+        printed = beside.shown(published, dataset)
+        if printed:
+            parts += ["### Beside the published numbers", grid(beside.HEADER, printed, beside.WORDS)]
     if failures:
         parts += ["## Failures", "\n".join(f"* {failure_text(failure)}" for failure in failures)]
     return "\n\n".join(parts) + "\n"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 INK = "#010203"  # replaced by currentColor, so that one SVG suits light and dark pages
 TENTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
 MOST = 8  # contenders drawn in one figure
+MOST_RANKS = 24  # of which a diagram of ranks can still be read
 Curves = Mapping[str, Sequence[float]]
 
 
@@ -69,6 +70,36 @@ def cost_svg(lines: Sequence[Line]) -> str:
     axes.xaxis.set_major_locator(LogLocator(subs=shown))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    return _svg(figure)
+
+
+def ranks_svg(ranks: Mapping[str, float], critical: float) -> str:
+    """Critical-difference diagram (Demsar, JMLR 7, 2006): average ranks, best on the left, and bars that join those
+    less than `critical` apart; the best of many contenders."""
+    from pandas import DataFrame
+    from scikit_posthocs import critical_difference_diagram
+
+    shown = dict(sorted(ranks.items(), key=lambda item: item[1])[:MOST_RANKS])
+    values = np.array(list(shown.values()))
+    names = list(shown)
+    alike = DataFrame(np.abs(values[:, None] - values) < critical, index=names, columns=names).astype(float)
+    figure, axes = _figure(5.0 + 0.11 * max(map(len, names)), 1.1 + 0.17 * len(names))
+    axes.grid(False)
+    axes.spines["top"].set_visible(True)
+    bar: dict[str, Any] = {"color": INK, "linewidth": 3.0}
+    critical_difference_diagram(
+        shown,
+        alike,
+        ax=axes,
+        label_fmt_left="{label} {rank:.2f} ",
+        label_fmt_right=" {rank:.2f} {label}",
+        label_props={"fontsize": 8.5},
+        elbow_props={"color": INK, "linewidth": 1.0},
+        marker_props={"color": INK, "s": 14},
+        crossbar_props=bar,
+    )
+    axes.plot([values[0], values[0] + critical], [1.7, 1.7], **bar)  # above the ticks' labels
+    axes.text(values[0] + critical / 2, 2.0, f"CD = {critical:.2f}", ha="center", fontsize=8.5)
     return _svg(figure)
 
 

@@ -26,7 +26,8 @@ def panel(trained: Iterable[Trained], dataset: str) -> dict[str, Any] | None:
         labels.setdefault(item.folder, []).append(item.enhancer_label)
     if not unique:
         return None
-    sheets = [item for item in unique.values() if item.sheet]
+    # Modules behind two or three maps were shown the same images.
+    sheets = list({item.sheet.read_bytes(): item for item in unique.values() if item.sheet}.values())
     return {
         "seed": first[0].seed,
         "header": HEADER,
@@ -47,7 +48,8 @@ def figures(trained: Sequence[Trained]) -> list[str]:
 
 def _row(item: Trained, labels: Sequence[str]) -> dict[str, Any]:
     summary, loss = item.summary, item.curves.get("loss") or [math.nan]
-    cells = [item.category, item.part, ", ".join(labels), str(summary["epochs"]), _text(loss[-1], "{:.3g}")]
+    part = f"{item.part} on {len(summary['cosine'])} maps" if summary["cosine"] else item.part
+    cells = [item.category, part, ", ".join(labels), str(summary["epochs"]), _text(loss[-1], "{:.3g}")]
     cells += [_text(summary[name], "{:.1%}") for name in ("accuracy", "chance")]
     layer, cosine = min(summary["cosine"].items(), key=lambda pair: pair[1], default=("", math.nan))
     cells += [_text(cosine, f"{{:.3f}} in {layer}"), _text(summary["seconds"], "{:,.0f}")]

@@ -23,6 +23,7 @@ TITLES = {
     "p_ap": "pixel AP",
     "p_f1max": "pixel F1-max",
     "aupro": "AUPRO",
+    "spro": "AU-sPRO",
 }
 
 

@@ -131,7 +131,7 @@ def test_one_category_is_judged_on_its_images(row):
 
 
 def test_what_other_seeds_may_turn_is_not_called_a_win(row):
-    rows, samples = judged(row, {"A": 0.0, "B": 4.0}, seeds=2, turn=1.0, count=160)
+    rows, samples = judged(row, {"A": 0.0, "B": 4.0}, seeds=2, turn=1.25, count=240)
     found = contest_of(rows, samples=samples)
     assert found.pairs.corrected_images[0, 1] < 0.05
     assert found.pairs.seeds_low[0, 1] < 0 < found.pairs.seeds_high[0, 1]

@@ -1,0 +1,53 @@
+"""What methods weigh and how fast they are: efficiency.csv and efficiency.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from adcore.report.leaderboard import grid, write_atomic
+
+HEADER = [
+    "method",
+    "backbone",
+    "image",
+    "learnable M",
+    "total M",
+    "GMAC",
+    "of it extractor",
+    "attention GMAC",
+    "as its paper counts",
+]
+MACS = ("macs", "extractor_macs", "attention_macs", "macs_as_published")
+RATES = ["images / s, batch 1", "batch 32"]
+
+
+def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Both files, each in one atomic step. rows: as adcore.efficiency.measure gives them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "efficiency.csv", pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+    write_atomic(folder / "efficiency.md", markdown(rows))
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One row a method."""
+    caption = (
+        f"Of one image at inference, counted by {rows[0]['counter']}: GMAC leaves them out. Total parameters are those "
+        "of the method and of the backbone up to the last level read. Distances to a memory or to Gaussians are in no "
+        "count, and a method that needs them has no throughput here: its speed depends on the images it was fitted on "
+        f"(see latency.md). Throughput on {rows[0]['device']}, from pixels to raw maps."
+    )
+    body = [_row(row) for row in rows]
+    return "\n\n".join(["# Efficiency", caption, grid([*HEADER, *RATES], body, ("backbone", "image"))]) + "\n"
+
+
+def _row(row: Mapping[str, Any]) -> list[str]:
+    millions = [f"{row[name] / 1e6:.2f}" for name in ("learnable_params", "total_params")]
+    macs = [f"{row[name] / 1e9:.2f}" for name in MACS]
+    rates = [row[f"images_per_s_b{batch}"] for batch in (1, 32)]
+    texts = ["–" if math.isnan(rate) else f"{rate:.1f}" for rate in rates]
+    return [row["method_label"], row["backbone"], row["image"], *millions, *macs, *texts]

@@ -1,0 +1,217 @@
+"""What a plan has measured for a printed number, and why the two may not be compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from adcore import cells
+from adcore.report.groups import weights_mark
+from adcore.report.targets import AVERAGES, System, Target
+
+if TYPE_CHECKING:
+    from adcore.bench import Bench
+    from adcore.cells import Arm
+    from adcore.datasets.base import Dataset
+    from adcore.plan import DatasetSpec, Plan
+
+
+@dataclass(frozen=True)
+class Run:
+    """A plan and what is there of it: its leaderboard and latencies. name: of the suite. missing: dataset -> why it has
+    no cells."""
+
+    name: str
+    plan: Plan
+    arms: Sequence[Arm]
+    table: pd.DataFrame
+    datasets: Mapping[str, Dataset]
+    timings: Sequence[Mapping[str, Any]] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, bench: Bench, table: pd.DataFrame, missing: Mapping[str, str]) -> Run:
+        """What the store has of a bench; `table`: its leaderboard."""
+        datasets = {spec.name: bench.dataset(spec.name) for spec in bench.plan.datasets}
+        arms = {tuple(arm.names.values()): arm for arm in cells.arms(bench.plan)}  # one for all seeds
+        return cls(name, bench.plan, list(arms.values()), table, datasets, bench.timings(), missing)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A measured value in the printed unit, NaN where there is none; `reasons` are against comparing it, or for its
+    absence. std: over seeds. complete: of all categories of an average."""
+
+    value: float = math.nan
+    std: float = math.nan
+    seeds: int = 0
+    reasons: tuple[str, ...] = ()
+    complete: bool = True
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Finds measured values in some runs. small: our kind of dataset -> the one in its place, in the small profile;
+    None in the full one. efficiency: rows of efficiency.csv."""
+
+    runs: Sequence[Run]
+    small: Mapping[str, str] | None = None
+    efficiency: Sequence[Mapping[str, Any]] = ()
+
+    def find(self, target: Target) -> Found:
+        """What has been measured for a target; where several arms fit, the one that differs least."""
+        if target.combine == "range":
+            return _spread([self._one(target, system) for system in target.systems])
+        first, *others = (self._one(target, system) for system in target.systems)
+        if target.combine == "delta":
+            return _less(first, others[0])
+        if target.combine == "versus":
+            return _less(first, Found(target.printed))
+        return first
+
+    def every(self, target: Target, run: Run) -> list[tuple[str, Arm, Found]]:
+        """(dataset, arm, value) of each arm of a run that is the target's system, whatever it differs in."""
+        return [
+            (spec.name, arm, _on(target, run, spec, arm, _against(target.systems[0], run, arm)))
+            for spec in run.plan.datasets
+            if spec.of_kind == target.kind
+            for arm in run.arms
+            if target.systems[0].differences(arm) is not None
+        ]
+
+    def kind(self, kind: str) -> str | None:
+        """The kind of dataset that is read for one of a paper; None: nothing takes its place."""
+        return kind if self.small is None else self.small.get(kind)
+
+    def _one(self, target: Target, system: System) -> Found:
+        source = {"latency": self._latency, "efficiency": self._efficiency}.get(target.quantity.source)
+        if source:
+            return source(target, system)
+        kind = self.kind(target.kind)
+        if kind is None:
+            return Found(reasons=(f"nothing takes the place of {target.kind} in the small profile",))
+        fitting = self._fitting(system)
+        found = [
+            _on(target, run, spec, arm, against)
+            for run, arm, against in fitting
+            for spec in run.plan.datasets
+            if spec.of_kind == kind
+        ]
+        there = [value for value in found if not math.isnan(value.value)]
+        if there:
+            return min(there, key=lambda value: len(value.reasons))
+        if found:
+            return found[0]
+        return Found(reasons=(f"no suite has {kind}" if fitting else self._no_system(system),))
+
+    def _fitting(self, system: System) -> list[tuple[Run, Arm, list[str]]]:
+        """Arms of that system, with what is against each; in the full profile on its backbone alone."""
+        backbone = system.ours.backbone if self.small is None else system.ours.small
+        return [
+            (run, arm, _against(system, run, arm))
+            for run in self.runs
+            if backbone in (None, run.plan.backbone.name)
+            for arm in run.arms
+            if system.differences(arm) is not None
+        ]
+
+    def _no_system(self, system: System) -> str:
+        if self.small is not None and system.ours.small == "-":
+            return f"nothing takes the place of {system.ours.backbone} in the small profile"
+        return "no suite has this system" if self.runs else "nothing was run"
+
+    def _latency(self, target: Target, system: System) -> Found:
+        for run, arm, against in self._fitting(system):
+            labels = {name: arm.names[name] for name in ("method_label", "enhancer_label")}
+            for timing in run.timings:
+                if labels == {name: timing[name] for name in labels}:
+                    milliseconds = timing["latency"]["scopes"][target.quantity.column]["median_ms"]
+                    machine = (
+                        f"timed on {timing['device']} with {timing['threads']} threads, printed for another machine"
+                    )
+                    return Found(milliseconds * target.quantity.times, reasons=(*against, machine))
+        return Found(reasons=("no latency of this system is there",))
+
+    def _efficiency(self, target: Target, system: System) -> Found:
+        quantity = target.quantity
+        for row in self.efficiency:
+            same = row["method_label"] == system.label and row["backbone"] == system.ours.backbone
+            value = float(row.get(quantity.column, math.nan))
+            if same and not math.isnan(value):
+                caveats = [system.ours.caveat] if system.ours.caveat else []
+                if quantity.column.startswith("images_per_s"):
+                    caveats.append(f"timed on {row.get('device', 'this machine')}, printed for another machine")
+                return Found(value * quantity.times, reasons=tuple(caveats))
+        return Found(reasons=("efficiency.csv has no such row (python -m flows.efficiency --plan PLAN)",))
+
+
+def _against(system: System, run: Run, arm: Arm) -> list[str]:
+    caveats = [system.ours.caveat] if system.ours.caveat else []
+    return [*caveats, *system.conditions(run.plan), *(system.differences(arm) or [])]
+
+
+def _on(target: Target, run: Run, spec: DatasetSpec, arm: Arm, against: Sequence[str]) -> Found:
+    """The mean over the target's categories of the mean over seeds, on one dataset of a run."""
+    rows = run.table[run.table["dataset"] == spec.name]
+    for name in ("protocol_label", "enhancer_label", "method_label"):
+        rows = rows[rows[name] == arm.names[name]]
+    rows = rows[rows["status"] == "ok"]
+    if rows.empty:
+        return Found(reasons=(run.missing.get(spec.name, f"{run.name} has not been computed"),))
+    if target.column not in rows or rows[target.column].isna().all():
+        return Found(reasons=(f"{spec.name} has no {target.column}",))
+    wanted = members(target.category, run.datasets[spec.name], run.table)
+    rows = rows[rows["category"].isin(wanted)].dropna(subset=target.column)
+    there = rows["category"].nunique()
+    if not there:
+        lacking = run.missing.get(spec.name) or f"{spec.name} has no {', '.join(wanted) or target.category} here"
+        return Found(reasons=(lacking,))
+    by_category = rows.groupby("category")[target.column].mean()
+    by_seed = rows.groupby("seed")[target.column].mean()
+    reasons = [*against, *_data(spec), *_weights(rows)]
+    complete = there == len(wanted)
+    if not complete:
+        reasons.append(f"{there} of {len(wanted)} categories")
+    if run.plan.evaluate_at == "original" and target.column.startswith("p_"):
+        reasons.append("pixels of the original images, not of the network's input")
+    times = target.quantity.times
+    std = float(by_seed.std(ddof=1)) if len(by_seed) > 1 and complete else math.nan
+    return Found(float(by_category.mean()) * times, std * times, len(by_seed), tuple(reasons), complete)
+
+
+def members(category: str, dataset: Dataset, table: pd.DataFrame) -> list[str]:
+    """The categories that a printed one stands for: itself, or all of the published set, or its textures or objects. Of
+    a set without published facts those of the leaderboard."""
+    if category not in AVERAGES:
+        return [category]
+    every = list(dataset.facts) or sorted(set(table["category"][table["dataset"] == dataset.name]))
+    if category in ("avg_texture", "avg_object"):
+        return [name for name in every if dataset.is_texture(name) == (category == "avg_texture")]
+    return every
+
+
+def _data(spec: DatasetSpec) -> list[str]:
+    caps = {"training": spec.max_train, "test": spec.max_test}
+    return [f"at most {cap} {split} images" for split, cap in caps.items() if cap is not None]
+
+
+def _weights(rows: pd.DataFrame) -> list[str]:
+    return [mark.strip("()") for mark in sorted({weights_mark(str(name)) for name in rows["weights"]}) if mark]
+
+
+def _less(first: Found, second: Found) -> Found:
+    reasons = tuple(dict.fromkeys((*first.reasons, *second.reasons)))
+    return Found(first.value - second.value, seeds=first.seeds, reasons=reasons)
+
+
+def _spread(found: Sequence[Found]) -> Found:
+    values = [one.value for one in found if not math.isnan(one.value)]
+    reasons = [reason for one in found for reason in one.reasons if not math.isnan(one.value) or not values]
+    if values and len(values) < len(found):
+        reasons.append(f"{len(values)} of {len(found)} runs")
+    value = max(values) - min(values) if len(values) > 1 else math.nan
+    return Found(value, seeds=max((one.seeds for one in found), default=0), reasons=tuple(dict.fromkeys(reasons)))

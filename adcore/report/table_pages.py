@@ -1,0 +1,239 @@
+"""A made table as CSV, Markdown and a page, in the paper's shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from adcore.published import IDENTITY, Table, records
+from adcore.report.leaderboard import caption, cells, grid, write_atomic
+from adcore.report.summary import summarise
+from adcore.report.tables import (
+    DECIMALS,
+    NOT_COMPARABLE,
+    NOT_MATCHED,
+    NOT_MEASURED,
+    Made,
+    best,
+    checked,
+    count,
+    shape,
+    told_apart,
+)
+
+CSV = ("profile", *IDENTITY, "unit", "printed", "measured", "std", "seeds", "difference", "verdict", "note")
+WORDS = {
+    "avg_texture": "mean of textures",
+    "avg_object": "mean of objects",
+    "avg_mtl": "mean",
+    "overall": "mean",
+    "average": "mean of both",
+}
+BOLD = "Best printed and best measured value in bold."
+SMALL = (
+    "**Not the paper's numbers.** The small profile runs the same methods on other data, other backbones, smaller "
+    "networks and fewer epochs, so that they end in minutes on a CPU. It shows that the table can be made, and nothing "
+    "about what it says; the printed classes are left out, and no verdict is given."
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as texts, `**bold**`; words: names of the columns that are no numbers."""
+
+    header: list[str]
+    body: list[list[str]]
+    words: list[str]
+
+
+def write(folder: Path, made: Made, table: Table) -> list[Path]:
+    """Write STEM.csv, .md and .html (STEM-small for the small profile), each in one atomic step. Raises
+    PublishedError where the table's axes do not tell its numbers apart."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{made.stem}-small" if made.small else made.stem
+    content = page(made, table)
+    texts = {
+        "csv": made.rows.assign(profile=made.profile)[list(CSV)].to_csv(index=False, lineterminator="\n"),
+        "md": _markdown(content),
+        "html": _html(content),
+    }
+    for suffix, text in texts.items():
+        write_atomic(folder / f"{name}.{suffix}", text)
+    return [folder / f"{name}.{suffix}" for suffix in texts]
+
+
+def page(made: Made, table: Table) -> dict[str, Any]:
+    """What Markdown and HTML show: title, small, lead, values, differences (None without a system of ours), footnotes,
+    missing, boards, notes."""
+    rows = made.rows.reset_index(drop=True)
+    axes = shape(rows, table)
+    checked(rows, [*axes[0], *axes[1]])
+    first = rows.iloc[0]
+    title = f"{first['paper']}, {first['table'] if rows['table'].nunique() == 1 else 'numbers from its text'}"
+    metrics = [] if "metric" in (*axes[0], *axes[1]) else list(dict.fromkeys(rows["metric"]))
+    footnotes: dict[str, int] = {}
+    judged = rows[rows["verdict"] != ""]
+    return {
+        "title": f"{title}: small profile, not the paper's data" if made.small else title,
+        "small": SMALL if made.small else "",
+        "lead": " ".join(filter(None, [f"Beside the printed values: {count(rows)}.", _told(metrics), BOLD])),
+        "values": _values(rows, *axes, metrics),
+        "differences": _differences(judged, *axes, footnotes) if len(judged) else None,
+        "footnotes": list(footnotes),
+        "missing": list(made.missing),
+        "boards": _boards(made.boards),
+        "notes": _notes(rows),
+    }
+
+
+def _told(metrics: Sequence[str]) -> str:
+    return f"In a cell: {' / '.join(metrics)}." if len(metrics) > 1 else ""
+
+
+def _values(rows: pd.DataFrame, down: list[str], across: list[str], metrics: Sequence[str]) -> Grid:
+    """Printed values, and where a column has a system of ours, measured ones beside them. metrics: those that share a
+    cell."""
+    apart = told_apart(across)
+    bold = {"printed": best(rows, "value", apart), "here": best(rows, "measured", apart)}
+    texts = {
+        "printed": [_bold(text, index in bold["printed"]) for index, text in enumerate(rows["printed"])],
+        "here": [_bold(_measured(row), index in bold["here"]) for index, row in enumerate(records(rows))],
+    }
+    header = [_named(name) for name in down]
+    columns: list[tuple[Any, str]] = []
+    for key, group in rows.groupby(across, sort=False):
+        ours = bool(group["ours"].any())
+        for side in ("printed", "here") if ours else ("printed",):
+            columns.append((key, side))
+            header.append(" ".join(filter(None, [_column(across, key), side if ours else ""])))
+    body = []
+    for key, group in rows.groupby(down, sort=False):
+        own = dict(list(group.groupby(across, sort=False)))
+        found = [_joined(own.get(column), texts[side], metrics, side == "here") for column, side in columns]
+        body.append([*_row(down, key), *found])
+    return Grid(header, body, header[: len(down)])
+
+
+def _differences(rows: pd.DataFrame, down: list[str], across: list[str], footnotes: dict[str, int]) -> Grid:
+    keys = list(dict(list(rows.groupby(across, sort=False))))
+    header = [*(_named(name) for name in down), *(_column(across, key) for key in keys)]
+    body = []
+    for key, group in rows.groupby(down, sort=False):
+        own = dict(list(group.groupby(across, sort=False)))
+        body.append([*_row(down, key), *(_verdicts(own.get(column), footnotes) for column in keys)])
+    return Grid(header, body, header)
+
+
+def _joined(rows: pd.DataFrame | None, texts: Sequence[str], metrics: Sequence[str], measured: bool) -> str:
+    """The metrics of a cell side by side, a dash for one that is not there; nothing measured for a system we lack."""
+    if rows is None or (measured and not rows["ours"].any()):
+        return ""
+    found = {metric: texts[int(str(index))] for index, metric in rows["metric"].items()}
+    shown = [found.get(metric, "") for metric in metrics or found]
+    return " / ".join(text or "–" for text in shown) if any(shown) else ""
+
+
+def _verdicts(rows: pd.DataFrame | None, footnotes: dict[str, int]) -> str:
+    if rows is None:
+        return ""
+    differences = [_signed(row) for row in records(rows)]
+    told = [_short(text, footnotes) for text in rows["verdict"]]
+    if len(set(told)) == 1:
+        return " ".join(filter(None, [" / ".join(filter(None, differences)), told[0]]))
+    return " / ".join(" ".join(filter(None, pair)) for pair in zip(differences, told, strict=True))
+
+
+def _short(verdict: str, footnotes: dict[str, int]) -> str:
+    """The verdict, with its reason as a footnote."""
+    kind = verdict.split(":")[0]
+    if kind not in (NOT_COMPARABLE, NOT_MEASURED, NOT_MATCHED):
+        return verdict
+    return f"{kind} [{footnotes.setdefault(verdict, len(footnotes) + 1)}]"
+
+
+def _decimals(row: Mapping[str, Any]) -> int:
+    return max(DECIMALS, len(str(row["printed"]).partition(".")[2]))
+
+
+def _measured(row: Mapping[str, Any]) -> str:
+    return "–" if math.isnan(row["measured"]) else f"{row['measured']:,.{_decimals(row)}f}"
+
+
+def _signed(row: Mapping[str, Any]) -> str:
+    return "" if math.isnan(row["difference"]) else f"{row['difference']:+z.{_decimals(row)}f}"
+
+
+def _bold(text: str, yes: bool) -> str:
+    return f"**{text}**" if yes and text != "–" else text
+
+
+def _column(across: Sequence[str], key: Any) -> str:
+    values = key if isinstance(key, tuple) else (key,)
+    shown = [str(value) for name, value in zip(across, values, strict=True) if (name, value) != ("enhancer", "none")]
+    return " · ".join(shown) or "value"
+
+
+def _row(down: Sequence[str], key: Any) -> list[str]:
+    values = key if isinstance(key, tuple) else (key,)
+    return [
+        WORDS.get(value, value) if name == "category" else str(value) for name, value in zip(down, values, strict=True)
+    ]
+
+
+def _named(field: str) -> str:
+    return "class" if field == "category" else field
+
+
+def _boards(boards: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, Grid]]:
+    """Title, caption and summary of every dataset of every suite: also what the paper does not print."""
+    found = []
+    for suite, frame in boards.items():
+        for dataset, lines in summarise(frame).items():
+            header, body = cells(lines, bold="**{}**")
+            words = [header[0], *(name for name in header if name in ("enhancer", "protocol"))]
+            found.append((f"{suite}: {dataset}", caption(lines), Grid(header, body, words)))
+    return found
+
+
+def _notes(rows: pd.DataFrame) -> list[str]:
+    """Every note of the CSV with the cells that it is on."""
+    found = []
+    for note, group in rows[rows["note"] != ""].groupby("note", sort=False):
+        methods = dict.fromkeys(group["method"])
+        places = dict.fromkeys(f"{row['category']} {row['metric']}" for row in records(group))
+        where = ", ".join(places) if len(places) < 4 else f"{len(group)} cells"
+        found.append(f"{', '.join(methods)}, {where}: {note}")
+    return found
+
+
+def _markdown(content: Mapping[str, Any]) -> str:
+    parts = [f"# {content['title']}", content["small"], content["lead"], _grid(content["values"])]
+    if content["differences"]:
+        parts += ["## Measured less printed", _grid(content["differences"])]
+    if content["footnotes"]:
+        parts.append("\n".join(f"[{number}] {text}  " for number, text in enumerate(content["footnotes"], start=1)))
+    if content["boards"]:
+        parts.append("## All that the suites measured")
+        parts += [text for title, about, table in content["boards"] for text in (f"### {title}", _grid(table), about)]
+    for heading, lines in (("Missing", content["missing"]), ("Notes on the printed cells", content["notes"])):
+        if lines:
+            parts += [f"## {heading}", "\n".join(f"* {line}" for line in lines)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _grid(table: Grid) -> str:
+    return grid(table.header, table.body, table.words)
+
+
+def _html(content: Mapping[str, Any]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("adcore.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("table.html.j2").render(**content)

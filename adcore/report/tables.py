@@ -1,0 +1,177 @@
+"""A printed table beside what was measured: a row a number, with its difference and a verdict."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from adcore.published import IDENTITY, Names, PublishedError, Table, records
+from adcore.report.measured import Found, Lookup, members
+from adcore.report.targets import AVERAGES, Joiner, Row, Target
+
+RECOMPUTED = re.compile(r"mean of (?:printed rows|logical and structural) ([\d.]+)")
+SUSPECT = "suspect cell"
+NOT_COMPARABLE, NOT_MEASURED, NOT_MATCHED = "not comparable", "not measured", "not matched"
+NUMBERS = ("measured", "std", "seeds", "difference", "verdict")
+DECIMALS = 1  # of a measured value that nothing is printed for
+
+
+@dataclass(frozen=True)
+class Made:
+    """A table that was made: its numbers in the order of the paper, what is missing, and its suites' leaderboards.
+
+    rows: IDENTITY, unit, printed (text, '' where nothing is), value, measured, std, seeds, difference (NaN where there
+    is none), verdict, note, ours (whether the system is one of adcore), derived, lower."""
+
+    stem: str
+    profile: str
+    rows: pd.DataFrame
+    missing: tuple[str, ...] = ()
+    boards: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+    @property
+    def small(self) -> bool:
+        return self.profile == "small"
+
+
+def make(stem: str, published: pd.DataFrame, names: Names, lookup: Lookup, related: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `Made`. published: the printed table. related: all tables of the paper. Raises PublishedError."""
+    joiner = Joiner(names, related)
+    rows: list[tuple[Row, Target | str | None]] = [(row, joiner.target(stem, row)) for row in records(published)]
+    if lookup.small is not None:
+        rows = [*((row, of) for row, of in rows if row["category"] in AVERAGES), *_categories(rows, lookup)]
+    return pd.DataFrame([_compared(row, of, lookup) for row, of in rows])
+
+
+def verdict(row: Row, found: Found, lower: bool = False) -> str:
+    """`within tolerance`, `better`, `worse`, or why neither can be said.
+
+    A printed average that its own rows contradict is held against both; where that matters it is a misprint, and the
+    cell cannot be compared. Nor can one whose note calls it suspect."""
+    if math.isnan(found.value):
+        return f"{NOT_MEASURED}: {'; '.join(found.reasons)}"
+    if found.reasons:
+        return f"{NOT_COMPARABLE}: {'; '.join(found.reasons)}"
+    told = _judged(found.value, row["value"], row["tolerance"], lower)
+    other = RECOMPUTED.search(row["note"])
+    contradicted = other and told != _judged(found.value, float(other[1]), row["tolerance"], lower)
+    if contradicted or SUSPECT in row["note"]:
+        return f"{NOT_COMPARABLE}: misprint: {row['note']}"
+    return told
+
+
+def _judged(measured: float, printed: float, tolerance: float, lower: bool) -> str:
+    difference = measured - printed
+    if abs(difference) <= tolerance + 1e-9:
+        return "within tolerance"
+    return "better" if (difference < 0) == lower else "worse"
+
+
+def _compared(row: Row, of: Target | str | None, lookup: Lookup) -> dict[str, Any]:
+    base = {name: row[name] for name in (*IDENTITY, "unit", "printed", "value", "note")}
+    derived = isinstance(of, Target) and of.combine != "value"
+    blank = dict.fromkeys(("measured", "std", "difference"), math.nan) | {"seeds": 0}
+    if not isinstance(of, Target):
+        told = f"{NOT_MATCHED}: {of}" if of else ""
+        return base | blank | {"verdict": told, "ours": False, "derived": derived, "lower": False}
+    found = lookup.find(of)
+    if lookup.small is not None and not math.isnan(found.value):
+        found = replace(found, reasons=(_stand_in(row, of, lookup), *found.reasons))
+    compared = bool(row["printed"])
+    numbers = {
+        "measured": found.value,
+        "std": found.std,
+        "seeds": found.seeds,
+        # Of other data a difference would mean nothing.
+        "difference": found.value - row["value"] if compared and lookup.small is None else math.nan,
+        "verdict": verdict(row, found, of.quantity.lower) if compared else "",
+    }
+    return base | numbers | {"ours": True, "derived": derived, "lower": of.quantity.lower}
+
+
+def _stand_in(row: Row, target: Target, lookup: Lookup) -> str:
+    instead = lookup.kind(target.kind) if target.kind else None
+    return f"small profile: {instead} instead of {row['dataset']}" if instead else "small profile"
+
+
+def _categories(
+    rows: Sequence[tuple[Row, Target | str | None]], lookup: Lookup
+) -> Iterator[tuple[Row, Target | str | None]]:
+    """Rows for the categories of the small profile's data, in place of those of the paper; nothing is printed there."""
+    done = set()
+    for row, of in rows:
+        if not isinstance(of, Target) or of.averaged or of.combine == "versus":
+            continue
+        kind = lookup.kind(of.kind)
+        for dataset, category in _present(kind, lookup):
+            new = {**row, "dataset": dataset, "category": category, "printed": "", "value": math.nan, "note": ""}
+            identity = tuple(new[name] for name in IDENTITY)
+            if identity not in done:
+                done.add(identity)
+                yield new, replace(of, category=category)
+
+
+def _present(kind: str | None, lookup: Lookup) -> list[tuple[str, str]]:
+    """(dataset, category) of a kind, in the runs."""
+    found = {
+        (spec.name, name): None
+        for run in lookup.runs
+        for spec in run.plan.datasets
+        if spec.of_kind == kind
+        for name in members("overall", run.datasets[spec.name], run.table)
+    }
+    return list(found)
+
+
+def best(rows: pd.DataFrame, column: str, apart: Sequence[str] = ()) -> set[int]:
+    """Positions of the best values of `column` among those of one dataset, category, metric and `apart`, as far as two
+    or more can be compared; differences have no best."""
+    found: set[int] = set()
+    rows = rows[~rows["derived"]].dropna(subset=column)
+    for _, group in rows.groupby(["dataset", "category", "metric", *apart], sort=False):
+        values = group[column].round(6)
+        if len(group) > 1:
+            top = values.min() if group["lower"].any() else values.max()
+            found |= {int(str(index)) for index in group.index[values == top]}
+    return found
+
+
+def shape(rows: pd.DataFrame, table: Table) -> tuple[list[str], list[str]]:
+    """The fields that are a table's rows and its columns: those of names.yaml, else by what varies. Metrics that are in
+    neither stand side by side in a cell."""
+    if table.rows:
+        return list(table.rows), list(table.columns)
+    places, systems = (
+        [name for name in names if rows[name].nunique() > 1]
+        for names in (("dataset", "category"), ("setting", "method", "enhancer"))
+    )
+    if "category" in places:
+        return places, systems or ["method"]
+    return [*places, *systems] or ["method"], ["metric"]
+
+
+def told_apart(columns: Sequence[str]) -> list[str]:
+    """Fields whose values do not compete for the best."""
+    return [name for name in columns if name == "setting"] if "metric" in columns else []
+
+
+def checked(rows: pd.DataFrame, axes: Sequence[str]) -> None:
+    """Raise PublishedError unless every number has a place of its own on these axes, metrics apart."""
+    twice = rows[rows.duplicated([*dict.fromkeys([*axes, "metric"])])]
+    if len(twice):
+        where = ", ".join(f"{name} {twice.iloc[0][name]}" for name in IDENTITY[2:])
+        raise PublishedError(
+            f"names.yaml: on the axes {', '.join(axes)} a cell has several numbers ({where}); add a field"
+        )
+
+
+def count(rows: pd.DataFrame) -> str:
+    """`12 within tolerance, 3 worse`, of all verdicts."""
+    kinds = [str(text).split(":")[0] for text in rows["verdict"] if text]
+    order = ("within tolerance", "better", "worse", NOT_COMPARABLE, NOT_MEASURED, NOT_MATCHED)
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in order if kind in kinds) or "no system of ours"
