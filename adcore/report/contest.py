@@ -201,9 +201,11 @@ def contests(
 ) -> dict[str, Contest]:
     """A dataset's lines on each metric. samples: key of a cell -> its sample; without it, no intervals over images.
 
-    A line with a failed cell, or without a value in a category where another has one, is left out."""
+    A line with a failed cell, or without a value in a category where another has one, is left out; a metric that leaves
+    none is not there."""
     grids = [_Grid.of(line, name, samples) for line, name in zip(lines, unique_names(lines), strict=True)]
-    return {metric: _contest(dataset, metric, grids) for metric in metrics}
+    found = {metric: _contest(dataset, metric, grids) for metric in metrics}
+    return {metric: contest for metric, contest in found.items() if contest.contenders}
 
 
 @dataclass(frozen=True)

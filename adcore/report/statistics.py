@@ -81,15 +81,16 @@ def table(statistics: Statistics) -> pd.DataFrame:
     """One row a contender and one a pair (`other`), over all categories (`category` empty) and by category."""
     found = [contest for by_metric in statistics.contests.values() for contest in by_metric.values()]
     rows = [row for contest in found for row in (*_own_rows(contest), *_pair_rows(contest))]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COUNTS, "Int64"))
 
 
 def markdown(statistics: Statistics) -> str:
     """The same tables as the report's, without figures."""
     parts = ["# Statistics", CAPTION]
     for dataset in statistics.contests:
-        parts.append(f"## {dataset}")
-        for contest in statistics.shown(dataset):
+        found = statistics.shown(dataset)
+        parts += [f"## {dataset}", *([] if found else ["No finished cells."])]
+        for contest in found:
             shown = _texts(contest)
             parts += [f"### {shown['title']}", grid(shown["header"], shown["rows"]), *shown["notes"]]
             if shown["pairs"]:
@@ -187,6 +188,9 @@ COLUMNS = [
     *("images_low", "images_high", "seeds_low", "seeds_high", "average_rank", "ahead", "behind"),
     *("p_images", "p_images_corrected", "p_categories", "p_categories_corrected", "verdict"),
 ]
+
+
+COUNTS = ("categories", "seeds", "ahead", "behind")
 
 
 def _own_rows(contest: Contest) -> Iterator[dict[str, Any]]:

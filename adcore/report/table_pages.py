@@ -68,8 +68,8 @@ def write(folder: Path, made: Made, table: Table) -> list[Path]:
 
 
 def page(made: Made, table: Table) -> dict[str, Any]:
-    """What Markdown and HTML show: title, small, lead, values, differences (None without a system of ours), footnotes,
-    missing, boards, notes."""
+    """What Markdown and HTML show: title, small, lead, values, heading and body of the differences (None without a system
+    of ours), footnotes, missing, boards, notes."""
     rows = made.rows.reset_index(drop=True)
     axes = shape(rows, table)
     checked(rows, [*axes[0], *axes[1]])
@@ -82,7 +82,8 @@ def page(made: Made, table: Table) -> dict[str, Any]:
         "title": f"{title}: small profile, not the paper's data" if made.small else title,
         "small": SMALL if made.small else "",
         "lead": " ".join(filter(None, [f"Beside the printed values: {count(rows)}.", _told(metrics), BOLD])),
-        "values": _values(rows, *axes, metrics),
+        "values": _values(rows, *axes, metrics, "on other data" if made.small else "here"),
+        "heading": "Verdicts" if made.small else "Measured less printed",
         "differences": _differences(judged, *axes, footnotes) if len(judged) else None,
         "footnotes": list(footnotes),
         "missing": list(made.missing),
@@ -95,26 +96,26 @@ def _told(metrics: Sequence[str]) -> str:
     return f"In a cell: {' / '.join(metrics)}." if len(metrics) > 1 else ""
 
 
-def _values(rows: pd.DataFrame, down: list[str], across: list[str], metrics: Sequence[str]) -> Grid:
-    """Printed values, and where a column has a system of ours, measured ones beside them. metrics: those that share a
-    cell."""
+def _values(rows: pd.DataFrame, down: list[str], across: list[str], metrics: Sequence[str], here: str) -> Grid:
+    """Printed values, and where a column has a system of ours, measured ones beside them, under the name `here`. metrics:
+    those that share a cell."""
     apart = told_apart(across)
-    bold = {"printed": best(rows, "value", apart), "here": best(rows, "measured", apart)}
+    bold = {"printed": best(rows, "value", apart), here: best(rows, "measured", apart)}
     texts = {
         "printed": [_bold(text, index in bold["printed"]) for index, text in enumerate(rows["printed"])],
-        "here": [_bold(_measured(row), index in bold["here"]) for index, row in enumerate(records(rows))],
+        here: [_bold(_measured(row), index in bold[here]) for index, row in enumerate(records(rows))],
     }
     header = [_named(name) for name in down]
     columns: list[tuple[Any, str]] = []
     for key, group in rows.groupby(across, sort=False):
         ours = bool(group["ours"].any())
-        for side in ("printed", "here") if ours else ("printed",):
+        for side in ("printed", here) if ours else ("printed",):
             columns.append((key, side))
             header.append(" ".join(filter(None, [_column(across, key), side if ours else ""])))
     body = []
     for key, group in rows.groupby(down, sort=False):
         own = dict(list(group.groupby(across, sort=False)))
-        found = [_joined(own.get(column), texts[side], metrics, side == "here") for column, side in columns]
+        found = [_joined(own.get(column), texts[side], metrics, side == here) for column, side in columns]
         body.append([*_row(down, key), *found])
     return Grid(header, body, header[: len(down)])
 
@@ -214,7 +215,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
 def _markdown(content: Mapping[str, Any]) -> str:
     parts = [f"# {content['title']}", content["small"], content["lead"], _grid(content["values"])]
     if content["differences"]:
-        parts += ["## Measured less printed", _grid(content["differences"])]
+        parts += [f"## {content['heading']}", _grid(content["differences"])]
     if content["footnotes"]:
         parts.append("\n".join(f"[{number}] {text}  " for number, text in enumerate(content["footnotes"], start=1)))
     if content["boards"]:
