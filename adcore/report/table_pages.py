@@ -68,8 +68,8 @@ def write(folder: Path, made: Made, table: Table) -> list[Path]:
 
 
 def page(made: Made, table: Table) -> dict[str, Any]:
-    """What Markdown and HTML show: title, small, lead, values, heading and body of the differences (None without a system
-    of ours), footnotes, missing, boards, notes."""
+    """What Markdown and HTML show: title, small, lead, values, heading, differences (None without a system of ours),
+    footnotes, missing, boards, notes."""
     rows = made.rows.reset_index(drop=True)
     axes = shape(rows, table)
     checked(rows, [*axes[0], *axes[1]])
@@ -97,8 +97,8 @@ def _told(metrics: Sequence[str]) -> str:
 
 
 def _values(rows: pd.DataFrame, down: list[str], across: list[str], metrics: Sequence[str], here: str) -> Grid:
-    """Printed values, and where a column has a system of ours, measured ones beside them, under the name `here`. metrics:
-    those that share a cell."""
+    """Printed values, and where a column has a system of ours, measured ones beside them, under the name `here`;
+    `metrics` share a cell."""
     apart = told_apart(across)
     bold = {"printed": best(rows, "value", apart), here: best(rows, "measured", apart)}
     texts = {
