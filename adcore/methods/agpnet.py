@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adcore.modules.attention import Looks
     from adcore.plan import BackboneSpec
 
-SMALL = {"width": 128, "depth": 2, "epochs": 60, "batch": 8, "lr": 1e-3}
+SMALL = {"width": 128, "depth": 2, "epochs": 30, "batch": 4, "lr": 1e-3}
 VIT_WIDTH = {False: 384, True: 192}  # small or not
 ADAMW = {"weight_decay": 1e-4, "betas": (0.9, 0.999)}
 CLIP = 0.1  # norm of the gradient
@@ -34,17 +34,17 @@ Which = Literal["-", "R", "A"]
 
 
 class AGPNetOptions(base.Options):
-    """What is not given comes from the preset: `small` is a decoder of 2 layers, 128 wide (vit384: 192), 60 epochs in
-    batches of 8 at a learning rate of 1e-3. The curricula of intensity, noisy pixels and learning rate are shares of
-    the epochs.
+    """What is not given comes from the preset: `small` is a decoder of 2 layers, 128 wide (vit384: 192), trained for 30
+    epochs in batches of 4 at a learning rate of 1e-3. The curricula of intensity, noisy pixels and learning rate are
+    shares of the epochs.
 
     `decoder`: UniAD's layers with the tokens as queries (`-self`: self-attention first), or plain ViT blocks
     (`-position`: with a learned embedding of places). `grid`: side of the token grid; default: a transformer's own,
     else a sixteenth of the image's. Noise: none, random, or attention-guided; `intensity` of that on features is
-    constant where given. `mask`: of the frozen network, the decoder, or both; a network without class attention, as
-    any CNN, gives none. `attention`: of the class token, or what each patch gets. `teacher`: the decoder's mask is that
-    of a mean teacher, not its own; `ema_warmup`: which follows closely at first. `levels`: of the maps, from 1; default
-    all. `norm` of the maps: `plain`, or the transformer's own `final` one.
+    constant where given. `mask`: of the frozen network (L), the decoder (D), or both; a network whose class attention
+    cannot be read, as any CNN's, gives none. `attention`: of the class token, or what each patch gets. `teacher`: the
+    decoder's mask is that of a mean teacher, not its own; `ema_warmup`: which follows closely at first. `levels`: of
+    the maps, from 1; default all. `norm` of the maps: `plain`, or the transformer's own `final` one.
     """
 
     preset: Literal["paper", "small"] = "paper"
