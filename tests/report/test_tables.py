@@ -177,7 +177,12 @@ def test_latency_and_sizes_come_from_their_own_files(row: Make) -> None:
     assert found["measured"] == 44.0
     assert found["verdict"] == "not comparable: timed on cpu with 2 threads, printed for another machine"
     sizes = {"method_label": "agpnet", "backbone": "vit_small_patch16_224.dino", "device": "cpu"}
-    sizes |= {"learnable_params": 4_415_000, "macs_as_published": 5.7e9, "images_per_s_b32": 9.0, "images_per_s_b1": 1.0}
+    sizes |= {
+        "learnable_params": 4_415_000,
+        "macs_as_published": 5.7e9,
+        "images_per_s_b32": 9.0,
+        "images_per_s_b1": 1.0,
+    }
     table = published.table("agpnet_table9")
     rows = tables.make("agpnet_table9", table, NAMES, Lookup([], efficiency=[sizes]), table)
     own = rows[rows["method"] == "AGPNet"].set_index("metric")
