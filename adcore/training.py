@@ -100,7 +100,9 @@ class Training:
                 loss, values = step(batch)
             if not torch.isfinite(loss):
                 place = f"epoch {epoch + 1} of {epochs}, step {count} of {steps}"
-                raise RuntimeError(f"{what}: the loss is {loss.item()} in {place}; lower the learning rate")
+                raise RuntimeError(
+                    f"{what}: the loss is {loss.item()} in {place}; check the features, or lower the learning rate"
+                )
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

@@ -21,7 +21,7 @@ import pandas as pd
 from adcore.report.groups import NAMES, Group
 from adcore.report.leaderboard import frame
 from adcore.report.summary import COST, metric_columns
-from adcore.report.trained import by_curve, epoch_means, epoch_table
+from adcore.report.trained import by_curve, epoch_mean, epoch_table
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -232,23 +232,22 @@ def _metrics(table: pd.DataFrame) -> dict[str, float]:
 
 
 def _training(group: Group, most: int) -> dict[str, list[float]]:
-    """Curves of the enhancers' training, a value an epoch: means over categories, at most so many names."""
-    means = epoch_means(item for result in group.results for item in result.trained)
-    return {name: means[name] for name in list(means)[:most]}
+    """Curves of the method's and the enhancers' training, a value an epoch: means over categories, at most so many."""
+    curves = group.fit_curves | by_curve(item for result in group.results for item in result.trained)
+    return {name: epoch_mean(list(curves[name].values())) for name in list(curves)[:most]}
 
 
 def write_artifacts(folder: Path, group: Group) -> None:
-    """categories.csv, images.csv, curves.png, and where there is something to show gallery.jpg, loss.png and, of the
-    enhancers' training, pretext.csv and pretext.png."""
+    """categories.csv, images.csv, curves.png, and where there is something to show gallery.jpg, training.png of the
+    method and, of the enhancers' training, pretext.csv and pretext.png."""
     from adcore.report import heatmaps, plots
 
     frame([result.row for result in group.results]).to_csv(folder / "categories.csv", index=False)
     images = [r.images.assign(category=r.row["category"]) for r in group.results]
     pd.concat(images, ignore_index=True).to_csv(folder / "images.csv", index=False)
     plots.curves_png(folder / "curves.png", {r.row["category"]: r.curves for r in group.results})
-    losses = {r.row["category"]: r.loss_curve for r in group.results if r.loss_curve}
-    if losses:
-        plots.loss_png(folder / "loss.png", losses)
+    if group.fit_curves:
+        plots.epochs_png(folder / "training.png", group.fit_curves)
     galleries = {str(r.row["category"]): r.gallery for r in group.results if r.gallery}
     if galleries:
         heatmaps.sheet(galleries).save(folder / "gallery.jpg", quality=85)

@@ -210,7 +210,7 @@ def test_only_the_methods_that_use_a_kernel_notice_a_change_in_it(tree: Path) ->
         "methods/cfa.py": {"cfa"},
         "features.py": {"extract", "latency", *TRAINED},
         "images.py": {"extract", "latency", "cell", "validation", *TRAINED},
-        "training.py": {*TRAINED, "tfa_net", "agpnet"},
+        "training.py": {*TRAINED, "cfa", "tfa_net", "agpnet"},
         "synthesis/perlin.py": {"sbm", "pfam"},
         "synthesis/jigsaw.py": {"sbm", "pfam"},
         "synthesis/cutpaste.py": {"psg"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import PositiveInt
@@ -42,8 +42,7 @@ class CFA(base.Method):
     radius: torch.Tensor
     memory: torch.Tensor  # (centroids, D)
     generator: torch.Generator
-    loss_curve: torch.Tensor
-    radius_curve: torch.Tensor
+    curves: dict[str, torch.Tensor]
 
     @classmethod
     def sized(cls, options: CFAOptions, shapes: Sequence[tuple[int, int, int]]) -> base.Network:
@@ -58,23 +57,26 @@ class CFA(base.Method):
         """Raises ValueError when `gamma_c` or `gamma_d` leaves too little, RuntimeError when the loss is not finite."""
         import torch
 
-        learned = self.begin(features)
-        optimiser = torch.optim.AdamW(learned, **ADAMW)  # type: ignore[arg-type]
-        steps = self.options.epochs * max(1, len(features) // BATCH)
-        losses, radii = [], []
-        for step, batch in enumerate(self._batches(len(features), self.generator), start=1):
-            loss = self.loss(features.at(batch))
-            if not torch.isfinite(loss):
-                raise RuntimeError(f"cfa: the loss is {loss.item()} at step {step} of {steps}; check the features")
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            losses.append(loss.detach())
-            radii.append(self.radius.detach().clone())
-            progress(step / steps)
+        from adcore.training import Training
+
+        learned = torch.nn.ParameterList(self.begin(features))
+        batches = self._batches(len(features))
+
+        def step(batch: list[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            return self.loss(features.at(batch)), {"radius": self.radius}
+
+        curves = Training.of(self.context, progress).run(
+            self.name,
+            {"learned": learned},
+            torch.optim.AdamW(learned, **ADAMW),  # type: ignore[arg-type]
+            self.options.epochs,
+            batches.__getitem__,
+            step,
+            len(batches[0]),
+        )
         for name in ("weight", "bias", "radius"):
             setattr(self, name, getattr(self, name).detach())
-        self.loss_curve, self.radius_curve = torch.stack(losses).cpu(), torch.cat(radii).cpu()
+        self.curves = {f"{name}_curve": torch.tensor(values) for name, values in curves.items()}
 
     def begin(self, features: base.FeatureSource) -> list[torch.nn.Parameter]:
         """Make the untrained descriptor and the memory; what is to be learned by `loss`.
@@ -100,13 +102,14 @@ class CFA(base.Method):
         return scores.reshape(-1, *features[0].shape[2:]), None
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Descriptor, memory and radius, and how loss and radius went, one value per step."""
-        return {name: getattr(self, name) for name in _TENSORS}
+        """Descriptor, memory and radius, and how loss and radius went, one value an epoch."""
+        return {name: getattr(self, name) for name in _TENSORS} | self.curves
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
         for name in _TENSORS:
-            setattr(self, name, state[name] if name.endswith("_curve") else state[name].to(self.context.device))
+            setattr(self, name, state[name].to(self.context.device))
+        self.curves = {name: value for name, value in state.items() if name.endswith("_curve")}
 
     def _start(self, channels: int, generator: torch.Generator) -> None:
         """The untrained descriptor, with the initial values of a torch convolution."""
@@ -156,24 +159,28 @@ class CFA(base.Method):
         kmeans = KMeans(wanted, n_init=1, max_iter=3000, random_state=self.context.seed).fit(means.cpu().numpy())
         return torch.from_numpy(kmeans.cluster_centers_).float().to(means.device)
 
-    def _batches(self, count: int, generator: torch.Generator) -> Iterator[list[int]]:
-        """Four images at a time, in a new order each epoch; a smaller last batch is dropped, unless it is the only."""
+    def _batches(self, count: int) -> list[list[list[int]]]:
+        """For each epoch, four images at a time in an order of its own; a smaller last batch is dropped, unless it is
+        the only one. All at once, so that a training that resumes finds the same."""
         import torch
 
-        for _ in range(self.options.epochs):
-            order = torch.randperm(count, generator=generator).tolist()
-            for begin in range(0, max(1, count - BATCH + 1), BATCH):
-                yield order[begin : begin + BATCH]
+        begins = range(0, max(1, count - BATCH + 1), BATCH)
+        orders = [torch.randperm(count, generator=self.generator).tolist() for _ in range(self.options.epochs)]
+        return [[order[begin : begin + BATCH] for begin in begins] for order in orders]
 
     def loss(self, features: list[torch.Tensor]) -> torch.Tensor:
         """Attraction to the K nearest centroids beyond the radius, repulsion of the next J within it."""
+        import torch
+
         from adcore.kernels.nearest import search
 
-        described = self._describe(_pooled(features))
-        # Which centroids are near has no gradient, so only the distances to those few are differentiated.
-        near = self.memory[search(described, self.memory, K + J)]
-        squared = (described[:, None] - near).square().sum(2).sort(dim=1).values
-        return hypersphere_loss(squared, self.radius)
+        # Half precision has no use for distances between near points.
+        with torch.autocast("cuda", enabled=False):
+            described = self._describe(_pooled([layer.float() for layer in features]))
+            # Which centroids are near has no gradient, so only the distances to those few are differentiated.
+            near = self.memory[search(described, self.memory, K + J)]
+            squared = (described[:, None] - near).square().sum(2).sort(dim=1).values
+            return hypersphere_loss(squared, self.radius)
 
 
 def hypersphere_loss(squared: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
@@ -193,4 +200,4 @@ def _pooled(layers: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat([interpolate(x, size=grid, mode="bilinear", align_corners=False) for x in pooled], 1)
 
 
-_TENSORS = ("weight", "bias", "radius", "memory", "loss_curve", "radius_curve")
+_TENSORS = ("weight", "bias", "radius", "memory")

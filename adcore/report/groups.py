@@ -25,6 +25,7 @@ GROUP_BY = (
     "seed",
 )
 NAMES = tuple(name.removesuffix("_label") for name in GROUP_BY)
+CURVE = "_curve"  # of the names of tensors in a fit that are no model
 PLAIN = ("", "none", "identity", "one-class")  # enhancers and protocols that a readable name need not tell
 
 
@@ -54,15 +55,16 @@ class CellResult:
         return curves
 
     @cached_property
-    def loss_curve(self) -> list[float]:
-        """Loss per step of a method that trains; empty for one that does not."""
+    def fit_curves(self) -> dict[str, list[float]]:
+        """`loss`, ... -> a value an epoch, of a method that trains; empty for one that does not."""
         state = self.fit / "state.safetensors" if self.fit else None
         if state is None or not state.exists():
-            return []
+            return {}
         from safetensors import safe_open
 
         with safe_open(state, framework="numpy") as tensors:
-            return [float(x) for x in tensors.get_tensor("loss_curve")] if "loss_curve" in tensors.keys() else []  # noqa: SIM118
+            names = [name for name in tensors.keys() if name.endswith(CURVE)]  # noqa: SIM118
+            return {name.removesuffix(CURVE): tensors.get_tensor(name).astype(float).tolist() for name in names}
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,15 @@ class Group:
     image: str
     seed: int
     results: tuple[CellResult, ...]
+
+    @property
+    def fit_curves(self) -> dict[str, dict[str, list[float]]]:
+        """`cfa.loss`, ... -> category -> a value an epoch; losses first."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for result in self.results:
+            for curve, values in result.fit_curves.items():
+                found.setdefault(f"{result.row['method']}.{curve}", {})[result.row["category"]] = values
+        return {name: found[name] for name in sorted(found, key=lambda name: not name.endswith(".loss"))}
 
     @property
     def identity(self) -> tuple[str | int, ...]:

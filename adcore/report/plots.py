@@ -158,18 +158,6 @@ def curves_png(path: Path, cells: Mapping[str, Mapping[str, Curves]]) -> None:
     _png(path, len(levels), 2, draw)
 
 
-def loss_png(path: Path, losses: Mapping[str, Sequence[float]]) -> None:
-    """Loss by step, one line a category."""
-
-    def draw(axes: Any) -> None:
-        for name, values in losses.items():
-            axes[0, 0].plot(range(1, len(values) + 1), values, label=name)
-        axes[0, 0].set(xlabel="step", ylabel="loss")
-        axes[0, 0].legend(fontsize=7, frameon=False)
-
-    _png(path, 1, 1, draw)
-
-
 def mean_roc(cells: Sequence[Curves]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Vertical average of ROC curves: (false positive rates (201,), mean true positive rates (201,))."""
     grid = np.linspace(0, 1, 201)

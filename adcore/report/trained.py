@@ -73,11 +73,6 @@ def by_curve(trained: Iterable[Trained]) -> dict[str, dict[str, list[float]]]:
     return {name: found[name] for name in sorted(found, key=lambda name: not name.endswith(".loss"))}
 
 
-def epoch_means(trained: Iterable[Trained]) -> dict[str, list[float]]:
-    """`sbm.loss`, ... -> mean over categories at each epoch."""
-    return {name: epoch_mean(list(lines.values())) for name, lines in by_curve(trained).items()}
-
-
 def epoch_mean(lines: Sequence[Sequence[float]]) -> list[float]:
     """Mean of several trainings at each epoch, over those that came so far."""
     epochs = ([value for value in epoch if value is not None] for epoch in zip_longest(*lines))

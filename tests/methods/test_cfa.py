@@ -66,23 +66,41 @@ def test_training_lowers_the_loss_and_moves_the_radius(make):
     method = cfa(epochs=20)
     method.fit(make())
     state = method.state()
-    assert len(state["loss_curve"]) == len(state["radius_curve"]) == 20 * 3
-    assert state["loss_curve"][-5:].mean() < 0.8 * state["loss_curve"][:5].mean()
+    assert len(state["loss_curve"]) == len(state["radius_curve"]) == 20
+    assert state["loss_curve"][-1] < 0.8 * state["loss_curve"][0]
     assert state["radius_curve"][-1] > state["radius_curve"][0] > 1e-5
 
 
 def test_radius_may_be_kept(make):
     method = cfa(train_radius=False)
     method.fit(make())
-    assert torch.equal(method.state()["radius_curve"], torch.full((3,), 1e-5))
+    assert torch.equal(method.state()["radius_curve"], torch.full((1,), 1e-5))
 
 
 @pytest.mark.parametrize(("images", "steps"), [(3, 1), (4, 1), (7, 1), (8, 2)])
 def test_last_batch_is_dropped_unless_it_is_the_only_one(images, steps):
-    batches = list(cfa()._batches(images, torch.Generator().manual_seed(0)))
-    assert len(batches) == steps
-    assert {len(b) for b in batches} == {min(images, 4)}
-    assert len({i for b in batches for i in b}) == steps * min(images, 4)
+    method = cfa(epochs=2)
+    method.generator = torch.Generator().manual_seed(0)
+    epochs = method._batches(images)
+    assert [len(batches) for batches in epochs] == [steps, steps]
+    for batches in epochs:
+        assert {len(b) for b in batches} == {min(images, 4)}
+        assert len({i for b in batches for i in b}) == steps * min(images, 4)
+    assert epochs[0] != epochs[1]
+
+
+def test_a_killed_training_ends_with_the_weights_of_one_left_alone(make, tmp_path):
+    def told(done):
+        if done > 0.5:
+            raise KeyboardInterrupt
+
+    whole, killed, resumed = (cfa(Context(0, checkpoint=tmp_path / name), epochs=4) for name in "abb")
+    whole.fit(make())
+    with pytest.raises(KeyboardInterrupt):
+        killed.fit(make(), told)
+    resumed.fit(make())
+    for name, tensor in whole.state().items():
+        assert torch.equal(tensor, resumed.state()[name]), name
 
 
 def test_seed_changes_the_model(make):
@@ -108,7 +126,7 @@ def test_gradient_equals_that_of_the_dense_distances(make):
 def test_loss_that_is_not_finite_names_the_step(make):
     features = make()
     features.layers[0][0, 0, 0, 0] = float("nan")
-    with pytest.raises(RuntimeError, match=r"the loss is nan at step \d of 3"):
+    with pytest.raises(RuntimeError, match=r"cfa: the loss is nan in epoch 1 of 1, step \d of 3"):
         cfa().fit(features)
 
 

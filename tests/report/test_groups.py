@@ -51,9 +51,14 @@ def test_only_weights_without_meaning_are_marked():
     ]
 
 
-def test_loss_curve_comes_from_the_fit_and_is_empty_without_one(tmp_path, row):
-    for name, tensors in (("trained", {"loss_curve": np.array([2.0, 1.5])}), ("plain", {"mean": np.zeros(2)})):
+def test_curves_come_from_the_fit_and_are_none_without_one(tmp_path, row):
+    trained = {"radius_curve": np.array([0.5]), "loss_curve": np.array([2.0, 1.5]), "weight": np.zeros(3)}
+    for name, tensors in (("trained", trained), ("plain", {"mean": np.zeros(2)})):
         (tmp_path / name).mkdir()
         save_file(tensors, tmp_path / name / "state.safetensors")
     fits = [tmp_path / "trained", tmp_path / "plain", None]
-    assert [CellResult(row(), tmp_path, fit=fit).loss_curve for fit in fits] == [[2.0, 1.5], [], []]
+    cells = [CellResult(row(category=name), tmp_path, fit=fit) for name, fit in zip("abc", fits, strict=True)]
+    assert [cell.fit_curves for cell in cells] == [{"loss": [2.0, 1.5], "radius": [0.5]}, {}, {}]
+    (group,) = group_rows(cells)
+    name = cells[0].row["method"]
+    assert list(group.fit_curves.items()) == [(f"{name}.loss", {"a": [2.0, 1.5]}), (f"{name}.radius", {"a": [0.5]})]

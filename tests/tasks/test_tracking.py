@@ -108,10 +108,12 @@ def test_two_processes_at_once_log_one_complete_run(workspace, client, cells):
 def test_run_holds_means_costs_params_and_artifacts(workspace, client):
     (run,) = runs(client, Tracker(workspace))
     costs = {"extract_s": 2.0, "fit_s": 6.0, "score_ms": 12.0, "peak_mb": 300.0}
-    assert run.data.metrics == pytest.approx({"i_auroc": 0.8} | costs)  # and no aupro: it does not apply
+    assert run.data.metrics == pytest.approx({"i_auroc": 0.8, "padim.loss": 1.0} | costs)  # no aupro: it does not apply
+    history = client.get_metric_history(run.info.run_id, "padim.loss")
+    assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0)]
     assert run.data.params["method"] == "padim" and run.data.params["categories"] == "mono, poly"
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert names == {"categories.csv", "images.csv", "curves.png", "gallery.jpg", "loss.png"}
+    assert names == {"categories.csv", "images.csv", "curves.png", "gallery.jpg", "training.png"}
     assert run.info.artifact_uri.startswith((workspace / "mlartifacts").as_uri())
     images = pd.read_csv(client.download_artifacts(run.info.run_id, "images.csv"))
     assert images.groupby("category")["score"].count().to_dict() == {"mono": 4, "poly": 4}
@@ -192,8 +194,8 @@ def test_training_is_logged_by_epoch_as_the_mean_over_categories(workspace, clie
 
 def test_training_takes_only_the_names_that_the_metrics_leave(enhanced):
     (group,) = group_rows(enhanced)
-    assert list(tracking._training(group, 2)) == ["sbm.loss", "pfam.loss"]
-    assert len(tracking._training(group, 40)) == 3 and not tracking._training(group, 0)
+    assert list(tracking._training(group, 3)) == ["padim.loss", "sbm.loss", "pfam.loss"]
+    assert len(tracking._training(group, 40)) == 4 and not tracking._training(group, 0)
 
 
 def test_nothing_to_log_makes_nothing(tmp_path):
