@@ -133,8 +133,10 @@ def columns(dataset: str, category: str, arm: Arm, shared: dict[str, str]) -> di
 def arms(plan: Plan) -> list[Arm]:
     """Every combination that the plan compares. Raises PlanError for an unknown name or option."""
     found = []
-    chains = [chain(enhancer, plan.backbone) for enhancer in plan.enhancers]
-    for protocol, chained, method in itertools.product(plan.protocols, chains, plan.methods):
+    chains = [(enhancer, chain(enhancer, plan.backbone)) for enhancer in plan.enhancers]
+    for protocol, (enhancer, chained), method in itertools.product(plan.protocols, chains, plan.methods):
+        if not method.takes(enhancer):
+            continue
         try:
             known(protocol.name, PROTOCOLS, "protocol")
         except ValueError as error:
@@ -153,6 +155,9 @@ def arms(plan: Plan) -> list[Arm]:
         }
         seeds = [drawn for seed in plan.seeds for drawn in rules.seeds(seed)]
         found += [Arm(rules, chained, cls, options, seed, names, stand_in) for seed in seeds]
+    for enhancer, _ in chains:
+        if not any(method.takes(enhancer) for method in plan.methods):
+            raise PlanError(f"enhancers: no method of the plan takes {enhancer.name}; remove it")
     for what in ("protocol", "enhancer", "method"):
         choices = len(getattr(plan, f"{what}s"))
         different = list(dict.fromkeys(arm.names[f"{what}_label"] for arm in found))
@@ -314,10 +319,12 @@ def _keys(plan: Plan, arm: Arm, images: Images, links: Sequence[Link], compared:
         "code": [keys.code(arm.method.__module__), keys.code("adcore.features")],
         "libraries": keys.libraries(),
     }
-    trained = {**model, "enhancer": [link.key for link in links]}
+    late = {name: model["options"][name] for name in arm.method.at_score}
+    early = {name: value for name, value in model["options"].items() if name not in late}
+    trained = {**model, "options": early, "enhancer": [link.key for link in links]}
     fit = keys.digest({"step": "fit", "model": trained, "images": content["train"], "seed": arm.seed})
     scoring = keys.code("adcore.scoring")
-    maps = keys.digest({"step": "maps", "fit": fit, "images": content["test"], "code": scoring})
+    maps = keys.digest({"step": "maps", "fit": fit, "options": late, "images": content["test"], "code": scoring})
     cell = keys.digest(
         {
             "step": "cell",
@@ -330,7 +337,8 @@ def _keys(plan: Plan, arm: Arm, images: Images, links: Sequence[Link], compared:
     # How long an image takes depends on which modules there are, not on what they or the backbone learned.
     behind = [_enhancer(link.made(), plan) for link in links if link.enhancer.on_maps]
     built = {**model, "enhancer": behind, "compared": compared}
-    latency = {"step": "latency", "model": built, "device": plan.device, "code": keys.code("adcore.latency")}
+    code = [keys.code("adcore.latency"), keys.code("adcore.sizes")]
+    latency = {"step": "latency", "model": built, "device": plan.device, "code": code}
     gallery = {"step": "gallery", "cell": cell, "code": keys.code("adcore.report.gallery")}
     return {
         "fit_key": fit,

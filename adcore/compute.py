@@ -27,6 +27,7 @@ from adcore.latency import Timed
 from adcore.methods.base import Context, Method
 from adcore.plan import Plan
 from adcore.report.gallery import make_gallery
+from adcore.sizes import Size, size
 from adcore.store import Store
 from adcore.training import Training
 
@@ -128,12 +129,14 @@ class Computer:
                 self._write_gallery(cell, judged)
 
     def latency(self, cell: Cell, plain: Cell | None = None) -> None:
-        """Measure milliseconds an image, on this machine: `latency.json`; in turn with `plain`, without an enhancer."""
+        """Measure milliseconds an image, on this machine, in turn with `plain`, without an enhancer, and count
+        parameters and multiply-accumulates: `latency.json`."""
         with self.store.lock(cell.latency_key):
             if self.store.has("latency", cell.latency_key):
                 return
             method, extractor = self._timed(cell)
             measures = latency.measure(method, extractor, self._timed(plain) if plain else None)
+            measures["size"] = self._size(cell).columns
             load = os.getloadavg()[0]  # other work on the same cores makes every number here meaningless
             meta = {**environment(), "device": self.device, "threads": torch.get_num_threads(), "load_average": load}
             with self.store.write("latency", cell.latency_key, meta) as folder:
@@ -212,6 +215,10 @@ class Computer:
         on_images = cell.arm.method.on_images
         extractor = Pixels(self.device) if on_images else self.bank.extractor(self._extraction(cell, cell.levels))
         return self._fitted(cell), extractor
+
+    def _size(self, cell: Cell) -> Size:
+        extractor = self.bank.extractor(self._extraction(cell, cell.levels))
+        return size(extractor, cell.arm.method.sized(cell.arm.options, extractor.shapes()))
 
     def _extraction(self, cell: Cell, levels: tuple[int, ...]) -> Extraction:
         return Extraction(cell.backbone, cell.image, levels, cell.links)

@@ -4,35 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from adcore.cells import Arm
 from adcore.features import Extraction, Extractor, Maps, Pixels, device_of
 from adcore.methods.base import Context, Network
 from adcore.plan import Plan
+from adcore.sizes import COUNTER, Macs, Size, size
 
-COUNTER = "torch.utils.flop_counter, halved; convolutions and linear maps; attention products apart"
-ATTENTION = ("aten.bmm", "aten.baddbmm")
 WARM_UP, SECONDS = 2, 4.0
 FITTED = 2  # images
 BATCHES = (1, 32)
-
-
-@dataclass(frozen=True)
-class Macs:
-    """Multiply-accumulates of one image: of convolutions and linear maps, and of attention's products."""
-
-    linear: int
-    attention: int
-
-    def __add__(self, other: Macs) -> Macs:
-        return Macs(self.linear + other.linear, self.attention + other.attention)
 
 
 def measure(plan: Plan, arm: Arm) -> dict[str, Any]:
@@ -47,10 +31,7 @@ def measure(plan: Plan, arm: Arm) -> dict[str, Any]:
     device = device_of(plan.device)
     extractor = Extractor(Extraction(spec, plan.image, levels), device)
     network = arm.method.sized(arm.options, extractor.shapes())
-    learnable = sum(p.numel() for p in network.module.parameters() if p.requires_grad) if network else 0
-    behind = sum(p.numel() for p in network.module.parameters()) if network else 0
-    backbone = counted(lambda: extractor(_images(1, plan.image.size)))
-    own = counted(network.run) if network else Macs(0, 0)
+    found = size(extractor, network)
     rates = dict.fromkeys(BATCHES, float("nan"))
     if network and network.decides_speed:
         rates = {batch: throughput(plan, arm, extractor, batch) for batch in BATCHES}
@@ -59,47 +40,31 @@ def measure(plan: Plan, arm: Arm) -> dict[str, Any]:
         "backbone": plan.backbone.name,
         "enhancer_label": arm.names["enhancer_label"],
         "image": plan.image.label,
-        "learnable_params": learnable,
-        "total_params": parameters(extractor) + behind,
-        "macs": (backbone + own).linear,
-        "attention_macs": (backbone + own).attention,
-        "extractor_macs": backbone.linear,
-        "macs_as_published": _as_published(backbone, own, network),
+        **found.columns,
+        "attention_macs": (found.before + found.own).attention,
+        "extractor_macs": found.before.total,
+        "macs_as_published": _as_published(found, network),
         **{f"images_per_s_b{batch}": rate for batch, rate in rates.items()},
         "device": device,
         "counter": COUNTER,
     }
 
 
-def _as_published(backbone: Macs, own: Macs, network: Network | None) -> int:
+def _as_published(found: Size, network: Network | None) -> int:
     """As the method's paper counts."""
     passes, attention = (network.passes, network.attention_counts) if network else (1, False)
-    total = Macs(passes * backbone.linear, passes * backbone.attention) + own
-    return total.linear + total.attention * attention
-
-
-def counted(run: Callable[[], Any]) -> Macs:
-    """Multiply-accumulates of a run; attention is done by plain products, since a fused kernel hides them."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            run()
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-    found = {str(op): flops // 2 for op, flops in counter.get_flop_counts().get("Global", {}).items()}
-    attention = sum(macs for op, macs in found.items() if op in ATTENTION)
-    return Macs(sum(found.values()) - attention, attention)
+    total = Macs(passes * found.before.linear, passes * found.before.attention) + found.own
+    return total.total if attention else total.linear
 
 
 def throughput(plan: Plan, arm: Arm, extractor: Extractor, batch: int) -> float:
     """Images a second in batches, from pixels to raw maps, of a model that was trained for one epoch on noise."""
-    size = plan.image.size
-    context = Context(arm.seed, extractor.device, (size, size), plan.budget.memory_gb, None, lambda: extractor)
+    side = plan.image.size
+    context = Context(arm.seed, extractor.device, (side, side), plan.budget.memory_gb, None, lambda: extractor)
     method = arm.method(arm.options.model_copy(update={"epochs": 1}), context)
     see: Callable[[torch.Tensor], Maps] = Pixels(extractor.device) if method.on_images else extractor
-    method.fit(Held(see(_images(FITTED, size))))
-    images = _images(batch, size)
+    method.fit(Held(see(_images(FITTED, side))))
+    images = _images(batch, side)
 
     def once() -> float:
         started = time.perf_counter()
@@ -135,12 +100,6 @@ class Held:
     def shapes(self) -> list[tuple[int, int, int]]:
         """(C, H, W) per map."""
         return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in self.maps]
-
-
-def parameters(extractor: Extractor) -> int:
-    """Of the backbone, up to the last level that is read."""
-    module: nn.Module = extractor.model
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _images(count: int, size: int) -> torch.Tensor:

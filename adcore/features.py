@@ -85,6 +85,7 @@ class Extractor:
         self.std = torch.tensor(std, device=device).view(1, 3, 1, 1)
         self.levels = extraction.read
         self.behind: list[Behind] = []
+        self.added = torch.nn.ModuleList()
         for link in extraction.links:
             assert weights is not None
             link.made().apply(self, weights(link.key), extraction.levels)
@@ -92,6 +93,11 @@ class Extractor:
     @torch.inference_mode()
     def __call__(self, batch: torch.Tensor) -> Maps:
         return self.maps(batch)
+
+    def add(self, module: torch.nn.Module, behind: Behind) -> None:
+        """Put a module behind the maps; `behind` is how it is called."""
+        self.added.append(module)
+        self.behind.append(behind)
 
     def maps(self, batch: torch.Tensor, behind: Sequence[Behind] | None = None) -> Maps:
         """As a call, with gradients where they are wanted; `behind` in place of all that stands behind the maps."""

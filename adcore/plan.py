@@ -83,6 +83,15 @@ class Choice(BaseModel):
         return dict(self.model_extra or {})
 
 
+class MethodChoice(Choice):
+    """A method and its options. enhancers: names of those of the plan that it is compared with; None: all."""
+
+    enhancers: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    def takes(self, enhancer: Choice) -> bool:
+        return self.enhancers is None or enhancer.name in self.enhancers
+
+
 class Budget(Strict):
     memory_gb: float = Field(4.0, gt=0, allow_inf_nan=False)
     disk_gb: float = Field(20.0, ge=0, allow_inf_nan=False)
@@ -96,6 +105,7 @@ def _named(entries: Any) -> Any:
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and scikit-learn take
 Choices = Annotated[tuple[Choice, ...], BeforeValidator(_named), Field(min_length=1)]
+Methods = Annotated[tuple[MethodChoice, ...], BeforeValidator(_named), Field(min_length=1)]
 Datasets = Annotated[tuple[DatasetSpec, ...], BeforeValidator(_named), Field(min_length=1)]
 
 
@@ -104,7 +114,7 @@ class Plan(Strict):
     backbone: BackboneSpec = BackboneSpec()
     datasets: Datasets
     enhancers: Choices = (Choice(name="none"),)
-    methods: Choices
+    methods: Methods
     protocols: Choices = (Choice(name="one-class"),)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] = METRICS
@@ -116,6 +126,9 @@ class Plan(Strict):
     def _names(self) -> Plan:
         for metric in self.metrics:
             known(metric, METRICS, "metric")
+        for method in self.methods:
+            for enhancer in method.enhancers or ():
+                known(enhancer, [choice.name for choice in self.enhancers], "enhancer of the plan")
         names = [dataset.name for dataset in self.datasets]
         for what, values in (("dataset", names), ("seed", [str(seed) for seed in self.seeds])):
             for value in sorted(set(values)):

@@ -11,6 +11,7 @@ from typing import Any
 from adcore.cells import Cell
 from adcore.plan import METRICS, Plan
 from adcore.report.groups import CellResult
+from adcore.report.summary import COST, SIZE
 from adcore.report.trained import Trained
 from adcore.store import Store
 
@@ -50,16 +51,14 @@ def result(store: Store, cell: Cell, metrics: Sequence[str]) -> CellResult:
     folder = store.path("cell", cell.key)
     found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     meta = store.meta("cell", cell.key)
-    latency_ms = None
-    if store.has("latency", cell.latency_key):
-        latency = store.path("latency", cell.latency_key) / "latency.json"
-        latency_ms = json.loads(latency.read_text(encoding="utf-8"))["median_ms"]
+    latency = _latency(store, cell) or {"size": {}}
     extra = [name for name in found if name not in METRICS and name.startswith(tuple(f"{m}_" for m in metrics))]
     costs = {
         "extract_s": _number(meta["extract_s"]),
         "fit_s": _number(meta["fit_s"]),
-        "score_ms": _number(latency_ms),
+        "score_ms": _number(latency.get("median_ms")),
         "peak_mb": _number(meta["peak_mb"]),
+        **{name: _number(latency["size"].get(name)) for name in SIZE},
     }
     row = {**cell.names, **{name: _number(found[name]) for name in (*metrics, *extra)}, **costs}
     row |= {"key": cell.key, "mlflow_run_id": "", "status": "ok"}
@@ -70,13 +69,21 @@ def result(store: Store, cell: Cell, metrics: Sequence[str]) -> CellResult:
 
 def timing(store: Store, cell: Cell) -> dict[str, Any] | None:
     """How long an image takes, part by part, and on what it was measured; None where it was not."""
-    if not store.has("latency", cell.latency_key):
+    found = _latency(store, cell)
+    if found is None:
         return None
-    found = json.loads((store.path("latency", cell.latency_key) / "latency.json").read_text(encoding="utf-8"))
     names = {name: cell.names[name] for name in ("method_label", "enhancer_label", "backbone", "image")}
     meta = store.meta("latency", cell.latency_key)
     machine = {name: meta[name] for name in ("device", "threads", "load_average")}
     return {**names, **machine, "latency": found, "key": cell.latency_key}
+
+
+def _latency(store: Store, cell: Cell) -> dict[str, Any] | None:
+    if not store.has("latency", cell.latency_key):
+        return None
+    path = store.path("latency", cell.latency_key) / "latency.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _trained(store: Store, cell: Cell) -> tuple[Trained, ...]:
@@ -88,7 +95,7 @@ def _trained(store: Store, cell: Cell) -> tuple[Trained, ...]:
 
 def failed_row(names: dict[str, Any], plan: Plan, key: str = "") -> dict[str, Any]:
     """The row of a cell that has no numbers."""
-    numbers = dict.fromkeys((*plan.metrics, "extract_s", "fit_s", "score_ms", "peak_mb"), math.nan)
+    numbers = dict.fromkeys((*plan.metrics, *COST), math.nan)
     return {**names, **numbers, "key": key, "mlflow_run_id": "", "status": "failed"}
 
 

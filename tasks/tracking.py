@@ -20,7 +20,7 @@ import pandas as pd
 
 from adcore.report.groups import NAMES, Group
 from adcore.report.leaderboard import frame
-from adcore.report.summary import COST, metric_columns
+from adcore.report.summary import COST, SIZE, metric_columns
 from adcore.report.trained import by_curve, epoch_mean, epoch_table
 
 if TYPE_CHECKING:
@@ -220,13 +220,13 @@ def _params(group: Group) -> dict[str, Any]:
 
 
 def _metrics(table: pd.DataFrame) -> dict[str, float]:
-    """Category means of what applies, and the costs: median latency, total seconds, largest memory."""
+    """Category means of what applies, and the costs: median latency, total seconds, largest memory and size."""
     means = table[metric_columns(table)[: MOST_METRICS - len(COST)]].mean()
     cost = {
         "extract_s": table["extract_s"].sum(),
         "fit_s": table["fit_s"].sum(),
         "score_ms": table["score_ms"].median(),
-        "peak_mb": table["peak_mb"].max(),
+        **table[["peak_mb", *SIZE]].max(),
     }
     return {str(name): float(value) for name, value in {**means, **cost}.items() if pd.notna(value)}
 

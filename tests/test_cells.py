@@ -239,6 +239,13 @@ def test_latency_is_shared_by_categories_and_seeds() -> None:
         assert len({getattr(cell, name) for cell in found}) == 4
 
 
+def test_models_that_differ_in_what_score_alone_reads_are_fitted_once() -> None:
+    methods = [{"name": "patchcore", "reweight": reweight} for reweight in (True, False)]
+    weighed, plain = expand(manifest(), methods=methods)
+    assert weighed.fit_key == plain.fit_key
+    assert all(getattr(weighed, name) != getattr(plain, name) for name in KEYS if name != "fit_key")
+
+
 def test_keys_of_different_kinds_differ() -> None:
     cell = expand(manifest())[0]
     assert len({getattr(cell, name) for name in KEYS}) == len(KEYS)
@@ -283,6 +290,14 @@ def test_cells_in_the_order_of_the_plan() -> None:
         for method in ("padim", "patchcore(coreset=0.5)")
         for seed in (3, 1)
     ]
+
+
+def test_a_method_may_name_the_enhancers_that_it_is_compared_with() -> None:
+    methods = [{"name": "padim", "enhancers": ["none"]}, {"name": "mffa", "enhancers": ["psg"]}, "patchcore"]
+    found = expand(manifest(), enhancers=["none", "psg"], methods=methods)
+    pairs = [(cell.names["enhancer"], cell.names["method"]) for cell in found]
+    assert pairs == [("none", "padim"), ("none", "patchcore"), ("psg", "mffa"), ("psg", "patchcore")]
+    assert [bool(cell.plain) for cell in found] == [False, False, False, True]
 
 
 def test_rows_are_of_the_category_and_in_the_order_of_their_content() -> None:

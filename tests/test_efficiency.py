@@ -13,9 +13,11 @@ from torch import nn
 
 from adcore import efficiency
 from adcore.cells import arms
-from adcore.efficiency import Macs, counted, measure
+from adcore.efficiency import measure
+from adcore.features import Extraction, Extractor
 from adcore.plan import Plan
 from adcore.report.efficiency import markdown, write
+from adcore.sizes import Macs, counted, size
 
 
 def test_a_convolution_and_a_linear_map_in_closed_form() -> None:
@@ -45,6 +47,17 @@ def test_rows_of_methods_with_and_without_a_network(plan: Callable[..., Plan], m
     # resnet18 has 1.814 GMAC at 224 pixels; layer4 and the classifier are 0.411 + 0.0005 of it
     assert padim["macs"] == pytest.approx(1.4026e9 * (64 / 224) ** 2, rel=2e-3)
     assert all(math.isnan(row["images_per_s_b1"]) for row in (padim, cfa))
+
+
+def test_what_enhancers_add_is_counted(plan: Callable[..., Plan]) -> None:
+    extractor = Extractor(Extraction(plan().backbone, plan().image, (1, 2)), "cpu")
+    before = size(extractor, None)
+    convolution = nn.Conv2d(64, 64, 1)
+    extractor.add(convolution, lambda maps: [convolution(maps[0]), *maps[1:]])
+    after = size(extractor, None)
+    assert after.total - before.total == 64 * 64 + 64 and after.learnable == 0
+    assert after.before.total - before.before.total == 16 * 16 * 64 * 64
+    assert after.columns["macs"] == after.before.total
 
 
 def test_a_table_is_written(plan: Callable[..., Plan], tmp_path: Path) -> None:

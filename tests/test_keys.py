@@ -26,6 +26,7 @@ STEPS = {
     "maps": "adcore.scoring",
     "cell": "adcore.evaluation",
     "latency": "adcore.latency",
+    "sizes": "adcore.sizes",  # stand with the latency
     "gallery": "adcore.report.gallery",
     "validation": "adcore.datasets.validation",
 }
@@ -208,8 +209,8 @@ def test_only_the_methods_that_use_a_kernel_notice_a_change_in_it(tree: Path) ->
         "kernels/coreset.py": {"patchcore", "mffa"},
         "kernels/gaussian.py": {"padim", "mffa"},
         "methods/cfa.py": {"cfa"},
-        "features.py": {"extract", "latency", *TRAINED},
-        "images.py": {"extract", "latency", "cell", "validation", *TRAINED},
+        "features.py": {"extract", "latency", "sizes", *TRAINED},
+        "images.py": {"extract", "latency", "sizes", "cell", "validation", *TRAINED},
         "training.py": {*TRAINED, "cfa", "tfa_net", "agpnet"},
         "synthesis/perlin.py": {"sbm", "pfam"},
         "synthesis/jigsaw.py": {"sbm", "pfam"},
@@ -220,6 +221,7 @@ def test_only_the_methods_that_use_a_kernel_notice_a_change_in_it(tree: Path) ->
         "maptraining.py": {"pfam"},
         "maps.py": {"maps", "cell", "latency", "mffa", "tfa_net", "agpnet"},
         "latency.py": {"latency"},
+        "sizes.py": {"sizes"},
         "metrics/pro.py": {"cell"},
         "report/gallery.py": {"gallery"},
         "datasets/validation.py": {"validation"},

@@ -44,6 +44,7 @@ def test_defaults() -> None:
         ({"methods": [{"name": "patchcore", "corset": 0.1}]}, "corset", "coreset"),
         ({"protocols": ["one-clas"]}, "one-clas", "one-class"),
         ({"enhancers": ["nome"]}, "nome", "none"),
+        ({"enhancers": ["none", "psg"], "methods": [{"name": "padim", "enhancers": ["psgg"]}]}, "psgg", "psg"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(change: dict[str, Any], wrong: str, right: str) -> None:
@@ -59,6 +60,11 @@ def test_an_unknown_kind_of_dataset(tmp_path: Path) -> None:
 def test_a_name_that_is_near_to_none_is_answered_with_the_list() -> None:
     message = refusal(SMALL | {"zzzzzz": 1})
     assert "did you mean" not in message and "datasets, enhancers, methods" in message
+
+
+def test_an_enhancer_that_no_method_takes_is_named() -> None:
+    message = refusal(SMALL | {"enhancers": ["none", "psg"], "methods": [{"name": "padim", "enhancers": ["none"]}]})
+    assert "no method of the plan takes psg" in message
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ class LGFFP(base.Enhancer):
         for name in ("subset", "mean", "deviation"):
             getattr(module, name).copy_(state[name])
         module.to(extractor.device)
-        extractor.behind.append(lambda maps: [module(maps)])
+        extractor.add(module, lambda maps: [module(maps)])
 
     def levels(self, asked: tuple[int, ...]) -> tuple[int, ...]:
         """Strides 4, 8 and 16, whatever the method's own are."""

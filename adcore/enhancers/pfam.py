@@ -70,7 +70,7 @@ class PFAM(base.Enhancer):
 
         shapes = [extractor.shapes()[index] for index in inside] if inside else extractor.shapes()
         module = self._module(shapes, subject.seed).to(extractor.device)
-        extractor.behind.append(self._wired(module, extractor.levels, host.method.levels if host else ()))
+        extractor.add(module, self._wired(module, extractor.levels, host.method.levels if host else ()))
         epochs = 0 if self.control else options.epochs
         warm = round(epochs * WARM_UP) if host else epochs
         shown = _puzzles.pretext(subject, options)
@@ -96,7 +96,7 @@ class PFAM(base.Enhancer):
         module = self._module([(c, h, w) for c, h, w in state["shapes"].tolist()], 0)
         module.load_state_dict({name: value for name, value in state.items() if name not in ABOUT})
         module.eval().requires_grad_(False).to(extractor.device)
-        extractor.behind.append(self._wired(module, extractor.levels, asked))
+        extractor.add(module, self._wired(module, extractor.levels, asked))
 
     def levels(self, asked: tuple[int, ...]) -> tuple[int, ...]:
         """The method's own, and layer2 to layer4 where PFAM is on those."""

@@ -89,6 +89,9 @@ class Method(ABC):
     # True: `fit` and `score` get images, a list of one uint8 tensor (B, 3, H, W), and the context has the extractor.
     on_images: ClassVar[bool] = False
 
+    # Options that `score` alone reads: models that differ in nothing else are fitted once.
+    at_score: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, options: Options, context: Context) -> None:
         self.options = options
         self.context = context

@@ -58,6 +58,7 @@ class MFFA(base.Method):
     """The two maps at the input's resolution, multiplied (AMC), smoothed; the image score is the maximum."""
 
     name = "mffa"
+    at_score = ("smooth",)
     Options = MFFAOptions
     options: MFFAOptions
     levels = (1, 2, 3)

@@ -32,6 +32,7 @@ class PatchCore(base.Method):
     """A memory bank of patches on the grid of the first layer, and the Euclidean distance to it."""
 
     name = "patchcore"
+    at_score = ("reweight",)
     Options = PatchCoreOptions
     levels = (2, 3)
     options: PatchCoreOptions

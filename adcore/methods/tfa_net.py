@@ -90,6 +90,7 @@ class TFANet(base.Method):
     """The distance between features and their reconstruction, upsampled and smoothed by itself."""
 
     name = "tfa_net"
+    at_score = ("distance",)
     Options = TFANetOptions
     options: TFANetOptions
     levels = (0, 1, 2, 3)  # the stem behind its max-pool, and strides 4, 8 and 16

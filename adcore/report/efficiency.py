@@ -19,7 +19,7 @@ HEADER = [
     "total M",
     "GMAC",
     "of it extractor",
-    "attention GMAC",
+    "of it attention",
     "as its paper counts",
 ]
 MACS = ("macs", "extractor_macs", "attention_macs", "macs_as_published")
@@ -36,7 +36,7 @@ def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """One row a method."""
     caption = (
-        f"Of one image at inference, counted by {rows[0]['counter']}: GMAC leaves them out. Total parameters are those "
+        f"Of one image at inference, counted by {rows[0]['counter']}. Total parameters are those "
         "of the method and of the backbone up to the last level read. Distances to a memory or to Gaussians are in no "
         "count, and a method that needs them has no throughput here: its speed depends on the images it was fitted on "
         f"(see latency.md). Throughput on {rows[0]['device']}, from pixels to raw maps."

@@ -29,6 +29,14 @@ from adcore.report.summary import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+COSTS = {  # column, unit, digits
+    "ms / image": ("score_ms", 1, 1),
+    "fit s": ("fit_s", 1, 1),
+    "peak MB": ("peak_mb", 1, 0),
+    "M learnable": ("learnable_params", 1e6, 2),
+    "M parameters": ("total_params", 1e6, 2),
+    "GMAC": ("macs", 1e9, 2),
+}
 NARROW = ("i_auroc", "p_auroc", "aupro")  # what a console is wide enough for
 Row = Mapping[str, Any]
 FIRST = ("dataset", "category", "protocol", "enhancer", "method", *SETTING[1:], "seed")
@@ -148,8 +156,8 @@ def cells(lines: Sequence[Line], bold: str, only: Sequence[str] = ()) -> tuple[l
         for metric in metrics:
             text = percent(line.means[metric], line.stds[metric])
             row.append(bold.format(text) if line in winners[metric] else text)
-        rows.append([*row, number(line.cost("score_ms"), 1), number(line.cost("fit_s"), 1)])
-    return [*header, "ms / image", "fit s"], rows
+        rows.append(row + [number(line.cost(column) / unit, digits) for column, unit, digits in COSTS.values()])
+    return [*header, *COSTS], rows
 
 
 def percent(mean: float, std: float = math.nan) -> str:
@@ -191,10 +199,11 @@ def _console_table(dataset: str, lines: Sequence[Line]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     table.caption, table.caption_justify = escape(caption(lines)), "left"
     table.add_column(header[0], min_width=14, overflow="fold")
-    for name in header[1:-1]:
+    beyond = 1 - len(COSTS)  # of the costs, milliseconds alone
+    for name in header[1:beyond]:
         table.add_column(escape(name.replace(" ", "\n", 1)), justify="right", no_wrap=True)
     for row in body:
-        table.add_row(*map(escape, row[:-1]))
+        table.add_row(*map(escape, row[:beyond]))
     return table
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from adcore.report.groups import GROUP_BY, PLAIN, weights_mark
 
-COST = ("extract_s", "fit_s", "score_ms", "peak_mb")
+SIZE = ("learnable_params", "total_params", "macs")
+COST = ("extract_s", "fit_s", "score_ms", "peak_mb", *SIZE)
 SETTING = GROUP_BY[:-1]  # what makes a contender; the seed only repeats it
 HEADLINES = ("i_auroc", "p_auroc")  # ranked by the first that has a value
 TITLES = {
@@ -69,11 +70,13 @@ class Line:
         return means
 
     def cost(self, column: str) -> float:
-        """Median milliseconds an image, largest memory, or the mean seconds of a cell."""
+        """Median milliseconds an image, largest memory and size, or the mean seconds of a cell."""
         values = self.cells[column].dropna()
         if values.empty:
             return math.nan
-        return float({"score_ms": values.median(), "peak_mb": values.max()}.get(column, values.mean()))
+        if column.endswith("_s"):
+            return float(values.mean())
+        return float(values.median() if column == "score_ms" else values.max())
 
 
 def metric_columns(table: pd.DataFrame) -> list[str]:

@@ -6,7 +6,7 @@ import inspect
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
@@ -203,6 +203,17 @@ def test_two_fits_give_the_same_bits_whatever_the_global_generator(cls: type[Met
     again.fit(Tensors(given(cls, cls.levels, seed=1)))
     batch = given(cls, cls.levels, seed=7, count=2)
     assert equal(again.state(), fitted.state()) and equal(outputs(again, batch), outputs(fitted, batch))
+
+
+def test_options_that_score_alone_reads_do_not_change_the_fit(cls: type[Method], fitted: Method) -> None:
+    for name in cls.at_score:
+        default, annotation = getattr(fitted.options, name), cls.Options.model_fields[name].annotation
+        values = {True, False} if annotation is bool else set(get_args(annotation))
+        assert len(values) > 1
+        for value in values - {default}:
+            other = cls(fitted.options.model_copy(update={name: value}), fitted.context)
+            other.fit(Tensors(given(cls, cls.levels, seed=1)))
+            assert equal(other.state(), fitted.state()), (name, value)
 
 
 def test_progress_rises_to_one(cls: type[Method]) -> None:

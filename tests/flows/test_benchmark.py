@@ -39,9 +39,12 @@ def test_cells_are_computed_once_and_reported(plan_file: PlanFile, work: Path) -
         "dataset", "category", "protocol", "enhancer", "method", "protocol_label", "enhancer_label", "method_label",
         "backbone", "weights", "image", "seed",
     ]  # fmt: skip
-    assert list(first.columns[-7:]) == ["extract_s", "fit_s", "score_ms", "peak_mb", "key", "mlflow_run_id", "status"]
+    assert list(first.columns[-10:]) == [
+        "extract_s", "fit_s", "score_ms", "peak_mb", "learnable_params", "total_params", "macs",
+        "key", "mlflow_run_id", "status",
+    ]  # fmt: skip
     assert set(first["method_label"]) == {"padim", "patchcore(coreset=0.5)"}
-    assert first[["i_auroc", "p_auroc", "aupro", "score_ms", "peak_mb"]].notna().all(axis=None)
+    assert first[["i_auroc", "p_auroc", "aupro", "score_ms", "peak_mb", "macs"]].notna().all(axis=None)
     assert (first["i_auroc"] > 0.9).all()  # a white square on a texture is plain to see, whatever the weights
     assert first["mlflow_run_id"].nunique() == 2  # a run a method over both categories
     assert run(plan, workspace)["last_line"] == "cells: 0 computed, 4 cached, 0 failed"

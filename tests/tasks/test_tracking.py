@@ -38,6 +38,7 @@ def a_cell(folder, category="mono", **changes):
     row = {"dataset": "elpv", "category": category, "protocol": "one-class", "enhancer": "none", "method": "padim"}
     row |= {"protocol_label": "one-class", "enhancer_label": "none", "method_label": "padim", "backbone": "resnet18"}
     row |= {"weights": "pretrained", "image": "256", "seed": 0, "i_auroc": 0.75, "aupro": math.nan, "extract_s": 1.0}
+    row |= {"learnable_params": 0.0, "total_params": 2e6, "macs": 3e9}
     row |= {"fit_s": 2.0, "score_ms": 10.0, "peak_mb": 100.0, "key": f"key-{category}", "mlflow_run_id": ""}
     return CellResult(row | {"status": "ok"} | changes, folder, folder / "gallery", folder)
 
@@ -108,6 +109,7 @@ def test_two_processes_at_once_log_one_complete_run(workspace, client, cells):
 def test_run_holds_means_costs_params_and_artifacts(workspace, client):
     (run,) = runs(client, Tracker(workspace))
     costs = {"extract_s": 2.0, "fit_s": 6.0, "score_ms": 12.0, "peak_mb": 300.0}
+    costs |= {"learnable_params": 0.0, "total_params": 2e6, "macs": 3e9}
     assert run.data.metrics == pytest.approx({"i_auroc": 0.8, "padim.loss": 1.0} | costs)  # no aupro: it does not apply
     history = client.get_metric_history(run.info.run_id, "padim.loss")
     assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0)]
