@@ -175,11 +175,13 @@ class Bench:
         return pd.DataFrame(list(found), columns=columns)
 
     def notes(self) -> dict[str, str]:
-        """Licence and caveat of each dataset, and how many of its test images were seen in training."""
+        """Caveat and licence of each dataset."""
         datasets = {spec.name: self.dataset(spec.name) for spec in self.plan.datasets}
-        return {name: "; ".join(filter(None, (d.note, d.licence, self._leaks(name)))) for name, d in datasets.items()}
+        licences = {name: f"licence: {d.licence}" if d.licence else "" for name, d in datasets.items()}
+        return {name: "; ".join(filter(None, (d.note, licences[name]))) for name, d in datasets.items()}
 
-    def _leaks(self, name: str) -> str:
+    def leaks(self, name: str) -> str:
+        """How many of a dataset's test images were seen in training; '' for none."""
         if name not in self.manifests:
             return ""
         frame = self.frame(name)
@@ -234,7 +236,8 @@ def make_dataset(spec: DatasetSpec, layout: Layout) -> Dataset:
 def prepare(spec: DatasetSpec, layout: Layout, progress: Progress = silent) -> str:
     """Put a dataset in place and read all of it: the key of its manifest. Raises DataError.
 
-    The manifest goes into the store, and to WORKSPACE/manifests/NAME.csv for people, git and DVC.
+    The manifest goes into the store, and to WORKSPACE/manifests/NAME.csv for people, git and DVC. That file keeps the
+    lines of categories that this plan does not name, so that a smaller plan changes nothing in it.
     """
     make_dataset(spec, layout).prepare(progress)
     return read(spec, layout)
@@ -253,7 +256,10 @@ def read(spec: DatasetSpec, layout: Layout) -> str:
     if not store.has("manifest", key):
         with store.write("manifest", key, {"dataset": spec.name}) as folder:
             manifest.write(frame, folder / "manifest.csv")
-    manifest.write(frame, layout.manifests / f"{spec.name}.csv")
+    listing = layout.manifests / f"{spec.name}.csv"
+    if spec.categories is not None and listing.is_file():
+        frame = manifest.with_others(frame, listing, dataset.root)
+    manifest.write(frame, listing)
     return key
 
 

@@ -72,12 +72,11 @@ def throughput(plan: Plan, arm: Arm, extractor: Extractor, batch: int) -> float:
             method.score(see(images))[0].cpu()
         return time.perf_counter() - started
 
-    for _ in range(WARM_UP):
-        once()
     times = [once()]
     while sum(times) < SECONDS:
         times.append(once())
-    return batch * len(times) / sum(times)
+    timed = times[WARM_UP:] or times[-1:]  # a network that takes seconds an image is not run in vain
+    return batch * len(timed) / sum(timed)
 
 
 class Held:

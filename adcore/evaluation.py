@@ -107,8 +107,8 @@ def _metrics(judged: Judged) -> dict[str, float]:
     found = metrics.image_metrics(judged.scores, labels)
     if not judged.has_masks:
         return found | dict.fromkeys(PIXEL, math.nan)
-    count = range(len(judged.rows))
-    pixel = metrics.pixel_metrics((judged.smooth(i) for i in count), (judged.mask(i) for i in count), FPR_LIMIT)
+    count = len(judged.rows)  # not generators: where the pixels are too many to hold, they are made twice
+    pixel = metrics.pixel_metrics(Lazy(count, judged.smooth), Lazy(count, judged.mask), FPR_LIMIT)
     return found | pixel | {"spro": _spro(judged)}
 
 
@@ -116,9 +116,9 @@ def _spro(judged: Judged) -> float:
     """At the resolution of the masks, whatever the judgement's: saturation thresholds are in their pixels."""
     if not judged.saturating:
         return math.nan
-    full, count = replace(judged, at="original"), range(len(judged.rows))
+    full, count = replace(judged, at="original"), len(judged.rows)
     config = load_config(judged.root / judged.saturating[0])
-    return metrics.spro((full.smooth(i) for i in count), (full.regions(i) for i in count), config, SPRO_LIMIT)
+    return metrics.spro(Lazy(count, full.smooth), Lazy(count, full.regions), config, SPRO_LIMIT)
 
 
 def curves(judged: Judged) -> dict[str, dict[str, list[float]]]:

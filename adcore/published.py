@@ -64,10 +64,12 @@ class Ours(Strict):
 
 
 class Table(Strict):
-    """How a table is made; without `suites`, from those that are named as it is."""
+    """How a table is made; without `suites`, from those that are named as it is. sizes: the suites whose networks are
+    counted for it, where they are others than those of the full profile."""
 
     suites: tuple[str, ...] | None = None
     small: tuple[str, ...] | None = None
+    sizes: tuple[str, ...] | None = None
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     as_: Ours = Field(Ours(), alias="as")
@@ -78,6 +80,10 @@ class Table(Strict):
         if profile == "small":
             return (f"{stem}-small",) if self.small is None else self.small
         return (stem,) if self.suites is None else self.suites
+
+    def sized(self, stem: str) -> tuple[str, ...]:
+        """Names of the suites whose networks are counted for its sizes."""
+        return self.plans(stem, "full") if self.sizes is None else self.sizes
 
 
 class Unmatched(Strict):
@@ -131,6 +137,8 @@ def table(stem: str, folder: Path = FOLDER) -> pd.DataFrame:
         ) from None
     except (ValueError, UnicodeDecodeError) as error:
         raise PublishedError(f"{path} is not a CSV file: {error}") from None
+    if not isinstance(found.index, pd.RangeIndex):  # pandas takes what is too much for an index
+        raise PublishedError(f"{path}: lines have more fields than the header; quote texts, and print 97.5, not 97,5")
     missing = [name for name in COLUMNS if name not in found]
     if missing:
         raise PublishedError(f"{path} lacks the columns {', '.join(missing)}; README.md beside it tells what they hold")
@@ -159,7 +167,7 @@ def names(folder: Path = FOLDER) -> Names:
     except OSError as error:
         raise PublishedError(f"cannot read {path}: {error.strerror or error}") from None
     except yaml.YAMLError as error:
-        raise PublishedError(f"{path} is not valid YAML: {error}") from None
+        raise PublishedError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         mistakes = [f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
         raise PublishedError(f"{path}: {'; '.join(mistakes)}") from None

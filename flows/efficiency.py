@@ -5,24 +5,57 @@ Writes WORKSPACE/results/efficiency.csv and efficiency.md.
 
 from __future__ import annotations
 
+import json
 import sys
+from typing import Any
 
+from adcore import keys
+from adcore.bench import Layout
 from adcore.cells import Arm, arms
+from adcore.plan import Plan
 from adcore.report import efficiency as tables
 from flows import command
 
+ROW = "row.json"
 
-def once(found: list[Arm]) -> list[Arm]:
-    """An arm a method: enhancers of the backbone, protocols and seeds change no size."""
-    return list({arm.names["method_label"]: arm for arm in found}.values())
+
+def rows(plan: Plan, layout: Layout) -> list[dict[str, Any]]:
+    """A row a method; enhancers, protocols and seeds are not looked at. What is in the store is not measured again."""
+    found = {arm.names["method_label"]: arm for arm in arms(plan)}
+    return [_row(plan, arm, layout) for arm in found.values()]
+
+
+def _row(plan: Plan, arm: Arm, layout: Layout) -> dict[str, Any]:
+    store, key = layout.store(), _key(plan, arm)
+    with store.lock(key):
+        if not store.has("efficiency", key):
+            from adcore.efficiency import measure
+
+            with store.write("efficiency", key, {"names": arm.names}) as folder:
+                (folder / ROW).write_text(json.dumps(measure(plan, arm)), encoding="utf-8")
+    row: dict[str, Any] = json.loads((store.path("efficiency", key) / ROW).read_text(encoding="utf-8"))
+    return row
+
+
+def _key(plan: Plan, arm: Arm) -> str:
+    return keys.digest(
+        {
+            "step": "efficiency",
+            "method": arm.names["method_label"],
+            "options": arm.method.identity(arm.options, plan.backbone),
+            "backbone": [plan.backbone.name, plan.backbone.layers],  # whatever its weights
+            "image": plan.image.model_dump(),
+            "device": plan.device,
+            "code": [keys.code(arm.method.__module__), keys.code("adcore.efficiency")],
+            "libraries": keys.libraries(),
+        }
+    )
 
 
 if __name__ == "__main__":
     given = command.arguments(__doc__)
-    plan, layout = command.opened(given.plan, given.workspace)
-    from adcore.efficiency import measure
-
-    rows = [measure(plan, arm) for arm in once(arms(plan))]
-    tables.write(layout.results, rows)
-    print(f"methods: {len(rows)} in {(layout.results / 'efficiency.md').relative_to(layout.workspace)}")
+    opened, place = command.opened(given.plan, given.workspace)
+    measured = rows(opened, place)
+    tables.write(place.results, measured)
+    print(f"methods: {len(measured)} in {(place.results / 'efficiency.md').relative_to(place.workspace)}")
     sys.exit(command.WELL)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,34 +19,59 @@ from prefect.states import Completed, Failed, State
 
 from adcore import published
 from adcore.bench import Layout
-from adcore.plan import METRICS, PlanError, nearest
+from adcore.plan import METRICS, PlanError, load, nearest
 from adcore.published import Names, PublishedError
 from adcore.report import leaderboard as boards
 from adcore.report import table_pages, tables
 from adcore.report.measured import Lookup, Run
-from adcore.report.targets import paper
+from adcore.report.targets import Target, paper
 from flows import command, stages
 from flows._start import REPO
 from flows.benchmark import benchmark
+from flows.efficiency import rows
 
 HOME = REPO  # of published/ and suites/
 PROFILES = ("full", "small")
 COUNTED = ("computed", "cached", "failed")
 
 
+@dataclass(frozen=True)
+class Source:
+    """A printed table, the mapping, and all tables of its paper. sizes: suites whose networks are counted for it."""
+
+    stem: str
+    names: Names
+    printed: pd.DataFrame
+    related: pd.DataFrame
+    sizes: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> published.Table:
+        return self.names.table(self.stem)
+
+    def plans(self, profile: str) -> list[Path]:
+        """The suites to run. Raises PlanError."""
+        found = [_suite(name) for name in self.table.plans(self.stem, profile)]
+        for path in found:
+            if not path.is_file():
+                raise PlanError(f"no suite {path}; write it, or name another for {self.stem} in names.yaml, `tables`")
+        return found
+
+
 @flow(name="reproduce", log_prints=False)
 def reproduce(table: str, profile: str = "full", workspace: str = "") -> State[Any]:
     """Run or resume the suites of a table, and write it."""
-    names, printed = _read(table)
+    source = _read(table)
     layout = Layout(Path(workspace).resolve() if workspace else REPO)
     counts = dict.fromkeys(COUNTED, 0)
-    for plan in _plans(names, table, profile):
+    for plan in source.plans(profile):
         state = benchmark(plan=str(plan), workspace=str(layout.workspace), return_state=True)
         outcome = state.result(raise_on_failure=False)
         if isinstance(outcome, BaseException):
             raise outcome
         counts = {name: counts[name] + outcome[name] for name in COUNTED}
-    made, paths = write(names, table, printed, profile, layout)
+    sizes = None if profile == "small" else [row for name in source.sizes for row in _counted(name, layout)]
+    made, paths = write(source, profile, layout, sizes)
     counted = ", ".join(f"{number} {name}" for name, number in counts.items())
     line = f"{tables.count(made.rows)}\n{paths[1]}\ncells: {counted}"
     final = Failed if counts["failed"] else Completed
@@ -52,20 +79,19 @@ def reproduce(table: str, profile: str = "full", workspace: str = "") -> State[A
 
 
 def write(
-    names: Names, table: str, printed: pd.DataFrame, profile: str, layout: Layout
+    source: Source, profile: str, layout: Layout, sizes: Sequence[Mapping[str, Any]] | None = None
 ) -> tuple[tables.Made, list[Path]]:
-    """The table from what the store holds, computing nothing, and its files."""
+    """The table from `sizes` and what the store holds, computing nothing, and its files."""
     runs, missing = [], []
-    for plan in _plans(names, table, profile):
+    for plan in source.plans(profile):
         run, absent = _run(plan, layout)
         runs.append(run)
         missing += absent
-    lookup = Lookup(runs, names.small if profile == "small" else None, _efficiency(layout))
-    folder = HOME / "published"
-    related = pd.concat([published.table(stem, folder) for stem in paper(table, published.stems(folder))])
-    rows = tables.make(table, printed, names, lookup, related)
-    made = tables.Made(table, profile, rows, tuple(missing), boards_of(runs))
-    return made, table_pages.write(layout.results / "tables", made, names.table(table))
+    small = source.names.small if profile == "small" else None
+    lookup = Lookup(runs, small, sizes)
+    compared = tables.make(source.stem, source.printed, source.names, lookup, source.related)
+    made = tables.Made(source.stem, profile, compared, tuple(missing), boards_of(runs))
+    return made, table_pages.write(layout.results / "tables", made, source.table)
 
 
 def boards_of(runs: list[Run]) -> dict[str, pd.DataFrame]:
@@ -77,12 +103,13 @@ def _run(plan: Path, layout: Layout) -> tuple[Run, list[str]]:
     """A suite as the store has it, and what it lacks."""
     loaded, _ = command.opened(str(plan), str(layout.workspace))
     bench, lost = stages.in_place(loaded, layout)
-    mend = "is not in place (python -m flows.prepare puts it there)"
-    absent = {spec.name: f"{spec.name} {mend}" for spec in loaded.datasets if spec.name not in bench.manifests}
+    mend = "is not in place (`python -m flows.prepare --dataset {}` tells how to get it)"
+    gone = [spec for spec in loaded.datasets if spec.name not in bench.manifests]
+    absent = {spec.name: f"{spec.name} {mend.format(spec.of_kind)}" for spec in gone}
     absent |= {failure.dataset: failure.error for failure in lost if failure.dataset not in bench.manifests}
     undone = [cell for cell in bench.cells if not bench.store.has("cell", cell.key)]
-    rows = [result.row for result in bench.finished(METRICS)]
-    rows += [*(bench.failed_row(cell) for cell in undone), *bench.failed_rows(lost)]
+    cells = [result.row for result in bench.finished(METRICS)]
+    cells += [*(bench.failed_row(cell) for cell in undone), *bench.failed_rows(lost)]
     lines = [f"{plan.stem}: {why}" for why in absent.values()]
     lines += [
         f"{plan.stem}: {failure.dataset}/{failure.category}: {failure.error}"
@@ -90,29 +117,36 @@ def _run(plan: Path, layout: Layout) -> tuple[Run, list[str]]:
         if failure.dataset not in absent
     ]
     lines += [f"{plan.stem}: {len(undone)} of {len(bench.cells)} cells are not computed"] if undone else []
-    return Run.of(plan.stem, bench, boards.frame(rows), absent), lines
+    return Run.of(plan.stem, bench, boards.frame(cells), absent), lines
 
 
-def _efficiency(layout: Layout) -> list[dict[str, Any]]:
-    path = layout.results / "efficiency.csv"
-    return published.records(pd.read_csv(path)) if path.exists() else []
+def _counted(suite: str, layout: Layout) -> list[dict[str, Any]]:
+    """Parameters, multiply-accumulates and throughput of a suite's methods, which take neither data nor training."""
+    sys.stderr.write(f"sizes of {suite}: counted and timed with random weights\n")
+    return rows(load(_suite(suite)), layout)
 
 
-def _read(table: str) -> tuple[Names, pd.DataFrame]:
-    """The mapping, and the printed table. Raises PlanError."""
+def _suite(name: str) -> Path:
+    return HOME / "suites" / f"{name}.yaml"
+
+
+def _read(stem: str) -> Source:
+    """A printed table whose every row is joined. Raises PlanError."""
     folder = HOME / "published"
     known = published.stems(folder)
-    if table not in known:
-        hint = f"{nearest(table, known)}; `python -m flows.reproduce list` names all"
-        raise PlanError(f"no table '{table}' in {folder}{hint}")
+    if stem not in known:
+        hint = f"{nearest(stem, known)}; `python -m flows.reproduce list` names all"
+        raise PlanError(f"no table '{stem}' in {folder}{hint}")
     try:
-        return published.names(folder), published.table(table, folder)
+        names = published.names(folder)
+        read = {other: published.table(other, folder) for other in paper(stem, known)}
+        source = Source(stem, names, read[stem], pd.concat(read.values()))
+        joined = tables.joined(stem, source.printed, names, source.related)
     except PublishedError as error:
         raise PlanError(str(error)) from None
-
-
-def _plans(names: Names, table: str, profile: str) -> list[Path]:
-    return [HOME / "suites" / f"{name}.yaml" for name in names.table(table).plans(table, profile)]
+    if any(isinstance(of, Target) and of.quantity.source == "efficiency" for _, of in joined):
+        source = replace(source, sizes=source.table.sized(stem))
+    return source
 
 
 def _arguments() -> argparse.Namespace:
@@ -132,8 +166,8 @@ def _checked(given: argparse.Namespace) -> argparse.Namespace:
     """The arguments, where all plans can be used; else, and after a dry run, this exits."""
     well = True
     try:
-        names, _ = _read(given.table)
-        for plan in _plans(names, given.table, given.profile):
+        source = _read(given.table)
+        for plan in source.plans(given.profile):
             loaded, layout = command.opened(str(plan), given.workspace)
             if given.dry_run:
                 print(f"suite: {plan.stem}")
@@ -141,6 +175,8 @@ def _checked(given: argparse.Namespace) -> argparse.Namespace:
     except command.UNUSABLE_BECAUSE as error:
         command.unusable(error)
     if given.dry_run:
+        if given.profile == "full" and source.sizes:
+            print(f"sizes of {', '.join(source.sizes)}: counted without data")
         sys.exit(command.WELL if well else command.PARTLY)
     return given
 

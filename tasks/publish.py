@@ -70,7 +70,7 @@ def leaderboard(
         rows,
         results,
         failures,
-        bench.notes(),
+        {name: "; ".join(filter(None, (note, bench.leaks(name)))) for name, note in bench.notes().items()},
         facts,
         effects=compared,
         timings=timed,

@@ -66,6 +66,24 @@ def test_preparing_again_gives_the_same_key_and_a_manifest_for_people(prepared: 
     assert prepared.frame("parts")["path"].tolist() == frame["path"].tolist()
 
 
+def test_a_plan_with_fewer_categories_leaves_the_manifest_for_people_whole(tmp_path: Path, parts: Path) -> None:
+    shutil.copytree(parts, tmp_path / "parts")
+    whole = DatasetSpec(name="parts", kind="folder", root=tmp_path / "parts")
+    fewer, layout = whole.model_copy(update={"categories": ["cloth"]}), Layout(tmp_path)
+    listing = layout.manifests / "parts.csv"
+    alone = bench.read(fewer, layout)
+    assert set(pd.read_csv(listing)["category"]) == {"cloth"}
+    key, content = bench.read(whole, layout), listing.read_bytes()
+    assert bench.read(fewer, layout) == alone != key and listing.read_bytes() == content
+    assert set(pd.read_csv(layout.store().path("manifest", alone) / "manifest.csv")["category"]) == {"cloth"}
+    (tmp_path / "parts/bolt/train/good/000.png").write_bytes(b"another")
+    bench.read(fewer, layout)
+    assert set(pd.read_csv(listing)["category"]) == {"cloth"}  # what has changed since is not vouched for
+    listing.write_text("not ours")
+    bench.read(fewer, layout)
+    assert set(pd.read_csv(listing)["category"]) == {"cloth"}
+
+
 def test_what_tasks_reopen_has_the_same_cells(prepared: Bench) -> None:
     arguments = prepared.plan.model_dump_json(), str(prepared.layout.workspace), json.dumps(prepared.manifests)
     again = bench.reopened(*arguments)

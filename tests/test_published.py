@@ -139,8 +139,9 @@ def written(folder: Path, text: str) -> Path:
     ("text", "told"),
     [
         ("paper,table\nnew,Table 1\n", "new_table1.csv lacks the columns dataset"),
-        (HEADER + ROW.format(category="pcb1", value="98,4%"), "line 2"),
+        (HEADER + ROW.format(category="pcb1", value="98.4%"), "line 2: .98.4%. is not a number"),
         (HEADER + ROW.format(category="pcb1", value="n/a"), "line 2: 'n/a' is not a number"),
+        (HEADER + ROW.format(category="pcb1", value="98,4"), "more fields than the header"),
         (HEADER + 2 * ROW.format(category="pcb1", value=98.4), "line 3: this cell stands in it twice"),
     ],
 )
@@ -174,6 +175,12 @@ def test_a_wrong_key_of_the_mapping_is_told(change: dict[str, Any], told: str, t
     content = yaml.safe_load((published.FOLDER / "names.yaml").read_text()) | change
     (tmp_path / "names.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(PublishedError, match=told):
+        published.names(tmp_path)
+
+
+def test_a_mapping_that_is_no_yaml_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "names.yaml").write_text("systems: [")
+    with pytest.raises(PublishedError, match=r"names.yaml is not valid YAML: [^\n]*line 1[^\n]*$"):
         published.names(tmp_path)
 
 

@@ -41,7 +41,8 @@ class Published(Dataset):
 
     def _absent(self, category: str) -> list[Entry]:
         if category in self.facts:
-            error = f"no such category: {category} is missing in this copy; get it, or list yours in `categories`"
+            mend = "get it, or list yours in the plan's `categories`"
+            error = f"no such category: {category} is missing in this copy; {mend}"
         else:
             near = get_close_matches(category, self.facts, n=1, cutoff=0)[0]
             error = f"no such category: {category}; the nearest name is {near}"

@@ -96,7 +96,7 @@ def _members(archive: Path, stream: IO[bytes]) -> Iterator[_Member]:
     except tarfile.ReadError:
         stream.seek(0)
         if not zipfile.is_zipfile(stream):
-            raise DataError(f"{archive.name} is no tar or zip file, or it is damaged") from None
+            raise DataError(f"{archive.name} is no tar or zip file, or it is damaged; fetch it again") from None
         yield from _of_zip(archive, stream)
         return
     yield from _of_tar(archive, opened)
@@ -134,7 +134,7 @@ def _parts(archive: Path, name: str) -> tuple[str, ...]:
 
 
 def _refused(archive: Path, name: str, why: str) -> DataError:
-    return DataError(f"{archive.name} is not unpacked: its member {name!r} {why}")
+    return DataError(f"{archive.name} is not unpacked: its member {name!r} {why}; fetch it from its owners")
 
 
 def _write(content: IO[bytes], target: Path, room: int, archive: Path) -> int:

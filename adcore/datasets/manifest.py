@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import astuple, dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +98,13 @@ def _mask_error(entry: Entry, image: _Facts, mask: _Facts) -> str:
 def _probe(task: _Task) -> _Facts:
     """Read one file whole, or a folder of masks."""
     path, (role, _, rule) = Path(task[0]), task[1].partition(":")
+    subject = f"mask cannot be read: {path.name}: " if role == "mask" else ""
     if rule == CHANNELS:
         return _probe_channels(path)
     try:
         content = path.read_bytes()
     except OSError as error:
-        return _Facts(problem=error.strerror or str(error))
+        return _Facts(problem=f"{subject}{error.strerror or error}")
     size = len(content)
     # One file read by two rules is two masks.
     sha256 = hashlib.sha256(f"{rule}\0".encode() + content if rule else content).hexdigest()
@@ -113,7 +115,6 @@ def _probe(task: _Task) -> _Facts:
             return _Facts(sha256, image.width, image.height, mode, size)
         values = mask_values(image)
     except ImageError as error:
-        subject = f"mask cannot be read: {path.name}: " if role == "mask" else ""
         return _Facts(sha256, bytes=size, problem=f"{subject}{error}")
     problem = _not_binary(values, path.name) if rule in ("", "inverted") else ""
     return _Facts(sha256, image.width, image.height, mode, size, not marked(values, rule).any(), problem)
@@ -212,6 +213,25 @@ def read_manifest(path: Path) -> pd.DataFrame:
     """Read a manifest that `write` wrote: equal to the frame that was written."""
     types = {column: _NUMBERS.get(column, "str") for column in COLUMNS}
     return pd.read_csv(path, dtype=types, keep_default_na=False, na_filter=False)[COLUMNS]
+
+
+def with_others(frame: pd.DataFrame, path: Path, root: Path) -> pd.DataFrame:
+    """A manifest and, from the one at `path`, the categories that it does not hold and whose images are all there yet,
+    of the same size in bytes."""
+    try:
+        old = read_manifest(path)
+    except (KeyError, ValueError):
+        return frame  # not ours, or cut short
+    others = old[~old["category"].isin(set(frame["category"]))]
+    kept = [
+        rows for _, rows in others.groupby("category") if all(map(_is_there, rows["path"], rows["bytes"], repeat(root)))
+    ]
+    return pd.concat([frame, *kept]).sort_values(["path", "category"], kind="stable", ignore_index=True)
+
+
+def _is_there(path: str, size: int, root: Path) -> bool:
+    file = root / path
+    return file.is_file() and file.stat().st_size == size
 
 
 def cap(frame: pd.DataFrame, max_train: int | None, max_test: int | None) -> pd.DataFrame:

@@ -23,7 +23,7 @@ class MtlAd(_published.Published):
     show_images: ClassVar[bool] = False
     textures: ClassVar[tuple[str, ...]] = ("lychee", "ostrich", "pearlfish")
     archive: ClassVar[Archive] = Archive(
-        "mtl_ad.zip", "nowhere that is known: ask the authors of the paper of SBM-PFAM"
+        "mtl_ad.zip", "its authors, those of the paper of SBM-PFAM (no public source is known)"
     )
     facts: ClassVar[Mapping[str, Facts]] = {name: Facts() for name in textures}
 

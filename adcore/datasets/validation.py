@@ -40,6 +40,7 @@ _FAULTS = {
     "no defects_config.json": "defects_config.json present",
 }
 
+SHARE = "no twins in training"
 SAME, ALIKE = "train and test disjoint", "train and test look different"  # the checks that find twins in training
 
 
@@ -139,7 +140,7 @@ def _category_checks() -> Iterator[_Check]:
         ("one size", "warning", "images of several sizes, {size_list}: all are resized to one", "sizes", one),
         ("one kind of pixels", "warning", "images of several kinds, {mode_list}: all become RGB", "modes", one),
         (
-            "no twins in training",
+            SHARE,
             "warning",
             "{twins} of {test} test images ({twin_share}) have a twin in training, to the bit or to the eye: what is "
             "measured on them is too good",
@@ -272,4 +273,6 @@ def _problems(outcome: Any, known: dict[str, _Check]) -> Iterator[Problem]:
     for row in outcome.result["unexpected_index_list"]:
         twin = row[check.twin] if check.twin else ""
         message = check.message.format(**row)
-        yield Problem(row["category"], check.severity, check.name, row.get("path", ""), message, twin)
+        path = row.get("path", "")
+        blamed = path if path != row["category"] else ""  # a whole category
+        yield Problem(row["category"], check.severity, check.name, blamed, message, twin)

@@ -14,11 +14,12 @@ import pandas as pd
 from PIL import Image
 
 from adcore.datasets.base import write_file
-from adcore.datasets.validation import ALIKE, SAME, Problem, per_category
+from adcore.datasets.validation import ALIKE, SAME, SHARE, Problem, per_category
 from adcore.images import ImageError, decode
 
 _SHOWN = 200  # files listed for one check of one category
 _PAIRS, _SIDE = 8, 96  # pairs of twins shown for it, and their size in pixels
+_LEAKS = (SHARE, SAME, ALIKE)  # first among the warnings of a category, and unfolded: they make results too good
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class _Finding:
     check: str
     shown: list[Problem]
     hidden: int
+    unfolded: bool
     pairs: list[tuple[Problem, str, str]]  # with the two pictures as data URIs
 
 
@@ -84,7 +86,7 @@ def _section(
         row["verdict"] = min(found, default="ok")  # error before warning
         row["twins"] = twins[category]
     ordered = sorted(problems, key=_group)
-    findings = [_finding(*key, list(found), root) for key, found in groupby(ordered, key=_group)]
+    findings = [_finding(list(found), root) for _, found in groupby(ordered, key=_group)]
     return _Section(name, about, [rows[category] for category in sorted(rows)], findings)
 
 
@@ -95,14 +97,21 @@ def twins_in_training(problems: Iterable[Problem], frame: pd.DataFrame) -> Count
     return Counter(category for category, _ in found)
 
 
-def _group(problem: Problem) -> tuple[str, str, str]:
-    return problem.severity, problem.category, problem.check
+def _group(problem: Problem) -> tuple[str, str, int, str]:
+    check = problem.check
+    return problem.severity, problem.category, _LEAKS.index(check) if check in _LEAKS else len(_LEAKS), check
 
 
-def _finding(severity: str, category: str, check: str, found: list[Problem], root: Path | None) -> _Finding:
-    alike = [problem for problem in found if problem.twin][:_PAIRS] if root else []
-    pairs = [(p, _thumbnail(root / p.path), _thumbnail(root / p.twin)) for p in alike if root]
-    return _Finding(category, severity, check, found[:_SHOWN], max(0, len(found) - _SHOWN), pairs)
+def _finding(found: list[Problem], root: Path | None) -> _Finding:
+    severity, category, check = found[0].severity, found[0].category, found[0].check
+    alike: dict[frozenset[str], Problem] = {}  # each pair once: often either image is told to be the other's twin
+    for problem in found:
+        if problem.twin:
+            alike.setdefault(frozenset((problem.path, problem.twin)), problem)
+    shown = list(alike.values())[:_PAIRS]
+    pairs = [(p, _thumbnail(root / p.path), _thumbnail(root / p.twin)) for p in shown if root]
+    unfolded = severity == "error" or check in _LEAKS
+    return _Finding(category, severity, check, found[:_SHOWN], max(0, len(found) - _SHOWN), unfolded, pairs)
 
 
 def _thumbnail(path: Path) -> str:

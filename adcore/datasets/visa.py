@@ -16,6 +16,7 @@ from adcore.datasets import _published
 from adcore.datasets.base import GOOD, Archive, DataError, Entry, Facts
 
 SPLIT = "split_csv/1cls.csv"
+COLUMNS = ["object", "split", "label", "image", "mask"]
 ANOMALY = "anomaly"
 
 
@@ -57,17 +58,18 @@ class Visa(_published.Published):
         path = self.root / SPLIT
         try:
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
-            return table[["object", "split", "label", "image", "mask"]]
+            return table[COLUMNS]
         except FileNotFoundError:
             raise DataError(f"dataset {self.name}: {path} does not exist; it says which images are for test") from None
-        except (KeyError, ValueError) as error:
-            raise DataError(f"dataset {self.name}: {path} is not the split of VisA: {error}") from None
+        except (KeyError, ValueError):
+            columns = ", ".join(COLUMNS)
+            raise DataError(f"dataset {self.name}: {path} is not the split of VisA with columns {columns}") from None
 
     def listed(self, root: Path, folder: Path, category: str) -> Iterator[Entry]:
         rows = self._split[self._split["object"] == category]
         if rows.empty:
             yield Entry(category, category, "", GOOD, error=f"empty category: {SPLIT} lists no images of it")
-        for split, label, image, mask in rows[["split", "label", "image", "mask"]].to_numpy().tolist():
+        for split, label, image, mask in rows[COLUMNS[1:]].to_numpy().tolist():
             defect = GOOD if label == "normal" else ANOMALY
             error = f"no mask: {SPLIT} names none for {image}" if defect != GOOD and not mask else ""
             yield Entry(image, category, split, defect, mask, error=error, mask_rule="levels")

@@ -20,6 +20,10 @@ class Growing:
         """What was added, as a view."""
         return self._buffer[: self._size]
 
+    def clear(self) -> None:
+        """Empty it, and keep its room."""
+        self._size = 0
+
     def extend(self, part: NDArray[Any]) -> None:
         """Append a 1-d part, widening the dtype where it is wider."""
         end = self._size + part.size

@@ -6,6 +6,7 @@ binary-searching the few anomalous ones in them therefore replaces the usual arg
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,15 +44,25 @@ class Ranking:
 
 def rank(normal: Floats, anomalous: Floats) -> Ranking | None:
     """Rank (n,) normal against (p,) anomalous scores, both finite, ascending, of one dtype; None if either is empty."""
-    if not normal.size or not anomalous.size:
+    return rank_parts([normal], anomalous)
+
+
+def rank_parts(parts: Iterable[Floats], anomalous: Floats) -> Ranking | None:
+    """As `rank`, of normal scores that come in parts, each ascending; one part at a time is looked at."""
+    if not anomalous.size:
         return None
     is_start = np.ones(anomalous.size, dtype=bool)
     np.not_equal(anomalous[1:], anomalous[:-1], out=is_start[1:])
     starts = np.flatnonzero(is_start)
     distinct = anomalous[starts]
-    fp_above = normal.size - np.searchsorted(normal, distinct, side="right")
-    fp = normal.size - np.searchsorted(normal, distinct, side="left")
-    return Ranking(normal.size, anomalous.size, starts, fp_above, fp)
+    n_normal, fp_above, fp = 0, np.zeros(distinct.size, np.intp), np.zeros(distinct.size, np.intp)
+    for part in parts:
+        n_normal += part.size
+        fp_above += part.size
+        fp_above -= np.searchsorted(part, distinct, side="right")
+        fp += part.size
+        fp -= np.searchsorted(part, distinct, side="left")
+    return Ranking(n_normal, anomalous.size, starts, fp_above, fp) if n_normal else None
 
 
 def auroc(ranking: Ranking) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from adcore.metrics.growing import Growing
 from adcore.metrics.inputs import checked_limit, map_channel_pairs
+from adcore.metrics.normals import Normals, once
 from adcore.metrics.pro import area_under_pro
-from adcore.metrics.ranking import Floats, rank
+from adcore.metrics.ranking import Floats, rank_parts
 
 Config = Sequence[Mapping[str, Any]]
 
@@ -31,7 +32,7 @@ def spro(
 ) -> float:
     """Area under sPRO against FPR from 0 to `fpr_limit`, divided by `fpr_limit`; exact, in [0, 1].
 
-    maps: any iterable of (H, W) scores, higher is more anomalous; consumed once.
+    maps: any iterable of (H, W) scores, higher is more anomalous.
     channels: for each image its defect regions, integers (C, H, W), each 0 outside and one value inside; C is 0 for a
     normal image. A region may be several blobs, and regions may overlap.
     config: what `defects_config.json` of MVTec LOCO AD holds: a mapping for each `pixel_value`, with its
@@ -40,11 +41,12 @@ def spro(
     sPRO at a threshold is the mean over all regions of min(pixels found / saturation, 1); a pixel is normal where it is
     in no region (Bergmann et al., Beyond Dents and Scratches, IJCV 2022). NaN without regions or without normal pixels.
     ValueError on empty input, on an `fpr_limit` outside (0, 1], and, naming the image, on a bad map or region.
-    Memory: 4 bytes a normal pixel (float32 maps), and about 60 a pixel that counts towards a saturation.
+    Memory: about 60 bytes a pixel that counts towards a saturation, and the normal pixels as in `pixel_metrics`.
     """
     checked_limit(fpr_limit)
     known = None if config is None else {int(entry["pixel_value"]): _of(entry) for entry in config}
-    normal, found, weights = Growing(np.float32), Growing(np.float32), Growing(np.float64)
+    normal = Normals(None if once(maps, channels) else lambda: _normal(maps, channels))
+    found, weights = Growing(np.float32), Growing(np.float64)
     regions = 0
     for index, (scores, parts) in enumerate(map_channel_pairs(maps, channels)):
         normal.extend(scores[~parts.any(axis=0)])
@@ -53,12 +55,16 @@ def spro(
             found.extend(best)
             weights.extend(weight)
         regions += len(parts)
-    normal.values.sort()
     order = np.argsort(found.values)
-    ranking = rank(normal.values, found.values[order].astype(normal.values.dtype, copy=False))
+    ranking = rank_parts(normal.parts(), found.values[order])
     if ranking is None:
         return math.nan
     return area_under_pro(ranking, weights.values[order] / regions, fpr_limit)
+
+
+def _normal(maps: Iterable[ArrayLike], channels: Iterable[ArrayLike]) -> Iterator[Floats]:
+    for scores, parts in map_channel_pairs(maps, channels):
+        yield scores[~parts.any(axis=0)]
 
 
 def _of(entry: Mapping[str, Any]) -> _Saturation:

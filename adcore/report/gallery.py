@@ -6,7 +6,7 @@ is known (adcore/report/heatmaps.py)."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def make_gallery(
     indexed, so a lazy sequence will do. labels: 1 for defective. masks: (H, W), non-zero on defects.
     """
     bad = np.asarray(labels).astype(bool)
-    low, high = normal_scale([maps[int(i)] for i in np.flatnonzero(~bad)])
+    low, high = normal_scale(maps[int(i)] for i in np.flatnonzero(~bad))
     entries: list[Entry] = []
     thumbs: list[NDArray[np.float32]] = []
     for kind, rank, index in chosen(scores, bad):
@@ -68,11 +68,12 @@ def make_gallery(
     (folder / "index.json").write_text(json.dumps(index_json, indent=1))
 
 
-def normal_scale(maps: Sequence[NDArray[np.float32]]) -> Scale:
+def normal_scale(maps: Iterable[NDArray[np.float32]]) -> Scale:
     """Median and 99.9 % quantile of the pixels of normal images' maps, every fourth row and column; (0, 1) for none."""
-    if not maps:
+    sampled = [np.asarray(m)[::4, ::4].ravel() for m in maps]  # copies: no map stays
+    if not sampled:
         return 0.0, 1.0
-    low, high = np.quantile(np.concatenate([np.asarray(m)[::4, ::4].ravel() for m in maps]), [0.5, 0.999])
+    low, high = np.quantile(np.concatenate(sampled), [0.5, 0.999])
     return float(low), float(high)
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from adcore.datasets.base import Dataset
     from adcore.plan import DatasetSpec, Plan
 
+PIXELS = ("p_", "aupro")  # metrics that depend on the size at which pixels are judged; sPRO has one of its own
+
 
 @dataclass(frozen=True)
 class Run:
@@ -44,23 +46,24 @@ class Run:
 @dataclass(frozen=True)
 class Found:
     """A measured value in the printed unit, NaN where there is none; `reasons` are against comparing it, or for its
-    absence. std: over seeds. complete: of all categories of an average."""
+    absence. std: over seeds. complete: of all categories of an average. categories: how many they are."""
 
     value: float = math.nan
     std: float = math.nan
     seeds: int = 0
     reasons: tuple[str, ...] = ()
     complete: bool = True
+    categories: int = 0
 
 
 @dataclass(frozen=True)
 class Lookup:
     """Finds measured values in some runs. small: our kind of dataset -> the one in its place, in the small profile;
-    None in the full one. efficiency: rows of efficiency.csv."""
+    None in the full one. sizes: rows of flows.efficiency; None: networks were not counted."""
 
     runs: Sequence[Run]
     small: Mapping[str, str] | None = None
-    efficiency: Sequence[Mapping[str, Any]] = ()
+    sizes: Sequence[Mapping[str, Any]] | None = ()
 
     def find(self, target: Target) -> Found:
         """What has been measured for a target; where several arms fit, the one that differs least."""
@@ -70,6 +73,8 @@ class Lookup:
         if target.combine == "delta":
             return _less(first, others[0])
         if target.combine == "versus":
+            if self.small is not None:
+                return Found(reasons=("on other data a margin over a printed value means nothing",))
             return _less(first, Found(target.printed))
         return first
 
@@ -88,7 +93,7 @@ class Lookup:
         return kind if self.small is None else self.small.get(kind)
 
     def _one(self, target: Target, system: System) -> Found:
-        source = {"latency": self._latency, "efficiency": self._efficiency}.get(target.quantity.source)
+        source = {"latency": self._latency, "efficiency": self._size}.get(target.quantity.source)
         if source:
             return source(target, system)
         kind = self.kind(target.kind)
@@ -136,21 +141,28 @@ class Lookup:
                     return Found(milliseconds * target.quantity.times, reasons=(*against, machine))
         return Found(reasons=("no latency of this system is there",))
 
-    def _efficiency(self, target: Target, system: System) -> Found:
-        quantity = target.quantity
-        for row in self.efficiency:
-            same = row["method_label"] == system.label and row["backbone"] == system.ours.backbone
+    def _size(self, target: Target, system: System) -> Found:
+        quantity, ours = target.quantity, system.ours
+        found = []
+        for row in self.sizes or ():
+            same = row["method_label"] == system.label and row["backbone"] == ours.backbone
             value = float(row.get(quantity.column, math.nan))
             if same and not math.isnan(value):
-                caveats = [system.ours.caveat] if system.ours.caveat else []
+                against = [ours.caveat] if ours.caveat else []
+                if ours.image not in (None, row["image"]):
+                    against.append(f"image {row['image']} instead of {ours.image}")
                 if quantity.column.startswith("images_per_s"):
-                    caveats.append(f"timed on {row.get('device', 'this machine')}, printed for another machine")
-                return Found(value * quantity.times, reasons=tuple(caveats))
-        return Found(reasons=("efficiency.csv has no such row (python -m flows.efficiency --plan PLAN)",))
+                    against.append(f"timed on {row['device']}, printed for another machine")
+                found.append(Found(value * quantity.times, reasons=tuple(against)))
+        if found:
+            return min(found, key=lambda one: len(one.reasons))
+        if self.sizes is None:
+            return Found(reasons=("sizes are of the paper's own network: the full profile counts them, without data",))
+        return Found(reasons=(f"no suite has {system.label} on {ours.backbone}",))
 
 
 def _against(system: System, run: Run, arm: Arm) -> list[str]:
-    caveats = [system.ours.caveat] if system.ours.caveat else []
+    caveats = [system.ours.caveat] if system.ours.caveat and run.plan.backbone.name == system.ours.backbone else []
     return [*caveats, *system.conditions(run.plan), *(system.differences(arm) or [])]
 
 
@@ -164,23 +176,26 @@ def _on(target: Target, run: Run, spec: DatasetSpec, arm: Arm, against: Sequence
         return Found(reasons=(run.missing.get(spec.name, f"{run.name} has not been computed"),))
     if target.column not in rows or rows[target.column].isna().all():
         return Found(reasons=(f"{spec.name} has no {target.column}",))
-    wanted = members(target.category, run.datasets[spec.name], run.table)
+    wanted, done = members(target.category, run.datasets[spec.name], run.table), set(rows["category"])
     rows = rows[rows["category"].isin(wanted)].dropna(subset=target.column)
     there = rows["category"].nunique()
     if not there:
-        lacking = run.missing.get(spec.name) or f"{spec.name} has no {', '.join(wanted) or target.category} here"
-        return Found(reasons=(lacking,))
+        lacking = f"{run.name} has no {', '.join(wanted) or target.category} of {spec.name}"
+        return Found(reasons=(run.missing.get(spec.name, lacking),))
     by_category = rows.groupby("category")[target.column].mean()
-    by_seed = rows.groupby("seed")[target.column].mean()
+    by_seed = rows.groupby("seed")[target.column].agg(["mean", "size"])
     reasons = [*against, *_data(spec), *_weights(rows)]
     complete = there == len(wanted)
     if not complete:
         reasons.append(f"{there} of {len(wanted)} categories")
-    if run.plan.evaluate_at == "original" and target.column.startswith("p_"):
+    elif arm.protocol.joint and 0 < len(done) < len(run.datasets[spec.name].facts):
+        reasons.append(f"a joint model with {len(done)} of {len(run.datasets[spec.name].facts)} categories")
+    if run.plan.evaluate_at == "original" and target.column.startswith(PIXELS):
         reasons.append("pixels of the original images, not of the network's input")
     times = target.quantity.times
-    std = float(by_seed.std(ddof=1)) if len(by_seed) > 1 and complete else math.nan
-    return Found(float(by_category.mean()) * times, std * times, len(by_seed), tuple(reasons), complete)
+    whole = by_seed["mean"][by_seed["size"] == len(wanted)]  # a seed that lacks a category has another mean
+    std = float(whole.std(ddof=1)) if len(whole) > 1 else math.nan
+    return Found(float(by_category.mean()) * times, std * times, len(by_seed), tuple(reasons), complete, there)
 
 
 def members(category: str, dataset: Dataset, table: pd.DataFrame) -> list[str]:
@@ -205,7 +220,7 @@ def _weights(rows: pd.DataFrame) -> list[str]:
 
 def _less(first: Found, second: Found) -> Found:
     reasons = tuple(dict.fromkeys((*first.reasons, *second.reasons)))
-    return Found(first.value - second.value, seeds=first.seeds, reasons=reasons)
+    return Found(first.value - second.value, seeds=first.seeds, reasons=reasons, categories=first.categories)
 
 
 def _spread(found: Sequence[Found]) -> Found:
@@ -214,4 +229,5 @@ def _spread(found: Sequence[Found]) -> Found:
     if values and len(values) < len(found):
         reasons.append(f"{len(values)} of {len(found)} runs")
     value = max(values) - min(values) if len(values) > 1 else math.nan
-    return Found(value, seeds=max((one.seeds for one in found), default=0), reasons=tuple(dict.fromkeys(reasons)))
+    seeds, categories = (max(getattr(one, name) for one in found) for name in ("seeds", "categories"))
+    return Found(value, seeds=seeds, reasons=tuple(dict.fromkeys(reasons)), categories=categories)

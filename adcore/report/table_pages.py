@@ -12,7 +12,7 @@ import pandas as pd
 
 from adcore.published import IDENTITY, Table, records
 from adcore.report.leaderboard import caption, cells, grid, write_atomic
-from adcore.report.summary import summarise
+from adcore.report.summary import shared_and_varying, summarise
 from adcore.report.tables import (
     DECIMALS,
     NOT_COMPARABLE,
@@ -34,6 +34,7 @@ WORDS = {
     "overall": "mean",
     "average": "mean of both",
 }
+UNITS = {"%": "percent", "pp": "percentage points"}
 BOLD = "Best printed and best measured value in bold."
 SMALL = (
     "**Not the paper's numbers.** The small profile runs the same methods on other data, other backbones, smaller "
@@ -73,17 +74,20 @@ def page(made: Made, table: Table) -> dict[str, Any]:
     rows = made.rows.reset_index(drop=True)
     axes = shape(rows, table)
     checked(rows, [*axes[0], *axes[1]])
+    rows = rows.assign(metric=[_with_unit(row) for row in records(rows)])
     first = rows.iloc[0]
-    title = f"{first['paper']}, {first['table'] if rows['table'].nunique() == 1 else 'numbers from its text'}"
+    title = f"{first['paper']}, {'numbers from its text' if first['table'].startswith('text') else first['table']}"
     metrics = [] if "metric" in (*axes[0], *axes[1]) else list(dict.fromkeys(rows["metric"]))
     footnotes: dict[str, int] = {}
     judged = rows[rows["verdict"] != ""]
+    values = _values(rows, *axes, metrics, "on other data" if made.small else "here")
+    bold = BOLD if any("**" in text for line in values.body for text in line) else ""
     return {
         "title": f"{title}: small profile, not the paper's data" if made.small else title,
         "small": SMALL if made.small else "",
-        "lead": " ".join(filter(None, [f"Beside the printed values: {count(rows)}.", _told(metrics), BOLD])),
-        "values": _values(rows, *axes, metrics, "on other data" if made.small else "here"),
-        "heading": "Verdicts" if made.small else "Measured less printed",
+        "lead": " ".join(filter(None, [f"Beside the printed values: {count(rows)}.", *_told(rows, metrics), bold])),
+        "values": values,
+        "heading": "Why the two cannot be compared" if made.small else "Measured less printed",
         "differences": _differences(judged, *axes, footnotes) if len(judged) else None,
         "footnotes": list(footnotes),
         "missing": list(made.missing),
@@ -92,8 +96,18 @@ def page(made: Made, table: Table) -> dict[str, Any]:
     }
 
 
-def _told(metrics: Sequence[str]) -> str:
-    return f"In a cell: {' / '.join(metrics)}." if len(metrics) > 1 else ""
+def _told(rows: pd.DataFrame, metrics: Sequence[str]) -> tuple[str, str]:
+    """Which metrics share a cell, and the units that names do not tell."""
+    cell = f"In a cell: {' / '.join(metrics)}." if metrics else ""
+    units = " and ".join(name for unit, name in UNITS.items() if unit in set(rows["unit"]))
+    rest = "" if set(rows["unit"]) <= set(UNITS) else ", where no other unit is named"
+    return cell, f"In {units}{rest}." if units else ""
+
+
+def _with_unit(row: Mapping[str, Any]) -> str:
+    """A metric as the page names it; percent and points of it need not be told."""
+    plain = row["unit"] in UNITS or row["metric"].startswith("time_")  # whose names have the unit
+    return row["metric"] if plain else f"{row['metric']} ({row['unit']})"
 
 
 def _values(rows: pd.DataFrame, down: list[str], across: list[str], metrics: Sequence[str], here: str) -> Grid:
@@ -196,16 +210,17 @@ def _boards(boards: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, Grid]]:
     for suite, frame in boards.items():
         for dataset, lines in summarise(frame).items():
             header, body = cells(lines, bold="**{}**")
-            words = [header[0], *(name for name in header if name in ("enhancer", "protocol"))]
-            found.append((f"{suite}: {dataset}", caption(lines), Grid(header, body, words)))
+            words = 1 + len(shared_and_varying(lines)[1])
+            found.append((f"{suite}: {dataset}", caption(lines), Grid(header, body, header[:words])))
     return found
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
     """Every note of the CSV with the cells that it is on."""
     found = []
+    told = [name for name in ("setting", "method", "enhancer") if name == "method" or rows[name].nunique() > 1]
     for note, group in rows[rows["note"] != ""].groupby("note", sort=False):
-        methods = dict.fromkeys(group["method"])
+        methods = dict.fromkeys(_column(told, tuple(row[name] for name in told)) for row in records(group))
         places = dict.fromkeys(f"{row['category']} {row['metric']}" for row in records(group))
         where = ", ".join(places) if len(places) < 4 else f"{len(group)} cells"
         found.append(f"{', '.join(methods)}, {where}: {note}")

@@ -10,15 +10,19 @@ from typing import Any
 
 import pandas as pd
 
-from adcore.published import IDENTITY, Names, PublishedError, Table, records
+from adcore.published import DERIVED, IDENTITY, Names, PublishedError, Table, records
 from adcore.report.measured import Found, Lookup, members
+from adcore.report.summary import counted
 from adcore.report.targets import AVERAGES, Joiner, Row, Target
 
-RECOMPUTED = re.compile(r"mean of (?:printed rows|logical and structural) ([\d.]+)")
+# What a note says that the paper's own rows give: of an average, of a margin.
+RECOMPUTED = re.compile(r"(?:mean of (?:printed rows|logical and structural) |gives [\d.]+-[\d.]+=)(-?\d+(?:\.\d+)?)")
 SUSPECT = "suspect cell"
 NOT_COMPARABLE, NOT_MEASURED, NOT_MATCHED = "not comparable", "not measured", "not matched"
 NUMBERS = ("measured", "std", "seeds", "difference", "verdict")
 DECIMALS = 1  # of a measured value that nothing is printed for
+
+Of = Target | str | None  # what a row is of; a reason why it is of nothing; None for a system that we lack
 
 
 @dataclass(frozen=True)
@@ -41,18 +45,25 @@ class Made:
 
 def make(stem: str, published: pd.DataFrame, names: Names, lookup: Lookup, related: pd.DataFrame) -> pd.DataFrame:
     """The rows of `Made`. published: the printed table. related: all tables of the paper. Raises PublishedError."""
-    joiner = Joiner(names, related)
-    rows: list[tuple[Row, Target | str | None]] = [(row, joiner.target(stem, row)) for row in records(published)]
+    rows = joined(stem, published, names, related)
     if lookup.small is not None:
         rows = [*((row, of) for row, of in rows if row["category"] in AVERAGES), *_categories(rows, lookup)]
     return pd.DataFrame([_compared(row, of, lookup) for row, of in rows])
 
 
+def joined(stem: str, published: pd.DataFrame, names: Names, related: pd.DataFrame) -> list[tuple[Row, Of]]:
+    """Every row of a printed table with what it is of. Raises PublishedError for a row that names.yaml does not know,
+    and for axes that do not tell the rows apart."""
+    checked(published, [name for axis in shape(published, names.table(stem)) for name in axis])
+    joiner = Joiner(names, related)
+    return [(row, joiner.target(stem, row)) for row in records(published)]
+
+
 def verdict(row: Row, found: Found, lower: bool = False) -> str:
     """`within tolerance`, `better`, `worse`, or why neither can be said.
 
-    A printed average that its own rows contradict is held against both; where that matters it is a misprint, and the
-    cell cannot be compared. Nor can one whose note calls it suspect."""
+    A printed average or margin that the paper's own rows contradict is held against both; where that matters it is a
+    misprint, and the cell cannot be compared. Nor can one whose note calls it suspect."""
     if math.isnan(found.value):
         return f"{NOT_MEASURED}: {'; '.join(found.reasons)}"
     if found.reasons:
@@ -72,16 +83,16 @@ def _judged(measured: float, printed: float, tolerance: float, lower: bool) -> s
     return "better" if (difference < 0) == lower else "worse"
 
 
-def _compared(row: Row, of: Target | str | None, lookup: Lookup) -> dict[str, Any]:
+def _compared(row: Row, of: Of, lookup: Lookup) -> dict[str, Any]:
     base = {name: row[name] for name in (*IDENTITY, "unit", "printed", "value", "note")}
-    derived = isinstance(of, Target) and of.combine != "value"
+    derived = DERIVED.fullmatch(row["metric"]) is not None
     blank = dict.fromkeys(("measured", "std", "difference"), math.nan) | {"seeds": 0}
     if not isinstance(of, Target):
         told = f"{NOT_MATCHED}: {of}" if of else ""
         return base | blank | {"verdict": told, "ours": False, "derived": derived, "lower": False}
     found = lookup.find(of)
     if lookup.small is not None and not math.isnan(found.value):
-        found = replace(found, reasons=(_stand_in(row, of, lookup), *found.reasons))
+        found = replace(found, reasons=(_stand_in(row, of, found, lookup), *found.reasons))
     compared = bool(row["printed"])
     numbers = {
         "measured": found.value,
@@ -94,14 +105,15 @@ def _compared(row: Row, of: Target | str | None, lookup: Lookup) -> dict[str, An
     return base | numbers | {"ours": True, "derived": derived, "lower": of.quantity.lower}
 
 
-def _stand_in(row: Row, target: Target, lookup: Lookup) -> str:
+def _stand_in(row: Row, target: Target, found: Found, lookup: Lookup) -> str:
     instead = lookup.kind(target.kind) if target.kind else None
-    return f"small profile: {instead} instead of {row['dataset']}" if instead else "small profile"
+    if instead is None:
+        return "small profile"
+    categories = counted(found.categories, "category", "categories")
+    return f"small profile: {categories} of {instead} instead of {row['dataset']}"
 
 
-def _categories(
-    rows: Sequence[tuple[Row, Target | str | None]], lookup: Lookup
-) -> Iterator[tuple[Row, Target | str | None]]:
+def _categories(rows: Sequence[tuple[Row, Of]], lookup: Lookup) -> Iterator[tuple[Row, Of]]:
     """Rows for the categories of the small profile's data, in place of those of the paper; nothing is printed there."""
     done = set()
     for row, of in rows:

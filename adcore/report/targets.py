@@ -46,8 +46,8 @@ class System:
 
     @property
     def label(self) -> str:
-        """As the leaderboard calls the method."""
-        return registry.label(Choice(name=self.method.name), self.options)
+        """As the leaderboard calls the method with these options."""
+        return registry.label(Choice(name=self.method.name, **self.ours.options), self.options)
 
     def differences(self, arm: Arm) -> list[str] | None:
         """In what an arm of a plan differs from it, as texts; None where it is another system."""

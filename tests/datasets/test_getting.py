@@ -432,3 +432,9 @@ def test_what_is_offered_can_be_checked(kind: str) -> None:
     assert bool(cls.archive.urls) == bool(cls.archive.sha256)
     assert all(url.startswith("https://") for url in cls.archive.urls)
     assert cls.consent == ("NC" in cls.licence or "not stated" in cls.licence)
+
+
+def test_dvc_passes_over_the_public_sets() -> None:
+    lines = (Path(__file__).parents[2] / ".dvcignore").read_text().splitlines()
+    kinds = {kind for kind in registry.modules("datasets") if registry.dataset(kind).archive is not None}
+    assert len(kinds) == 8 and {f"/data/{kind}" for kind in kinds} <= set(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -153,10 +154,24 @@ def test_the_page_shows_pairs_and_shares(tmp_path: Path) -> None:
     count, test = twins_in_training(problems, frame)["tile"], int((frame["split"] == "test").sum())
     assert f"{count} ({100 * count / test:.1f} %)" in page
     assert page.count("<figure>") == 16  # eight pairs a check at most
+    heads = re.findall(r"<details[^>]*?( open)?>\s*<summary>.*?\n?tile fails &ldquo;(.*?)&rdquo;", page)
+    assert heads == [
+        (" open", "no twins in training"),
+        (" open", "train and test look different"),
+        ("", "no image looks repeated"),
+    ]
     assert page.count("data:image/jpeg;base64,") == 32 and "http" not in page
     docs = tmp_path / "docs"
     validate(frame, dataset, docs)
     assert "near_train" in next(docs.rglob("validations/folder-images/**/*.html")).read_text()
+
+
+def test_a_pair_is_shown_once(line: Path, tmp_path: Path) -> None:
+    shutil.copy(line / "bolt/train/good/000.png", line / "bolt/test/good/009.png")
+    problems, frame = found(at("folder", line), tmp_path)
+    assert len([p for p in problems if p.check == "train and test disjoint"]) == 2  # told of either image
+    write_page({"line": problems}, {"line": frame}, tmp_path / "page.html", {}, {"line": line})
+    assert (tmp_path / "page.html").read_text().count("<figure>") == 1
 
 
 # facts

@@ -266,7 +266,7 @@ def test_3d_a_missing_mask_and_one_too_many(tmp_path: Path) -> None:
 def test_visa_needs_its_split(tmp_path: Path) -> None:
     root = layouts.write("visa", tmp_path / "copy")
     (root / visa.SPLIT).write_text("object,image\n")
-    with pytest.raises(DataError, match="is not the split of VisA"):
+    with pytest.raises(DataError, match="is not the split of VisA with columns object, split, label, image, mask"):
         at("visa", root).entries()
     (root / visa.SPLIT).unlink()
     with pytest.raises(DataError, match=r"1cls\.csv does not exist"):
@@ -284,6 +284,15 @@ def test_visa_follows_the_csv_and_not_the_folders(tmp_path: Path) -> None:
         "candle/Data/Images/Normal/0001.JPG",
         "image cannot be read: No such file or directory",
     )
+
+
+def test_visa_a_mask_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+    root = layouts.write("visa", tmp_path / "copy")
+    (root / "pcb1/Data/Masks/Anomaly/001.png").unlink()
+    frame = read(at("visa", root, "candle", "pcb1"), tmp_path).set_index("path")
+    assert frame["error"][frame["error"] != ""].to_dict() == {
+        "pcb1/Data/Images/Anomaly/001.JPG": "mask cannot be read: 001.png: No such file or directory"
+    }
 
 
 def test_btad_mixes_image_types(copies: Path) -> None:

@@ -81,7 +81,7 @@ def test_bad_sets(line, files, check):
     found = check()
     assert found.of("cap") == set()
     assert found.of("bolt") == {("error", "training images", "")}
-    assert found.of("void") == {("error", "category not empty", "void")}
+    assert found.of("void") == {("error", "category not empty", "")}
     assert found.of("untested") == {("error", "test images", "")}
     assert found.of("onlygood") == {("warning", "defective test images", "")}
     assert found.of("onlybad") == {("warning", "good test images", "")}
@@ -130,7 +130,7 @@ def test_wrong_labels_splits_and_faults_of_other_kinds(line, dataset, build):
 
 def test_only_empty_categories(tmp_path, check):
     (tmp_path / "line/void").mkdir(parents=True)
-    assert check().of("void") == {("error", "category not empty", "void")}
+    assert check().of("void") == {("error", "category not empty", "")}
 
 
 def test_data_docs(line, dataset, build, tmp_path):

@@ -140,6 +140,20 @@ def test_an_unknown_table_is_told_with_the_nearest(home: Path) -> None:
         reproduce(table="tiny_table2", workspace=str(home))
 
 
+def test_a_spelling_that_is_not_known_is_told_before_anything_runs(home: Path, work: Path) -> None:
+    with (home / "published/tiny_table1.csv").open("a") as file:
+        file.write(ROW.format("Padim", "overall", "I-AUROC", "97.0", ""))
+    with pytest.raises(PlanError, match="'Padim'; add it to `systems`"):
+        reproduce(table="tiny_table1", workspace=str(work))
+    assert not (work / "results").exists()
+
+
+def test_a_suite_that_is_not_there_is_told(home: Path, work: Path) -> None:
+    (home / "suites/tiny_table1-small.yaml").unlink()
+    with pytest.raises(PlanError, match=r"no suite .*tiny_table1-small.yaml; write it"):
+        reproduce(table="tiny_table1", profile="small", workspace=str(work))
+
+
 def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "flows.reproduce", *(str(argument) for argument in arguments)]
     return subprocess.run(line, cwd=REPO, capture_output=True, text=True, timeout=280, check=False)
@@ -156,5 +170,7 @@ def test_a_dry_run_lists_what_is_missing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     first, second, *_ = done.stdout.splitlines()
     assert first == "suite: tfa-net_table4" and second.startswith("missing: the files of mvtec_ad")
+    sizes = call("agpnet_table9", "--workspace", tmp_path / "work", "--dry-run")
+    assert sizes.stdout == "sizes of agpnet_table1: counted without data\n"
     unknown = call("nothing", "--workspace", tmp_path / "work")
     assert unknown.returncode == 2 and len(unknown.stderr.splitlines()) == 1

@@ -10,12 +10,12 @@ import torchvision
 from pydantic import ValidationError
 
 from adcore import registry
-from adcore.efficiency import counted
 from adcore.features import Extraction, Extractor
 from adcore.methods.base import Context
 from adcore.methods.tfa_net import TFANet, TFANetOptions
 from adcore.modules.tfa_net import joined, patchify
 from adcore.plan import BackboneSpec, Choice, ImageSpec
+from adcore.sizes import counted
 
 TINY = {"grid": 8, "patch": 2, "width": 16, "depth": 1, "heads": 2} | {
     "refine_width": 8, "refine_depth": 1, "refine_heads": 2, "epochs": 1, "lr": 1e-3,

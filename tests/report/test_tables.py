@@ -86,7 +86,7 @@ def test_a_missing_category_makes_an_average_not_comparable(row: Make) -> None:
     assert cell(rows, "avg_texture")["measured"] == pytest.approx(90)
     assert cell(rows, "avg_texture")["verdict"] == "not comparable: 4 of 5 categories"
     assert cell(rows, "avg_object")["verdict"] == "worse"
-    assert cell(rows, "tile")["verdict"] == "not measured: mvtec_ad has no tile here"
+    assert cell(rows, "tile")["verdict"] == "not measured: suite has no tile of mvtec_ad"
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,72 @@ def test_a_misprint_that_matters_is_named() -> None:
     assert tables.verdict(suspect, Found(94.6)).startswith("not comparable: misprint: suspect cell")
 
 
+def test_a_margin_that_the_papers_own_table_contradicts_is_a_misprint() -> None:
+    given = {"value": 1.5, "tolerance": 0.5, "note": "Table 3 gives 92.3-86.8=5.5"}
+    assert tables.verdict(given, Found(5.5)).startswith("not comparable: misprint: Table 3")
+    assert tables.verdict(given, Found(1.5)).startswith("not comparable: misprint")
+    assert tables.verdict(given, Found(7.0)) == "better" and tables.verdict(given, Found(0.0)) == "worse"
+
+
+def test_the_spread_is_over_seeds_that_have_every_category(row: Make) -> None:
+    kept = [one for one in all_of(row, seeds=3) if (one["category"], one["seed"]) != ("tile", 2)]
+    textures = cell(made(a_run(kept, seeds=[0, 1, 2])), "avg_texture")
+    assert textures["std"] == pytest.approx(2 / math.sqrt(2)) and textures["seeds"] == 3
+    assert textures["measured"] == pytest.approx((4 * 92 + 91) / 5)
+
+
+def test_a_joint_model_of_some_classes_is_not_that_of_all(row: Make) -> None:
+    joint = {"protocols": ["multi-class"], "methods": ["agpnet"], "backbone": {"name": "vit_small_patch16_224.dino"}}
+    joint["image"] = {"resize": 224}
+    names = {"protocol_label": "multi-class", "method_label": "agpnet"}
+    some = [row(dataset="mvtec_ad", category=name, i_auroc=0.99, **names) for name in ("bottle", "carpet")]
+    spec = {"name": "mvtec_ad", "categories": ["bottle", "carpet"]}
+    rows = made(a_run(some, **joint, datasets=[spec]), "agpnet_table1")
+    bottle = cell(rows, "bottle", method="AGPNet")
+    assert bottle["verdict"] == "not comparable: a joint model with 2 of 15 categories"
+    every = [row(dataset="mvtec_ad", category=name, i_auroc=0.99, **names) for name in MVTEC.facts]
+    assert cell(made(a_run(every, **joint), "agpnet_table1"), "bottle", method="AGPNet")["verdict"] == "worse"
+
+
+def test_logical_and_structural_anomalies_have_columns_of_their_own(row: Make) -> None:
+    metrics = {"i_auroc": 0.8, "i_auroc_logical": 0.7, "i_auroc_structural": 0.9}
+    metrics |= {"spro": 0.6, "spro_logical": 0.5, "spro_structural": 0.7}
+    facts = registry.dataset("mvtec_loco").facts
+    rows = [row(dataset="mvtec_loco", category=name, image="256", method_label="tfa_net", **metrics) for name in facts]
+    changes = {"datasets": ["mvtec_loco"], "methods": ["tfa_net"], "image": {"resize": 256}}
+    found = made(a_run(rows, **changes), "tfa-net_table2")
+    found = found[found["method"] == "TFA-Net"].set_index(["metric", "category"])["measured"]
+    assert found["I-AUROC"].to_dict() == pytest.approx({"logical": 70, "structural": 90, "average": 80})
+    assert found["AU-sPRO@0.05"].to_dict() == pytest.approx({"logical": 50, "structural": 70, "average": 60})
+
+
+def test_few_shot_draws_are_repeats_and_a_shot_is_a_system_of_its_own(row: Make) -> None:
+    protocols = [{"name": "few-shot", "k": k} for k in (1, 2)]
+    rows = [
+        row(**PAPER, category=name, protocol_label=f"few-shot(k={k})", seed=draw, i_auroc=0.7 + 0.1 * k + 0.01 * draw)
+        for name in MVTEC.facts
+        for k in (1, 2)
+        for draw in range(3)
+    ]
+    found = made(a_run(rows, protocols=protocols), "agpnet_table10")
+    told = [cell(found, "overall", setting=f"{k}-shot") for k in (1, 2, 4)]
+    assert [one["measured"] for one in told[:2]] == pytest.approx([81, 91])
+    assert told[0]["seeds"] == 3 and told[0]["std"] == pytest.approx(1)
+    assert told[2]["verdict"] == "not measured: no suite has this system"
+
+
+def test_pixels_at_another_size_are_another_number(row: Make) -> None:
+    rows = [{**one, "p_auroc": 0.9, "aupro": 0.9} for one in all_of(row)]
+    run = a_run(rows, evaluate_at="original", image={"resize": 256, "crop": 224})
+    found = made(run, "agpnet_table2")
+    assert cell(found, "overall", method="PatchCore")["verdict"] == "not measured: no suite has this system"
+    patchcore = [{**one, "method_label": "patchcore"} for one in rows]
+    found = made(a_run(patchcore, evaluate_at="original", methods=["patchcore"]), "agpnet_table2")
+    told = {metric: cell(found, "overall", metric, method="PatchCore")["verdict"] for metric in ("I-AUROC", "PRO")}
+    assert told["PRO"] == "not comparable: pixels of the original images, not of the network's input"
+    assert told["I-AUROC"] == "worse"
+
+
 def test_reasons_come_before_numbers() -> None:
     given = {"value": 95.0, "tolerance": 0.5, "note": ""}
     assert tables.verdict(given, Found(95.0, reasons=("random weights", "a"))) == "not comparable: random weights; a"
@@ -176,7 +242,7 @@ def test_latency_and_sizes_come_from_their_own_files(row: Make) -> None:
     found = cell(made(run, "sbm-pfam_table2"), "all", "time_ms")
     assert found["measured"] == 44.0
     assert found["verdict"] == "not comparable: timed on cpu with 2 threads, printed for another machine"
-    sizes = {"method_label": "agpnet", "backbone": "vit_small_patch16_224.dino", "device": "cpu"}
+    sizes = {"method_label": "agpnet", "backbone": "vit_small_patch16_224.dino", "image": "224", "device": "cpu"}
     sizes |= {
         "learnable_params": 4_415_000,
         "macs_as_published": 5.7e9,
@@ -184,12 +250,33 @@ def test_latency_and_sizes_come_from_their_own_files(row: Make) -> None:
         "images_per_s_b1": 1.0,
     }
     table = published.table("agpnet_table9")
-    rows = tables.make("agpnet_table9", table, NAMES, Lookup([], efficiency=[sizes]), table)
+    rows = tables.make("agpnet_table9", table, NAMES, Lookup([], sizes=[sizes]), table)
     own = rows[rows["method"] == "AGPNet"].set_index("metric")
     assert own["measured"].tolist() == pytest.approx([4.415, 5.7, 9.0])
     assert own.loc["learnable_params", "verdict"] == "within tolerance"
     assert own.loc["FLOPs", "verdict"] == "worse"  # by more than half a percent; fewer are better
     assert own.loc["FPS", "verdict"].startswith("not comparable: timed on cpu")
+    other = tables.make("agpnet_table9", table, NAMES, Lookup([], sizes=[{**sizes, "image": "256"}]), table)
+    own = other[other["method"] == "AGPNet"].set_index("metric")
+    assert own.loc["learnable_params", "verdict"] == "not comparable: image 256 instead of 224"
+
+
+def test_sizes_that_nobody_has_counted_are_told() -> None:
+    table = published.table("tfa-net_table3")
+    backbone = "wide_resnet101_2.tv_in1k"
+    sizes = {
+        "method_label": "tfa_net(l2_channels=True)",
+        "backbone": backbone,
+        "image": "256",
+        "total_params": 231.58e6,
+    }
+    rows = tables.make("tfa-net_table3", table, NAMES, Lookup([], sizes=[sizes]), table)
+    told = rows.set_index(["method", "metric"])["verdict"]
+    assert told["TFA-Net(WideResnet101)", "Params"] == "within tolerance"  # an option of its own
+    assert told["TFA-Net(VGG19)", "Params"] == "not measured: no suite has tfa_net on vgg19.tv_in1k"
+    rows = tables.make("tfa-net_table3", table, NAMES, Lookup([], NAMES.small, None), table)
+    told = rows.set_index(["method", "metric"])["verdict"]
+    assert told["TFA-Net(VGG19)", "Params"].startswith("not measured: sizes are of the paper's own network")
 
 
 def small_rows(row: Make) -> list[dict[str, Any]]:
@@ -207,9 +294,32 @@ def test_the_small_profile_has_its_own_classes_and_no_verdict(row: Make) -> None
     assert (brick["printed"], brick["measured"], brick["verdict"]) == ("", pytest.approx(90), "")
     overall = cell(rows, "overall")
     assert overall["measured"] == pytest.approx(90) and math.isnan(overall["difference"])
-    assert overall["verdict"].startswith("not comparable: small profile: generated instead of MVTec AD; backbone tf_")
+    assert overall["verdict"].startswith(
+        "not comparable: small profile: 2 categories of generated instead of MVTec AD; backbone tf_"
+    )
     told = {text.split(":")[0] for text in rows["verdict"] if text}
     assert told == {"not comparable", "not measured"}
+
+
+def test_a_margin_over_a_printed_number_means_nothing_on_other_data(row: Make) -> None:
+    base = {"dataset": "generated", "backbone": "tf_efficientnet_lite0", "image": "128"}
+    base |= {"method_label": "agpnet", "protocol_label": "multi-class"}
+    changes = {**SMALL, "methods": ["agpnet"], "protocols": ["multi-class"]}
+    run = a_run([row(**base, category=name, i_auroc=0.9) for name in ("brick", "pill")], **changes)
+    rows = made(run, "agpnet_text", small=True)
+    assert rows["measured"].isna().all()
+    assert set(rows["verdict"]) == {"not measured: on other data a margin over a printed value means nothing"}
+
+
+def test_a_page_names_units_and_whose_a_note_is(row: Make) -> None:
+    table = published.table("agpnet_table9")
+    rows = tables.make("agpnet_table9", table, NAMES, Lookup([]), table)
+    sizes = table_pages.page(tables.Made("agpnet_table9", "full", rows), NAMES.table("agpnet_table9"))
+    assert sizes["values"].header[1] == "learnable_params (M) printed" and "percent" not in sizes["lead"]
+    page = table_pages.page(tables.Made("sbm-pfam_table1", "full", made(a_run(all_of(row)))), Table())
+    assert "In a cell: I-AUROC / P-AUROC. In percent. Best" in page["lead"]
+    (note,) = (line for line in page["notes"] if "94.55" in line)
+    assert note.startswith("PaDiM · SBM+PFAM, avg_object I-AUROC: printed average 94.55")
 
 
 def test_the_page_has_the_papers_shape(row: Make, tmp_path: Path) -> None:
@@ -253,6 +363,13 @@ def test_the_best_of_a_shot_is_not_that_of_another() -> None:
     rows = tables.make("agpnet_table10", table, NAMES, Lookup([]), table)
     bold = rows.loc[sorted(tables.best(rows, "value", ["setting"]))]
     assert bold[bold["metric"] == "I-AUROC"]["printed"].tolist() == ["94.6", "95.7", "96.6"]
+
+
+def test_a_difference_is_never_the_best() -> None:
+    table = published.table("sbm-pfam_text")
+    related = pd.concat([table, published.table("sbm-pfam_table1")])
+    rows = tables.make("sbm-pfam_text", table, NAMES, Lookup([]), related)
+    assert not tables.best(rows, "value")
 
 
 def test_what_replaces_what(row: Make) -> None:
