@@ -26,7 +26,7 @@ from adcore.plan import BackboneSpec, ImageSpec
 from adcore.scoring import score
 
 SIDE = 128
-SEEDS = (0, 1, 2)
+SEEDS = (3, 4, 5)  # the metrics below were chosen on 0, 1 and 2
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # where others use the machine too
 
