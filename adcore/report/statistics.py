@@ -166,7 +166,8 @@ def _notes(contest: Contest) -> Iterator[str]:
     if contenders < 2:
         yield "Nothing to compare: fewer than two complete contenders."
         return
-    yield f"{verdicts.verdict(contest, 0, 1)}."
+    told = verdicts.verdict(contest, 0, 1)
+    yield f"On{told[2:]}." if told.startswith("on the ") else f"{told}."
     if over.smallest_p(count) * pairs >= verdicts.ALPHA:
         compared = f" with {pairs} pairs compared" if pairs > 1 else ""
         takes = verdicts.takes(contest)

@@ -105,6 +105,12 @@ def drawn(name: str, levels: Sequence[int], root: Path) -> Category:
     return Category(Held(images[:1]), Held(images[1:]), masks, extractor)
 
 
+def show(**found: dict[str, np.ndarray]) -> None:
+    """With `pytest -s`: means over seeds, in percent."""
+    for name, metrics in found.items():
+        print(name, {metric: round(100 * float(values.mean()), 1) for metric, values in metrics.items()})
+
+
 def test_tfa_net(tmp_path: Path):
     """On `pill`, the one category whose images lie where the template's do; variant A rebuilds an image from its own
     rows. By average precision; in AUROC, near its end for pixels, and in AUPRO variant A is a little ahead."""
@@ -114,6 +120,7 @@ def test_tfa_net(tmp_path: Path):
         return pill.measured(lambda context: TFANet(TFANetOptions(preset="small", **options), context))
 
     trained, untrained, control = measured(), measured(epochs=0), measured(variant="A")
+    show(trained=trained, untrained=untrained, control=control)
     assert min(trained["p_auroc"]) > max(untrained["p_auroc"]) + 0.1
     assert min(trained["i_auroc"]) > max(untrained["i_auroc"]) + 0.3
     assert trained["p_ap"].mean() > control["p_ap"].mean() + 0.02
@@ -129,6 +136,7 @@ def test_agpnet(tmp_path: Path):
         return brick.measured(lambda context: AGPNet(AGPNetOptions(preset="small", **options), context))
 
     trained, untrained, control = measured(), measured(epochs=0), measured(feature_noise="-", image_noise="-")
+    show(trained=trained, untrained=untrained, control=control)
     assert min(trained["p_auroc"]) > max(untrained["p_auroc"]) + 0.1
     assert trained["aupro"].mean() > control["aupro"].mean() + 0.03
     assert (trained["aupro"] > control["aupro"]).all()
