@@ -19,7 +19,7 @@ from adcore.report.beside import Beside
 from adcore.report.effects import Effect
 from adcore.report.gallery import Entry, Scale
 from adcore.report.groups import CellResult
-from adcore.report.leaderboard import Row, caption, cells, failure_text, frame, percent, write_atomic
+from adcore.report.leaderboard import GMAC, Row, caption, cells, failure_text, frame, percent, write_atomic
 from adcore.report.statistics import Statistics
 from adcore.report.summary import SETTING, TITLES, Line, applying, best, headline, summarise, verdict
 from adcore.report.timings import Timing
@@ -93,6 +93,7 @@ def write_report(
         latency=latency.section(timings) if timings else None,
         failures=[failure_text(failure) for failure in failures],
         facts=facts or {},
+        gmac=GMAC,
         meaning=[(TITLES[name], text) for name, text in MEANING.items() if name in metrics],
         cells=len(rows),
     )

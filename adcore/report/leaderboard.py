@@ -37,6 +37,7 @@ COSTS = {  # column, unit, digits
     "M parameters": ("total_params", 1e6, 2),
     "GMAC": ("macs", 1e9, 2),
 }
+GMAC = "GMAC: multiply-accumulates of one image, distances to memories and Gaussians left out."
 NARROW = ("i_auroc", "p_auroc", "aupro")  # what a console is wide enough for
 Row = Mapping[str, Any]
 FIRST = ("dataset", "category", "protocol", "enhancer", "method", *SETTING[1:], "seed")
@@ -114,7 +115,8 @@ def _write_metrics(folder: Path, table: pd.DataFrame) -> None:
 def markdown(table: pd.DataFrame, failures: Sequence[Row] = (), published: Sequence[Beside] = ()) -> str:
     """Summary tables as Markdown: a verdict, the shared settings and a table for each dataset, what papers print of it,
     then the failures."""
-    parts = ["# Leaderboard", "Percent; mean over categories of the mean over seeds, ± over seeds. Best in bold."]
+    lead = "Percent; mean over categories of the mean over seeds, ± over seeds. Best in bold."
+    parts = ["# Leaderboard", f"{lead} {GMAC}"]
     for dataset, lines in summarise(table).items():
         header, body = cells(lines, bold="**{}**")
         parts += [f"## {dataset}", verdict(lines), grid(header, body), caption(lines)]
