@@ -203,7 +203,9 @@ class Bench:
             if problem.severity == "error":
                 errors.setdefault(problem.category, []).append(": ".join(filter(None, (problem.path, problem.message))))
         failures = [Failure(spec.name, category, _first(messages)) for category, messages in errors.items()]
-        capped = manifest.cap(frame, spec.max_train, spec.max_test)
+        # A joint model, or textures of synthetic defects, must not come from a category that is refused.
+        sound = frame[~frame["category"].isin(errors)]
+        capped = manifest.cap(sound, spec.max_train, spec.max_test)
         names = [name for name in spec.categories or sorted(set(frame["category"])) if name not in errors]
         textures = frozenset(name for name in set(capped["category"]) if dataset.is_texture(name))
         ready = [

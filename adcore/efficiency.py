@@ -16,6 +16,7 @@ from adcore.sizes import COUNTER, Macs, Size, size
 
 WARM_UP, SECONDS = 2, 4.0
 FITTED = 2  # images
+QUICK = {"epochs": 1, "template": 0, "template_raw": False}  # of a fit whose weights do not matter
 BATCHES = (1, 32)
 
 
@@ -23,8 +24,9 @@ def measure(plan: Plan, arm: Arm) -> dict[str, Any]:
     """A row for a method of the plan on its backbone, with random weights: only sizes matter here.
 
     learnable_params: what the method itself trains; total_params: with the backbone up to the last level read. macs are
-    of one image at inference, attention products apart. images_per_s: of a method whose speed does not depend on the
-    images it was fitted on; else NaN. Distances to a memory or to Gaussians are in no count.
+    of one image at inference; attention_macs and extractor_macs are parts of them. images_per_s: of a method whose
+    speed does not depend on the images it was fitted on; else NaN. Distances to a memory or to Gaussians are in no
+    count.
     """
     spec = plan.backbone.model_copy(update={"weights": "random", "sha256": None})
     levels = () if spec.layers else arm.method.levels
@@ -38,7 +40,6 @@ def measure(plan: Plan, arm: Arm) -> dict[str, Any]:
     return {
         "method_label": arm.names["method_label"],
         "backbone": plan.backbone.name,
-        "enhancer_label": arm.names["enhancer_label"],
         "image": plan.image.label,
         **found.columns,
         "attention_macs": (found.before + found.own).attention,
@@ -61,7 +62,8 @@ def throughput(plan: Plan, arm: Arm, extractor: Extractor, batch: int) -> float:
     """Images a second in batches, from pixels to raw maps, of a model that was trained for one epoch on noise."""
     side = plan.image.size
     context = Context(arm.seed, extractor.device, (side, side), plan.budget.memory_gb, None, lambda: extractor)
-    method = arm.method(arm.options.model_copy(update={"epochs": 1}), context)
+    quick = {name: value for name, value in QUICK.items() if name in type(arm.options).model_fields}
+    method = arm.method(arm.options.model_copy(update=quick), context)
     see: Callable[[torch.Tensor], Maps] = Pixels(extractor.device) if method.on_images else extractor
     method.fit(Held(see(_images(FITTED, side))))
     images = _images(batch, side)

@@ -83,10 +83,15 @@ def options(choice: Choice, model: type[Model], what: str) -> Model:
 
 
 def label(choice: Choice, checked: BaseModel) -> str:
-    """Name and every non-default option that was given, sorted: `patchcore(coreset=0.01)`; epochs also where a preset
-    decides them."""
+    """Name and every non-default option that was given, sorted: `patchcore(coreset=0.01)`; with a preset always epochs
+    too."""
     fields, told = type(checked).model_fields, {*choice.options, "epochs"}
-    values = {k: value for k, value in checked.model_dump().items() if k in told and value != fields[k].default}
+    always = {"epochs"} if "preset" in choice.options else set()
+    values = {
+        k: value
+        for k, value in checked.model_dump().items()
+        if k in told and (value != fields[k].default or k in always)
+    }
     inside = ",".join(f"{key}={shown(values[key])}" for key in sorted(values))
     return f"{choice.name}({inside})" if inside else choice.name
 

@@ -16,7 +16,7 @@ from adcore.cells import arms
 from adcore.efficiency import measure
 from adcore.features import Extraction, Extractor
 from adcore.plan import Plan
-from adcore.report.efficiency import markdown, write
+from adcore.report.efficiency import markdown, printed, write
 from adcore.sizes import Macs, counted, size
 
 
@@ -65,4 +65,23 @@ def test_a_table_is_written(plan: Callable[..., Plan], tmp_path: Path) -> None:
     rows = [measure(made, arm) for arm in arms(made)]
     write(tmp_path, rows)
     assert pd.read_csv(tmp_path / "efficiency.csv")["total_params"].tolist() == [rows[0]["total_params"]]
-    assert "| padim | resnet18 | 64 | 0.00 | 2.78 | 0.11 | 0.11 | 0.00 | 0.11 | – | – |" in markdown(rows)
+    assert "| padim | resnet18 | 64 | 0.00 | 2.78 | 0.11 | 0.11 | 0.00 | 0.11 | – | – |  |" in markdown(rows)
+
+
+def test_printed_values_stand_beside_with_a_verdict() -> None:
+    row = {"method_label": "agpnet", "backbone": "vit_small_patch16_224.dino", "image": "224", "device": "cpu"}
+    row |= {"learnable_params": 4_415_000, "macs_as_published": 5.7e9, "images_per_s_b1": 1.0, "images_per_s_b32": 9.0}
+    assert printed(row)[:2] == ["learnable_params 4.42 M: within tolerance", "FLOPs 5.63 G: worse"]
+    assert printed(row)[2].startswith("FPS 326.65 1/s: not comparable: timed on cpu")
+    assert all("image 256 instead of 224" in text for text in printed({**row, "image": "256"}))
+    assert printed({**row, "backbone": "resnet18"}) == []
+
+
+def test_a_template_beyond_the_images_that_are_timed(
+    plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(efficiency, "SECONDS", 0.0)
+    method = {"name": "tfa_net", "preset": "small", "grid": 8, "template": 5, "template_raw": True}
+    made = plan(methods=[method])
+    (row,) = (measure(made, arm) for arm in arms(made))
+    assert row["images_per_s_b1"] > 0

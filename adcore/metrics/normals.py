@@ -23,9 +23,11 @@ class Normals:
         self._again = again
         self._kept = Growing(np.float32)
         self._dropped = False
+        self._count = 0
 
     def extend(self, part: Floats) -> None:
         """Add (n,) scores."""
+        self._count += part.size
         if self._again is not None and self._kept.values.size + part.size > HELD:
             self._kept, self._dropped = Growing(np.float32), True
         if not self._dropped:
@@ -33,14 +35,17 @@ class Normals:
 
     def parts(self) -> Iterator[Floats]:
         """All of them in parts of at most HELD (or one image), each ascending and gone with the next. To be asked for
-        once."""
+        once. Raises ValueError where the second time gives another number of them."""
         if self._dropped and self._again is not None:
-            self._kept = Growing(np.float32)
+            self._kept, seen = Growing(np.float32), 0
             for part in self._again():
+                seen += part.size
                 if self._kept.values.size and self._kept.values.size + part.size > HELD:
                     yield self._ascending()
                     self._kept.clear()
                 self._kept.extend(part)
+            if seen != self._count:
+                raise ValueError("maps and masks gave other pixels the second time; give arrays or sequences")
         yield self._ascending()
 
     def _ascending(self) -> Floats:

@@ -9,7 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from adcore import published
 from adcore.report.leaderboard import grid, write_atomic
+from adcore.report.measured import Lookup
+from adcore.report.tables import verdict
+from adcore.report.targets import Joiner, Target
 
 HEADER = [
     "method",
@@ -23,12 +27,14 @@ HEADER = [
     "as its paper counts",
 ]
 MACS = ("macs", "extractor_macs", "attention_macs", "macs_as_published")
+SIZES = ("learnable_params", "Params", "FLOPs", "FPS")  # as the papers' tables call them
 RATES = ["images / s, batch 1", "batch 32"]
 
 
 def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Both files, each in one atomic step. rows: as adcore.efficiency.measure gives them."""
     folder.mkdir(parents=True, exist_ok=True)
+    rows = [{**row, "printed": "; ".join(printed(row))} for row in rows]
     write_atomic(folder / "efficiency.csv", pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
     write_atomic(folder / "efficiency.md", markdown(rows))
 
@@ -41,8 +47,27 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         "count, and a method that needs them has no throughput here: its speed depends on the images it was fitted on "
         f"(see latency.md). Throughput on {rows[0]['device']}, from pixels to raw maps."
     )
-    body = [_row(row) for row in rows]
-    return "\n\n".join(["# Efficiency", caption, grid([*HEADER, *RATES], body, ("backbone", "image"))]) + "\n"
+    words = ("backbone", "image", "printed")
+    table = grid([*HEADER, *RATES, "printed"], [_row(row) for row in rows], words)
+    return "\n\n".join(["# Efficiency", caption, table]) + "\n"
+
+
+def printed(row: Mapping[str, Any], folder: Path = published.FOLDER) -> list[str]:
+    """What the papers print of a row, each with its verdict: `FLOPs 5.63 G: within tolerance`; [] without `folder`."""
+    if not folder.is_dir():
+        return []
+    names = published.names(folder)
+    found = {}
+    for stem in published.stems(folder):
+        table = published.table(stem, folder)
+        for line in published.records(table[table["method"].isin(list(names.systems))]):
+            target = Joiner(names, table).target(stem, line) if line["metric"] in SIZES else None
+            if isinstance(target, Target) and target.quantity.source == "efficiency":
+                value = Lookup([], sizes=[row]).find(target)
+                if not math.isnan(value.value):
+                    told = f"{line['metric']} {line['printed']} {line['unit']}"
+                    found[told] = f"{told}: {verdict(line, value, target.quantity.lower)}"
+    return list(found.values())
 
 
 def _row(row: Mapping[str, Any]) -> list[str]:
@@ -50,4 +75,4 @@ def _row(row: Mapping[str, Any]) -> list[str]:
     macs = [f"{row[name] / 1e9:.2f}" for name in MACS]
     rates = [row[f"images_per_s_b{batch}"] for batch in (1, 32)]
     texts = ["–" if math.isnan(rate) else f"{rate:.1f}" for rate in rates]
-    return [row["method_label"], row["backbone"], row["image"], *millions, *macs, *texts]
+    return [row["method_label"], row["backbone"], row["image"], *millions, *macs, *texts, row.get("printed", "")]

@@ -19,7 +19,6 @@ from adcore.report.targets import AVERAGES, Joiner, Row, Target
 RECOMPUTED = re.compile(r"(?:mean of (?:printed rows|logical and structural) |gives [\d.]+-[\d.]+=)(-?\d+(?:\.\d+)?)")
 SUSPECT = "suspect cell"
 NOT_COMPARABLE, NOT_MEASURED, NOT_MATCHED = "not comparable", "not measured", "not matched"
-NUMBERS = ("measured", "std", "seeds", "difference", "verdict")
 DECIMALS = 1  # of a measured value that nothing is printed for
 
 Of = Target | str | None  # what a row is of; a reason why it is of nothing; None for a system that we lack

@@ -71,3 +71,19 @@ def test_memory_does_not_grow_with_the_images(monkeypatch: pytest.MonkeyPatch) -
         return found
 
     assert peak(96) - peak(12) < 84 * 200 * 80  # the anomalous pixels alone; the normal ones have 4 MB more
+
+
+def test_a_second_pass_that_gives_less_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fading:
+        """Gives one image fewer each time."""
+
+        def __init__(self, make):
+            self.make, self.count = make, 6
+
+        def __iter__(self):
+            self.count -= 1
+            return map(self.make, range(self.count))
+
+    monkeypatch.setattr(normals, "HELD", 10)
+    with pytest.raises(ValueError, match="other pixels the second time"):
+        pixel_metrics(Fading(score_map), Fading(mask))
