@@ -16,7 +16,7 @@ from adcore.cells import arms
 from adcore.efficiency import measure
 from adcore.features import Extraction, Extractor
 from adcore.plan import Plan
-from adcore.report.efficiency import markdown, printed, write
+from adcore.report.efficiency import in_print, markdown, printed, write
 from adcore.sizes import Macs, counted, size
 
 
@@ -71,10 +71,11 @@ def test_a_table_is_written(plan: Callable[..., Plan], tmp_path: Path) -> None:
 def test_printed_values_stand_beside_with_a_verdict() -> None:
     row = {"method_label": "agpnet", "backbone": "vit_small_patch16_224.dino", "image": "224", "device": "cpu"}
     row |= {"learnable_params": 4_415_000, "macs_as_published": 5.7e9, "images_per_s_b1": 1.0, "images_per_s_b32": 9.0}
-    assert printed(row)[:2] == ["learnable_params 4.42 M: within tolerance", "FLOPs 5.63 G: worse"]
-    assert printed(row)[2].startswith("FPS 326.65 1/s: not comparable: timed on cpu")
-    assert all("image 256 instead of 224" in text for text in printed({**row, "image": "256"}))
-    assert printed({**row, "backbone": "resnet18"}) == []
+    known = in_print()
+    assert printed(row, known)[:2] == ["learnable_params 4.42 M: within tolerance", "FLOPs 5.63 G: worse"]
+    assert printed(row, known)[2].startswith("FPS 326.65 1/s: not comparable: timed on cpu")
+    assert all("image 256 instead of 224" in text for text in printed({**row, "image": "256"}, known))
+    assert printed({**row, "backbone": "resnet18"}, known) == []
 
 
 def test_a_template_beyond_the_images_that_are_timed(

@@ -13,7 +13,7 @@ from adcore import published
 from adcore.report.leaderboard import grid, write_atomic
 from adcore.report.measured import Lookup
 from adcore.report.tables import verdict
-from adcore.report.targets import Joiner, Target
+from adcore.report.targets import Joiner, Row, Target
 
 HEADER = [
     "method",
@@ -27,14 +27,14 @@ HEADER = [
     "as its paper counts",
 ]
 MACS = ("macs", "extractor_macs", "attention_macs", "macs_as_published")
-SIZES = ("learnable_params", "Params", "FLOPs", "FPS")  # as the papers' tables call them
 RATES = ["images / s, batch 1", "batch 32"]
 
 
 def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Both files, each in one atomic step. rows: as adcore.efficiency.measure gives them."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [{**row, "printed": "; ".join(printed(row))} for row in rows]
+    known = in_print()
+    rows = [{**row, "printed": "; ".join(printed(row, known))} for row in rows]
     write_atomic(folder / "efficiency.csv", pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
     write_atomic(folder / "efficiency.md", markdown(rows))
 
@@ -52,21 +52,31 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(["# Efficiency", caption, table]) + "\n"
 
 
-def printed(row: Mapping[str, Any], folder: Path = published.FOLDER) -> list[str]:
-    """What the papers print of a row, each with its verdict: `FLOPs 5.63 G: within tolerance`; [] without `folder`."""
+def in_print(folder: Path = published.FOLDER) -> list[tuple[Row, Target]]:
+    """The printed numbers that are of sizes; none where `folder` is not there."""
     if not folder.is_dir():
         return []
     names = published.names(folder)
-    found = {}
+    quantities = [*names.metrics.items(), *(pair for table in names.tables.values() for pair in table.metrics.items())]
+    sizes = {metric for metric, quantity in quantities if quantity.source == "efficiency"}
+    found: list[tuple[Row, Target]] = []
     for stem in published.stems(folder):
         table = published.table(stem, folder)
-        for line in published.records(table[table["method"].isin(list(names.systems))]):
-            target = Joiner(names, table).target(stem, line) if line["metric"] in SIZES else None
-            if isinstance(target, Target) and target.quantity.source == "efficiency":
-                value = Lookup([], sizes=[row]).find(target)
-                if not math.isnan(value.value):
-                    told = f"{line['metric']} {line['printed']} {line['unit']}"
-                    found[told] = f"{told}: {verdict(line, value, target.quantity.lower)}"
+        joiner = Joiner(names, table)
+        for line in published.records(table[table["metric"].isin(list(sizes))]):
+            if isinstance(target := joiner.target(stem, line), Target):
+                found.append((line, target))
+    return found
+
+
+def printed(row: Mapping[str, Any], known: Sequence[tuple[Row, Target]]) -> list[str]:
+    """What the papers print of a row, each with its verdict: `FLOPs 5.63 G: within tolerance`. known: as `in_print`."""
+    found = {}
+    for line, target in known:
+        value = Lookup([], sizes=[row]).find(target)
+        if not math.isnan(value.value):
+            told = f"{line['metric']} {line['printed']} {line['unit']}"
+            found[told] = f"{told}: {verdict(line, value, target.quantity.lower)}"
     return list(found.values())
 
 
