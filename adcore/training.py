@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from adcore.methods.base import CURVE
 from adcore.prefetch import ahead
 from adcore.synthesis import generator
 
@@ -154,6 +155,16 @@ def shuffled(count: int, seed: int, epoch: int, make: Callable[[int], Made], bat
     """make(index) for `count` images, by threads, in an order that is new in each epoch; a short last batch counts."""
     order = generator(seed, "order", epoch).permutation(count)
     return ahead(order.tolist(), make, batch, WORKERS)
+
+
+def as_state(curves: Curves) -> dict[str, torch.Tensor]:
+    """Curves as a method's state holds them: `loss_curve`, ..."""
+    return {f"{name}{CURVE}": torch.tensor(values) for name, values in curves.items()}
+
+
+def curves_of(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The part of a state that `as_state` made."""
+    return {name: value for name, value in state.items() if name.endswith(CURVE)}
 
 
 def steps(count: int, batch: int) -> int:

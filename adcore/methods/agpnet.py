@@ -146,7 +146,7 @@ class AGPNet(base.Method):
         from torch.nn.utils import clip_grad_norm_
 
         from adcore.modules.perturbation import DECAYED
-        from adcore.training import Training, shuffled, steps
+        from adcore.training import Training, as_state, shuffled, steps
 
         options, count = self.options, len(features)
         guided = self._begin(features)
@@ -168,7 +168,7 @@ class AGPNet(base.Method):
         training = Training.of(self.context, progress)
         curves = training.run("agpnet", guided.modules, optimiser, options.epochs, batches, guided, total, rate)
         self.decoder.eval().requires_grad_(False)
-        self.curves = {f"{name}_curve": torch.tensor(values) for name, values in curves.items()}
+        self.curves = as_state(curves)
 
     def score(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Distances on the token grid; the image score is the greatest mean over 16 x 16 pixels of the enlarged map."""
@@ -196,6 +196,7 @@ class AGPNet(base.Method):
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
         from adcore.modules.agpnet_training import Target
+        from adcore.training import curves_of
 
         channels, height, width = (int(value) for value in state["tokens"])
         affine = [state[name].to(self.context.device) for name in AFFINE if name in state]
@@ -205,7 +206,7 @@ class AGPNet(base.Method):
         parts = {name.removeprefix("decoder."): value for name, value in state.items() if name.startswith("decoder.")}
         self.decoder.load_state_dict(parts)
         self.decoder.eval().requires_grad_(False)
-        self.curves = {name: value for name, value in state.items() if name.endswith("_curve")}
+        self.curves = curves_of(state)
 
     def network(self, channels: int, grid: tuple[int, int]) -> Decoder:
         """The untrained decoder of these options, for tokens of that many channels on `grid`: all that is learned."""

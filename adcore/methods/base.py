@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from adcore.features import Extractor
     from adcore.plan import BackboneSpec
 
+CURVE = "_curve"  # ends the names of tensors in a state that tell how the training went, and are no model
+
 
 class Options(BaseModel):
     """Options of a method; each method subclasses it and gives every field a default."""

@@ -57,7 +57,7 @@ class CFA(base.Method):
         """Raises ValueError when `gamma_c` or `gamma_d` leaves too little, RuntimeError when the loss is not finite."""
         import torch
 
-        from adcore.training import Training
+        from adcore.training import Training, as_state
 
         learned = torch.nn.ParameterList(self.begin(features))
         batches = self._batches(len(features))
@@ -76,7 +76,7 @@ class CFA(base.Method):
         )
         for name in ("weight", "bias", "radius"):
             setattr(self, name, getattr(self, name).detach())
-        self.curves = {f"{name}_curve": torch.tensor(values) for name, values in curves.items()}
+        self.curves = as_state(curves)
 
     def begin(self, features: base.FeatureSource) -> list[torch.nn.Parameter]:
         """Make the untrained descriptor and the memory; what is to be learned by `loss`.
@@ -107,9 +107,11 @@ class CFA(base.Method):
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
+        from adcore.training import curves_of
+
         for name in _TENSORS:
             setattr(self, name, state[name].to(self.context.device))
-        self.curves = {name: value for name, value in state.items() if name.endswith("_curve")}
+        self.curves = curves_of(state)
 
     def _start(self, channels: int, generator: torch.Generator) -> None:
         """The untrained descriptor, with the initial values of a torch convolution."""

@@ -119,7 +119,7 @@ class TFANet(base.Method):
         import torch
 
         from adcore.modules import tfa_net
-        from adcore.training import Training, steps
+        from adcore.training import Training, as_state, steps
 
         channels = sum(c for c, _, _ in features.shapes)
         self.template = self._template(features)
@@ -144,7 +144,7 @@ class TFANet(base.Method):
             step,
             steps(len(features), BATCH),
         )
-        self.curves = {f"{name}_curve": torch.tensor(values) for name, values in curves.items()}
+        self.curves = as_state(curves)
         self._settle(network)
 
     def score(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -162,10 +162,12 @@ class TFANet(base.Method):
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
+        from adcore.training import curves_of
+
         weights = {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
         network = _network(self.options, len(weights["head.bias"]) // self.options.patch**2)
         network.load_state_dict(weights)
-        self.curves = {name: value for name, value in state.items() if name.endswith("_curve")}
+        self.curves = curves_of(state)
         self.template = state["template"].to(self.context.device) if "template" in state else None
         self._settle(network.to(self.context.device))
 
@@ -201,10 +203,9 @@ class TFANet(base.Method):
     def _batches(self, features: base.FeatureSource, epoch: int) -> Iterator[list[torch.Tensor]]:
         """Four images at a time, in a new order each epoch; the next four are read while four are used."""
         from adcore.prefetch import ahead
-        from adcore.synthesis import generator
+        from adcore.training import shuffled
 
-        order = generator(self.context.seed, "order", epoch).permutation(len(features)).tolist()
-        groups = [order[begin : begin + BATCH] for begin in range(0, len(order), BATCH)]
+        groups = list(shuffled(len(features), self.context.seed, epoch, lambda index: index, BATCH))
         for (batch,) in ahead(groups, features.at, 1, workers=1):
             yield batch
 

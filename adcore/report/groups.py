@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from adcore.methods.base import CURVE
 from adcore.report.trained import Trained
 
 GROUP_BY = (
@@ -25,7 +26,6 @@ GROUP_BY = (
     "seed",
 )
 NAMES = tuple(name.removesuffix("_label") for name in GROUP_BY)
-CURVE = "_curve"  # of the names of tensors in a fit that are no model
 PLAIN = ("", "none", "identity", "one-class")  # enhancers and protocols that a readable name need not tell
 
 
