@@ -29,7 +29,7 @@ from adcore.methods.base import silent
 from adcore.plan import load
 from adcore.store import META
 from benchmarks.measuring import Run, print_conditions, print_table, run
-from flows import _start
+from flows import _server, _start
 from flows.stages import Work
 
 CATEGORIES = 5
@@ -83,7 +83,7 @@ def server(home: Path) -> Iterator[str]:
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{_start.free_port()}/api"
     os.environ["PREFECT_HOME"] = str(home)
     os.environ[_start.OWN] = "1"
-    with _start.server():
+    with _server.server():
         yield os.environ["PREFECT_API_URL"]
 
 

@@ -14,7 +14,8 @@ from adcore import cells, plan, registry
 from adcore.backbones import WeightsError, identity
 from adcore.bench import Layout, WorkspaceError
 from flows import stages
-from flows._start import REPO, server
+from flows._server import server
+from flows._start import REPO
 
 WELL, UNUSABLE, PARTLY = 0, 2, 3
 UNUSABLE_BECAUSE = (plan.PlanError, WeightsError, WorkspaceError)

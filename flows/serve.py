@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from flows import _start
+from flows import _server, _start
 
 URL = "http://127.0.0.1:4200"
 
@@ -18,7 +18,7 @@ def main() -> None:
     os.environ.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)  # runs of deployments tell more than a command does
     if os.environ.pop(_start.OWN, ""):
         del os.environ["PREFECT_API_URL"]  # not a temporary one: prefect.toml's
-    with _server():
+    with _pages():
         from prefect import serve
 
         from flows.benchmark import benchmark
@@ -33,15 +33,15 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _server() -> Iterator[None]:
+def _pages() -> Iterator[None]:
     """A Prefect server with its pages at URL for the time of the block, unless one answers there."""
     if _start.answers(URL):
         yield
         return
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", "4200"]
-    process = subprocess.Popen(command, cwd=_start.REPO, preexec_fn=_start.die_with_parent)
+    process = subprocess.Popen(command, cwd=_start.REPO, preexec_fn=_server.die_with_parent)
     try:
-        _start.wait_until_healthy(f"{URL}/api", process, "its output above tells why")
+        _server.wait_until_healthy(f"{URL}/api", process, "its output above tells why")
         yield
     finally:
         process.terminate()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import _start
+from flows import _server, _start
 
 # Prefect reads its settings when it is imported, so they are here before any test module is.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="adcore-prefect-")
@@ -23,7 +23,7 @@ os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
 @pytest.fixture(scope="session", autouse=True)
 def prefect_server() -> Iterator[None]:
     os.environ[_start.OWN] = "1"
-    with _start.server():
+    with _server.server():
         yield
 
 
