@@ -22,6 +22,9 @@ STEM = 0  # the level before layer1: timm's map of stride 2, which is then poole
 STRIDES = {STEM: 2, 1: 4, 2: 8, 3: 16, 4: 32}  # the field's "layer1" .. "layer4"
 
 
+_unfetched: dict[str, str] = {}  # model -> why; asked once a process, since without a network a try takes a minute
+
+
 class WeightsError(Exception):
     """The backbone's weights cannot be had; the message says what to do."""
 
@@ -143,6 +146,8 @@ def _create(spec: BackboneSpec, indices: tuple[int, ...], size: int) -> Any:
     import timm
 
     path = None if spec.weights == "random" else weights_file(spec)
+    if spec.weights != "random" and spec.name in _unfetched and not path:
+        raise WeightsError(_unfetched[spec.name])
     packaged = spec.weights == "pretrained" and path is not None
     arguments: dict[str, Any] = {"features_only": True, "out_indices": indices}
     if spec.weights != "random" and not packaged:
@@ -157,7 +162,10 @@ def _create(spec: BackboneSpec, indices: tuple[int, ...], size: int) -> Any:
     except (OSError, RuntimeError) as error:
         if arguments.get("pretrained"):
             source = f"{path} does not fit {spec.name}" if path else f"weights of {spec.name} could not be fetched"
-            raise WeightsError(f"{source}; give backbone.weights a local file, or random ({error})") from None
+            message = f"{source}; give backbone.weights a local file, or random ({error})"
+            if not path:
+                _unfetched[spec.name] = message
+            raise WeightsError(message) from None
         raise
     if packaged and path:
         _load_package(model, path, spec.name)

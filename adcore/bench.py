@@ -19,7 +19,7 @@ from adcore.datasets import manifest
 from adcore.datasets.base import DataError, Dataset, Progress, silent
 from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import twins_in_training
-from adcore.plan import DatasetSpec, Plan
+from adcore.plan import DatasetSpec, Plan, PlanError, expanded, nearest
 from adcore.report.groups import CellResult
 from adcore.results import failed_row, result, timing
 from adcore.store import Store
@@ -51,6 +51,11 @@ class Layout:
     """Where everything of a workspace lies."""
 
     workspace: Path
+
+    @classmethod
+    def of(cls, workspace: str | Path) -> Layout:
+        """The layout of a workspace as a person names it. Raises PlanError for a `~` that stands for nothing."""
+        return cls(expanded(workspace).resolve())
 
     @property
     def cache(self) -> Path:
@@ -232,7 +237,15 @@ def reopened(plan: str, workspace: str, manifests: str) -> Bench:
 
 def make_dataset(spec: DatasetSpec, layout: Layout) -> Dataset:
     """The dataset of a plan entry. Raises PlanError for an unknown kind."""
-    return registry.dataset(spec.of_kind)(spec, layout.workspace / "data")
+    return kind_of(spec)(spec, layout.workspace / "data")
+
+
+def kind_of(spec: DatasetSpec) -> type[Dataset]:
+    """The class of a plan entry's kind. Raises PlanError for an unknown kind, and for a root of none."""
+    if spec.kind is None and spec.root is not None and spec.name not in registry.modules("datasets"):
+        mend = f"write `kind: folder`, or another of {', '.join(sorted(registry.modules('datasets')))}"
+        raise PlanError(f"dataset '{spec.name}' has a root but no kind, which says how it is laid out; {mend}")
+    return registry.dataset(spec.of_kind)
 
 
 def prepare(spec: DatasetSpec, layout: Layout, progress: Progress = silent) -> str:
@@ -252,6 +265,7 @@ def read(spec: DatasetSpec, layout: Layout) -> str:
     frame = manifest.build(dataset, layout.cache / "files.sqlite")
     if frame.empty:
         raise DataError(f"dataset {spec.name}: no images under {dataset.root}; docs/datasets.md shows the layout")
+    _require_textures(dataset, set(frame["category"]))
     text = frame.to_csv(index=False)
     key = keys.digest({"manifest": text})
     store = layout.store()
@@ -263,6 +277,13 @@ def read(spec: DatasetSpec, layout: Layout) -> str:
         frame = manifest.with_others(frame, listing, dataset.root)
     manifest.write(frame, listing)
     return key
+
+
+def _require_textures(dataset: Dataset, listed: set[str]) -> None:
+    """Raise DataError for a texture of the plan that is no category: it would pass for an object."""
+    for name in dataset.spec.textures or ():
+        if name not in listed and name not in dataset.facts and not (dataset.root / name).is_dir():
+            raise DataError(f"dataset {dataset.name}: textures: there is no category '{name}'{nearest(name, listed)}")
 
 
 def problems(store: Store, key: str, dataset: Dataset, frame: pd.DataFrame) -> list[Problem]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from adcore import plan_file
 
 METRICS = ("i_auroc", "i_ap", "i_f1max", "p_auroc", "p_ap", "p_f1max", "aupro", "spro")
 
@@ -59,7 +60,7 @@ class BackboneSpec(Strict):
 
 
 class DatasetSpec(Strict):
-    name: Annotated[str, Field(pattern=r"^\w[\w.\- ]*$")]  # it names files
+    name: Annotated[str, Field(pattern=r"^\w[\w.\- ]*$", max_length=100)]  # it names files
     kind: str | None = None
     root: Path | None = None
     categories: tuple[str, ...] | None = None
@@ -129,12 +130,22 @@ class Plan(Strict):
         for method in self.methods:
             for enhancer in method.enhancers or ():
                 known(enhancer, [choice.name for choice in self.enhancers], "enhancer of the plan")
-        names = [dataset.name for dataset in self.datasets]
-        for what, values in (("dataset", names), ("seed", [str(seed) for seed in self.seeds])):
-            for value in sorted(set(values)):
-                if values.count(value) > 1:
-                    raise ValueError(f"{what} '{value}' is listed twice; give each its own name")
+        once("dataset", [dataset.name for dataset in self.datasets], "give each its own name")
+        once("seed", self.seeds)
+        once("metric", self.metrics)
+        for dataset in self.datasets:
+            once(f"category of {dataset.name}", dataset.categories or ())
+            once(f"texture of {dataset.name}", dataset.textures or ())
+        for method in self.methods:
+            once(f"enhancer of {method.name}", method.enhancers or ())
         return self
+
+
+def once(what: str, values: Sequence[object], mend: str = "remove one") -> None:
+    """Raise ValueError for a value that is listed twice."""
+    for value in dict.fromkeys(values):
+        if list(values).count(value) > 1:
+            raise ValueError(f"{what} '{value}' is listed twice; {mend}")
 
 
 def known(name: str, names: Iterable[str], what: str) -> None:
@@ -153,15 +164,9 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def load(path: Path) -> Plan:
     """Read and check a plan. Raises PlanError with one line a mistake."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PlanError(f"cannot read the plan {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise PlanError(f"{path} is not a text file; a plan is YAML") from None
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise PlanError(f"{path} is not valid YAML: {error}") from None
+        content = plan_file.read(path)
+    except ValueError as error:
+        raise PlanError(str(error)) from None
     if not isinstance(content, dict):
         raise PlanError(f"{path}: a plan is a mapping with keys {', '.join(Plan.model_fields)}")
     return _anchored(parse(content, str(path)), path.resolve().parent)
@@ -169,19 +174,33 @@ def load(path: Path) -> Plan:
 
 def _anchored(plan: Plan, folder: Path) -> Plan:
     """Relative files and roots of a plan are relative to the plan's own folder."""
-    datasets = tuple(d.model_copy(update={"root": folder / d.root}) if d.root else d for d in plan.datasets)
+    datasets = tuple(d.model_copy(update={"root": _at(folder, d.root)}) if d.root else d for d in plan.datasets)
     backbone = plan.backbone
     if backbone.weights not in ("pretrained", "random"):
-        backbone = backbone.model_copy(update={"weights": str(folder / backbone.weights)})
+        backbone = backbone.model_copy(update={"weights": str(_at(folder, backbone.weights))})
     enhancers = tuple(_anchored_choice(choice, folder) for choice in plan.enhancers)
     return plan.model_copy(update={"datasets": datasets, "backbone": backbone, "enhancers": enhancers})
 
 
 def _anchored_choice(choice: Choice, folder: Path) -> Choice:
     """What is a file or folder beside the plan; other values of these keys are names."""
-    found = {key: str(folder / choice.options[key]) for key in ("sources", "weights") if key in choice.options}
-    there = {key: path for key, path in found.items() if Path(path).exists()}
+    paths = {key: _at(folder, choice.options[key]) for key in ("sources", "weights") if key in choice.options}
+    there = {key: str(path) for key, path in paths.items() if path.exists()}
     return Choice(name=choice.name, **choice.options | there)
+
+
+def _at(folder: Path, path: str | Path) -> Path:
+    return folder / expanded(path)
+
+
+def expanded(path: str | Path) -> Path:
+    """A path as a person writes it, with `~` for the home folder: a shell leaves that in `--workspace=~/x` and a plan.
+
+    Raises PlanError where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise PlanError(f"{path}: the home folder is not known here; write the whole path") from None
 
 
 def parse(content: dict[str, Any], source: str = "plan") -> Plan:

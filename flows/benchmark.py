@@ -30,6 +30,7 @@ Row = dict[str, Any]
 def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     """Compute the missing cells of a plan and publish all of them."""
     loaded, layout = command.opened(plan, workspace)
+    command.require_device(loaded.device)
     bench, lost = stages.prepare_all(loaded, layout)
     work = stages.Work.find(bench)
     if work.cells:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 from prefect.logging.handlers import APILogHandler
 
-from adcore import cells, plan, registry
+from adcore import cells, plan
 from adcore.backbones import WeightsError, identity
-from adcore.bench import Layout, WorkspaceError
+from adcore.bench import Layout, WorkspaceError, kind_of
 from flows import stages
 from flows._server import server
 from flows._start import REPO
@@ -51,14 +50,26 @@ def checked(given: argparse.Namespace) -> argparse.Namespace:
 
 def opened(path: str, workspace: str) -> tuple[plan.Plan, Layout]:
     """The checked plan and the workspace. Raises PlanError, WeightsError, WorkspaceError."""
-    loaded = plan.load(Path(path))
+    loaded = plan.load(plan.expanded(path))
     for dataset in loaded.datasets:
-        registry.dataset(dataset.of_kind)
+        kind_of(dataset)
     cells.arms(loaded)
     identity(loaded.backbone)
-    layout = Layout(Path(workspace).resolve() if workspace else REPO)
+    layout = Layout.of(workspace or REPO)
     layout.check()
     return loaded, layout
+
+
+def require_device(name: str) -> None:
+    """Raise PlanError where a plan computes on a CUDA device that torch does not see."""
+    if not name.startswith("cuda"):  # asked first, because torch takes seconds to import
+        return
+    import torch
+
+    count = torch.cuda.device_count()
+    if int(name.partition(":")[2] or 0) >= count:
+        seen = ", ".join(f"cuda:{index}" for index in range(count)) or "no CUDA device"
+        raise plan.PlanError(f"device: {name}: torch sees {seen} here; write auto, or cpu")
 
 
 def unusable(error: Exception) -> NoReturn:
@@ -69,9 +80,9 @@ def unusable(error: Exception) -> NoReturn:
 
 def run(flow: Callable[..., Any], given: argparse.Namespace) -> NoReturn:
     """Run the flow, print its last line to stdout, and exit with its code."""
-    path, workspace = given.plan, given.workspace
     with server():
-        state = flow(plan=str(Path(path).resolve()), workspace=str(Path(workspace).resolve()), return_state=True)
+        places = [str(plan.expanded(name).resolve()) for name in (given.plan, given.workspace)]
+        state = flow(plan=places[0], workspace=places[1], return_state=True)
         outcome = state.result(raise_on_failure=False)
         APILogHandler().flush()
     if isinstance(outcome, UNUSABLE_BECAUSE):

@@ -55,6 +55,10 @@ def _key(plan: Plan, arm: Arm) -> str:
 if __name__ == "__main__":
     given = command.arguments(__doc__)
     opened, place = command.opened(given.plan, given.workspace)
+    try:
+        command.require_device(opened.device)
+    except command.UNUSABLE_BECAUSE as error:
+        command.unusable(error)
     measured = rows(opened, place)
     tables.write(place.results, measured)
     print(f"methods: {len(measured)} in {(place.results / 'efficiency.md').relative_to(place.workspace)}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 from prefect import flow
@@ -14,7 +13,7 @@ from prefect.states import Completed, Failed, State
 from adcore.bench import Failure, Layout, WorkspaceError, make_dataset
 from adcore.datasets.base import DataError, Progress
 from adcore.datasets.getting import get
-from adcore.plan import Plan, PlanError, parse
+from adcore.plan import Plan, PlanError, expanded, parse
 from flows import command, stages
 from flows._start import REPO
 
@@ -55,7 +54,7 @@ def _state(lost: list[Failure], ready: int) -> State[Any]:
 def _only(dataset: str, workspace: str) -> tuple[Plan, Layout]:
     """A plan of one dataset of that kind. Raises PlanError, WorkspaceError."""
     alone = parse({"datasets": [dataset], "methods": ["padim"]}, "--dataset")
-    layout = Layout(Path(workspace).resolve() if workspace else REPO)
+    layout = Layout.of(workspace or REPO)
     make_dataset(alone.datasets[0], layout)
     layout.check()
     return alone, layout
@@ -63,7 +62,7 @@ def _only(dataset: str, workspace: str) -> tuple[Plan, Layout]:
 
 def _get(alone: Plan, layout: Layout, source: str, accepted: bool) -> None:
     dataset = make_dataset(alone.datasets[0], layout)
-    given = Path(source).resolve() if source else None
+    given = expanded(source).resolve() if source else None
     get(dataset, layout.cache / "archives", given, accepted, _tell, _bar)
 
 

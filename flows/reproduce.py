@@ -62,7 +62,7 @@ class Source:
 def reproduce(table: str, profile: str = "full", workspace: str = "") -> State[Any]:
     """Run or resume the suites of a table, and write it."""
     source = _read(table)
-    layout = Layout(Path(workspace).resolve() if workspace else REPO)
+    layout = Layout.of(workspace or REPO)
     counts = dict.fromkeys(COUNTED, 0)
     for plan in source.plans(profile):
         state = benchmark(plan=str(plan), workspace=str(layout.workspace), return_state=True)

@@ -290,3 +290,21 @@ def test_decoding_keeps_the_order_whatever_the_batch(parts: Path) -> None:
 def test_the_device_of_a_plan() -> None:
     assert device_of("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
     assert device_of("cpu") == "cpu" and device_of("cuda:1") == "cuda:1"
+
+
+def test_weights_that_cannot_be_fetched_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def unreachable(name: str, **arguments: Any) -> Any:
+        asked.append(name)
+        raise OSError("no network")
+
+    monkeypatch.setattr(backbones, "_unfetched", {})
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    messages = []
+    for _ in range(3):
+        with pytest.raises(WeightsError) as error:
+            backbones.build(BackboneSpec(name="resnet18", layers=(1,)), (), 64)
+        messages.append(str(error.value))
+    assert asked == ["resnet18"]
+    assert set(messages) == {messages[0]} and "could not be fetched; give backbone.weights a local file" in messages[0]

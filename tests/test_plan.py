@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from adcore import bench, registry
 from adcore.cells import arms
+from adcore.datasets.base import DataError
 from adcore.plan import METRICS, Choice, DatasetSpec, Plan, PlanError, load, parse
 
 SMALL: dict[str, Any] = {"datasets": ["elpv"], "methods": ["padim"]}
@@ -75,6 +76,10 @@ def test_an_enhancer_that_no_method_takes_is_named() -> None:
         ({"datasets": ["elpv", {"name": "elpv", "kind": "folder"}]}, "dataset 'elpv' is listed twice"),
         ({"seeds": [0, 1, 0]}, "seed '0' is listed twice"),
         ({"enhancers": ["none", "none"]}, "enhancers: one of none"),
+        ({"metrics": ["i_auroc", "i_auroc"]}, "metric 'i_auroc' is listed twice"),
+        ({"datasets": [{"name": "elpv", "categories": ["mono", "mono"]}]}, "category of elpv 'mono' is listed twice"),
+        ({"datasets": [{"name": "elpv", "textures": ["a", "a"]}]}, "texture of elpv 'a' is listed twice"),
+        ({"methods": [{"name": "padim", "enhancers": ["none", "none"]}]}, "enhancer of padim 'none' is listed twice"),
     ],
 )
 def test_duplicates(change: dict[str, Any], expected: str) -> None:
@@ -117,6 +122,14 @@ def test_every_mistake_is_told_at_once() -> None:
         (b"\xff\xfe\x00", "not a text file"),
         (b"datasets: [elpv]\nmethods: [padim]\nsede: [1]\n", "did you mean 'seeds'?"),
         (b"datasets: [elpv]\nmethods: [padim]\n1: 2\n", "1"),
+        (
+            b"datasets: [elpv]\nmethods: [padim]\n\ndatasets: [btad]\n",
+            "line 4: key 'datasets' stands in line 1 already",
+        ),
+        (b"datasets: [{name: a, name: b}]\nmethods: [padim]\n", "line 1: key 'name' stands in line 1 already"),
+        (b"datasets: [elpv]\nmethods: [{name: patchcore, coreset: 0,1}]\n", "line 2: YAML reads '0,1' as two entries"),
+        (b"datasets: [elpv]\nmethods: [{name: patchcore, coreset: 0,1}]\n", "write 0.1"),
+        (b"datasets: " + b"[" * 3000, "not valid YAML"),
     ],
 )
 def test_a_file_that_is_no_plan_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
@@ -153,6 +166,60 @@ def test_words_for_weights_are_no_paths(tmp_path: Path, weights: str) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(f"datasets: [elpv]\nmethods: [padim]\nbackbone: {{weights: {weights}}}\n")
     assert load(path).backbone.weights == weights
+
+
+def load_text(folder: Path, text: str) -> Plan:
+    path = folder / "p.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load(path)
+
+
+def test_names_that_yaml_takes_for_something_else_are_names(tmp_path: Path) -> None:
+    text = "datasets: [{name: 2024, kind: btad, categories: [01, no, 1.50, 2026-11-25, ~]}]\nmethods: [padim]\n"
+    with pytest.raises(PlanError, match=r"datasets\.0\.categories\.4"):  # nothing at all is no name
+        load_text(tmp_path, text)
+    spec = load_text(tmp_path, text.replace(", ~", "")).datasets[0]
+    assert (spec.name, spec.categories) == ("2024", ("01", "no", "1.50", "2026-11-25"))
+
+
+def test_numbers_of_options_stay_numbers(tmp_path: Path) -> None:
+    plan = load_text(tmp_path, "datasets: [elpv]\nmethods: [{name: tfa_net, patch: 8, epochs: 3}]\nseeds: [7]\n")
+    assert plan.methods[0].options == {"patch": 8, "epochs": 3}
+
+
+def test_a_merged_key_may_be_given_anew(tmp_path: Path) -> None:
+    text = "datasets: [{name: a, <<: &some {kind: folder, max_test: 4}}, {<<: *some, name: b, max_test: 6}]\n"
+    assert [spec.max_test for spec in load_text(tmp_path, text + "methods: [padim]\n").datasets] == [4, 6]
+
+
+def test_the_home_folder_of_a_path_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    text = "datasets: [{name: a, kind: folder, root: ~/parts}]\nmethods: [padim]\nbackbone: {weights: ~/net.pth}\n"
+    plan = load_text(tmp_path, text)
+    assert plan.datasets[0].root == tmp_path / "me" / "parts"
+    assert plan.backbone.weights == str(tmp_path / "me" / "net.pth")
+    assert bench.Layout.of("~/x").workspace == tmp_path / "me" / "x"
+
+
+def test_the_home_of_nobody_is_refused() -> None:
+    with pytest.raises(PlanError, match="~nobody-of-that-name/x: the home folder is not known"):
+        bench.Layout.of("~nobody-of-that-name/x")
+
+
+def test_a_root_without_a_kind_is_answered_with_the_kinds(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"'my_line' has a root but no kind.*write `kind: folder`.*mvtec_ad"):
+        bench.make_dataset(DatasetSpec(name="my_line", root=tmp_path), bench.Layout(tmp_path))
+
+
+def test_a_texture_that_is_no_category_is_named(parts: Path, tmp_path: Path) -> None:
+    spec = DatasetSpec(name="parts", kind="folder", root=parts, textures=("clot",))
+    with pytest.raises(DataError, match=r"textures: there is no category 'clot' \(did you mean 'cloth'\?\)"):
+        bench.read(spec, bench.Layout(tmp_path))
+
+
+def test_a_texture_beside_the_categories_of_the_plan_is_one(parts: Path, tmp_path: Path) -> None:
+    spec = DatasetSpec(name="parts", kind="folder", root=parts, categories=("bolt",), textures=("cloth",))
+    assert bench.read(spec, bench.Layout(tmp_path))
 
 
 def test_the_demo_plan_is_sound() -> None:
@@ -201,6 +268,7 @@ def test_no_content_is_answered_with_anything_but_a_plan_error(extra: dict[str, 
         ({"backbone": {"layers": [3, 1]}}, "must ascend"),
         ({"backbone": {"layers": []}}, "backbone.layers"),
         ({"datasets": ["../up"]}, "datasets.0.name"),
+        ({"datasets": ["x" * 240]}, "datasets.0.name"),
         ({"device": "gpu"}, "device"),
         ({"budget": {"memory_gb": float("inf")}}, "budget.memory_gb"),
     ],

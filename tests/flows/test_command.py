@@ -7,6 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+import torch
+
+from adcore.plan import PlanError
+from flows.command import require_device
+
 PlanFile = Callable[..., Path]
 REPO = Path(__file__).parents[2]
 
@@ -49,6 +55,15 @@ def test_an_unwritable_workspace_is_told_in_one_line(plan_file: PlanFile, tmp_pa
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert str(tmp_path / "file" / "work") in done.stderr
+
+
+@pytest.mark.parametrize("device", ["cuda:9"] if torch.cuda.is_available() else ["cuda", "cuda:1"])
+def test_a_device_that_is_not_here_is_told_before_anything(plan_file: PlanFile, tmp_path: Path, device: str) -> None:
+    with pytest.raises(PlanError, match=f"device: {device}: torch sees .* here; write auto, or cpu"):
+        require_device(device)
+    done = call("flows.efficiency", "--plan", plan_file(device=device), "--workspace", tmp_path / "work")
+    assert done.returncode == 2
+    assert f"device: {device}" in done.stderr
 
 
 def test_partial_failure_has_its_own_code(plan_file: PlanFile, own_parts: Path, tmp_path: Path) -> None:
