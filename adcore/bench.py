@@ -17,7 +17,8 @@ from adcore.cells import Category, Cell
 from adcore.chains import Chain
 from adcore.datasets import manifest
 from adcore.datasets.base import DataError, Dataset, Progress, silent
-from adcore.datasets.validation import Problem, validate
+from adcore.datasets.cautions import cautions
+from adcore.datasets.validation import NOTED, Problem, validate
 from adcore.datasets.validation_page import twins_in_training
 from adcore.plan import DatasetSpec, Plan, PlanError, expanded, nearest
 from adcore.report.groups import CellResult
@@ -179,18 +180,35 @@ class Bench:
             found |= dict.fromkeys((*where, role, path) for role, path in chosen)
         return pd.DataFrame(list(found), columns=columns)
 
+    def remarks(self) -> dict[str, str]:
+        """What stands beside the results of each dataset: caveat, licence, leaks, and what is doubtful in its files."""
+        return {
+            name: "; ".join(filter(None, (note, self.leaks(name), *self.cautions(name))))
+            for name, note in self.notes().items()
+        }
+
     def notes(self) -> dict[str, str]:
         """Caveat and licence of each dataset."""
         datasets = {spec.name: self.dataset(spec.name) for spec in self.plan.datasets}
         licences = {name: f"licence: {d.licence}" if d.licence else "" for name, d in datasets.items()}
         return {name: "; ".join(filter(None, (d.note, licences[name]))) for name, d in datasets.items()}
 
+    def problems(self, name: str) -> list[Problem]:
+        """What validation found in a prepared dataset."""
+        return problems(self.store, self.manifests[name], self.dataset(name), self.frame(name))
+
+    def cautions(self, name: str) -> list[str]:
+        """The warnings of a dataset that its numbers must not be read without, a sentence each."""
+        if name not in self.manifests:
+            return []
+        return cautions(problem for problem in self.problems(name) if problem.check in NOTED)
+
     def leaks(self, name: str) -> str:
         """How many of a dataset's test images were seen in training; '' for none."""
         if name not in self.manifests:
             return ""
         frame = self.frame(name)
-        found = problems(self.store, self.manifests[name], self.dataset(name), frame)
+        found = self.problems(name)
         tested = frame["category"][frame["split"] == "test"].value_counts()
         twins = sorted(twins_in_training(found, frame).items())
         listed = ", ".join(f"{count} of {tested[category]} of {category}" for category, count in twins)
@@ -204,7 +222,7 @@ class Bench:
         dataset = self.dataset(spec.name)
         frame = self.frame(spec.name)
         errors: dict[str, list[str]] = {}
-        for problem in problems(self.store, self.manifests[spec.name], dataset, frame):
+        for problem in self.problems(spec.name):
             if problem.severity == "error":
                 errors.setdefault(problem.category, []).append(": ".join(filter(None, (problem.path, problem.message))))
         failures = [Failure(spec.name, category, _first(messages)) for category, messages in errors.items()]

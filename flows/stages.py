@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from prefect.futures import PrefectFuture
 from prefect.states import State
 
-from adcore.bench import Bench, Failure, Layout, make_dataset, problems, read, reopened
+from adcore.bench import Bench, Failure, Layout, make_dataset, read, reopened
 from adcore.cells import Cell
 from adcore.datasets.base import DataError
+from adcore.datasets.cautions import cautions
 from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import write_page
 from adcore.plan import DatasetSpec, Plan
@@ -39,6 +41,9 @@ def prepare_all(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
             failures.append(Failure(name, "*", _reason(state)))
             del manifests[name]
     bench = reopened(*Bench(plan, layout.workspace, manifests).text)
+    for name in manifests:
+        for caution in cautions(bench.problems(name)):
+            sys.stderr.write(f"warning: {name}/{caution}\n")
     return bench, failures + bench.failures
 
 
@@ -86,7 +91,7 @@ def write_pages(bench: Bench, lost: list[Failure], data_docs: bool = False) -> N
             found.setdefault(failure.dataset, []).append(problem)
     frames = {name: bench.frame(name) for name in bench.manifests}
     for name, frame in frames.items():
-        found[name] = problems(bench.store, bench.manifests[name], bench.dataset(name), frame)
+        found[name] = bench.problems(name)
         if data_docs:
             validate(frame, bench.dataset(name), bench.layout.results / "data_docs" / name)
     roots = {name: bench.dataset(name).root for name in frames}

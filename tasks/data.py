@@ -25,5 +25,4 @@ def validate(dataset: str, plan: str, workspace: str, manifests: str) -> int:
     """Number of problems found; the store keeps them by the manifest's content."""
     opened = bench.reopened(plan, workspace, manifests)
     with step(f"validate {dataset}"):
-        found = bench.problems(opened.store, opened.manifests[dataset], opened.dataset(dataset), opened.frame(dataset))
-    return len(found)
+        return len(opened.problems(dataset))

@@ -57,7 +57,8 @@ def leaderboard(
         return
     folder = bench.layout.results
     published = beside.compare(Run.of(name, bench, boards.frame(rows), {}))
-    boards.write_leaderboard(folder, rows, failures, published)
+    remarks = bench.remarks()
+    boards.write_leaderboard(folder, rows, failures, published, remarks)
     compared, timed, trained = _compared(bench, rows), bench.timings(), _trained(results)
     effects.write(folder, compared)
     _write_picked(folder / "protocols.csv", bench)
@@ -70,7 +71,7 @@ def leaderboard(
         rows,
         results,
         failures,
-        {name: "; ".join(filter(None, (note, bench.leaks(name)))) for name, note in bench.notes().items()},
+        remarks,
         facts,
         effects=compared,
         timings=timed,
@@ -81,7 +82,7 @@ def leaderboard(
     _write_tracebacks(folder / "failures.txt", failures)
     boards.console(rows, failures)
     tracker = Tracker(Path(workspace))
-    description = boards.markdown(boards.frame(rows), failures, published)
+    description = boards.markdown(boards.frame(rows), failures, published, remarks)
     create_table_artifact(key="leaderboard", table=_table(rows), description=description)
     create_link_artifact(key="mlflow", link=view_url(tracker.experiment_id), link_text="MLflow leaderboard (make ui)")
     create_link_artifact(key="report", link=(folder / "report.html").as_uri(), link_text="report.html")

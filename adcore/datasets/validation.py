@@ -40,6 +40,7 @@ _FAULTS = {
     "no defects_config.json": "defects_config.json present",
 }
 
+NOTED: frozenset[str] = frozenset()  # checks whose warnings stand beside the results: they change what numbers mean
 SHARE = "no twins in training"
 SAME, ALIKE = "train and test disjoint", "train and test look different"  # the checks that find twins in training
 

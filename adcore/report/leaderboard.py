@@ -70,13 +70,19 @@ def same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
 
 
 def write_leaderboard(
-    folder: Path, rows: Sequence[Row], failures: Sequence[Row] = (), published: Sequence[Beside] = ()
+    folder: Path,
+    rows: Sequence[Row],
+    failures: Sequence[Row] = (),
+    published: Sequence[Beside] = (),
+    notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Write leaderboard.csv, leaderboard.md and metrics/ into a folder, each file in one atomic step."""
+    """Write leaderboard.csv, leaderboard.md and metrics/ into a folder, each file in one atomic step.
+
+    notes: dataset -> what its numbers must not be read without."""
     table = frame(rows)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "leaderboard.csv", table.to_csv(index=False, lineterminator="\n"))
-    write_atomic(folder / "leaderboard.md", markdown(table, failures, published))
+    write_atomic(folder / "leaderboard.md", markdown(table, failures, published, notes))
     _write_metrics(folder / "metrics", table)
 
 
@@ -112,14 +118,21 @@ def _write_metrics(folder: Path, table: pd.DataFrame) -> None:
         path.unlink(missing_ok=True)
 
 
-def markdown(table: pd.DataFrame, failures: Sequence[Row] = (), published: Sequence[Beside] = ()) -> str:
-    """Summary tables as Markdown: a verdict, the shared settings and a table for each dataset, what papers print of it,
-    then the failures."""
+def markdown(
+    table: pd.DataFrame,
+    failures: Sequence[Row] = (),
+    published: Sequence[Beside] = (),
+    notes: Mapping[str, str] | None = None,
+) -> str:
+    """Summary tables as Markdown: a verdict, the shared settings, a table and the note for each dataset, what papers
+    print of it, then the failures."""
     lead = "Percent; mean over categories of the mean over seeds, ± over seeds. Best in bold."
     parts = ["# Leaderboard", f"{lead} {GMAC}"]
     for dataset, lines in summarise(table).items():
         header, body = cells(lines, bold="**{}**")
         parts += [f"## {dataset}", verdict(lines), grid(header, body), caption(lines)]
+        note = (notes or {}).get(dataset, "")
+        parts += [f"Note: {note}"] if note else []
         printed = beside.shown(published, dataset)
         if printed:
             parts += ["### Beside the published numbers", grid(beside.HEADER, printed, beside.WORDS)]
