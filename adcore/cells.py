@@ -119,7 +119,7 @@ def setting(plan: Plan, arm: Arm) -> dict[str, str]:
     """The leaderboard's columns backbone, weights and image, with what is unusual."""
     layers = plan.backbone.layers
     return {
-        "backbone": plan.backbone.name + (f"(layers={','.join(map(str, layers))})" if layers else ""),
+        "backbone": backbones.title(plan.backbone.name) + (f"(layers={','.join(map(str, layers))})" if layers else ""),
         "weights": (STAND_IN if arm.stand_in else "") + backbones.label(plan.backbone),
         "image": plan.image.label + ("@original" if plan.evaluate_at == "original" else ""),
     }

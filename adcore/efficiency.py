@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from adcore import backbones
 from adcore.cells import Arm
 from adcore.features import Extraction, Extractor, Maps, Pixels, device_of
 from adcore.methods.base import Context, Network
@@ -39,7 +40,7 @@ def measure(plan: Plan, arm: Arm) -> dict[str, Any]:
         rates = {batch: throughput(plan, arm, extractor, batch) for batch in BATCHES}
     return {
         "method_label": arm.names["method_label"],
-        "backbone": plan.backbone.name,
+        "backbone": backbones.title(plan.backbone.name),
         "image": plan.image.label,
         **found.columns,
         "attention_macs": (found.before + found.own).attention,

@@ -63,10 +63,10 @@ class Extraction:
         """The extraction of those maps alone, as far as they can be had alone."""
         if names[0].startswith("map"):
             return self
-        numbers = tuple(int(name.removeprefix("layer").removeprefix("level")) for name in names)
         if self.backbone.layers:
-            return replace(self, backbone=self.backbone.model_copy(update={"layers": numbers}))
-        return replace(self, levels=numbers)
+            layers = tuple(n for n in self.backbone.layers if f"layer{n}" in names)
+            return replace(self, backbone=self.backbone.model_copy(update={"layers": layers}))
+        return replace(self, levels=tuple(n for n in self.levels if f"level{n}" in names))
 
 
 class Extractor:

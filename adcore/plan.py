@@ -44,18 +44,24 @@ class ImageSpec(Strict):
 
 
 class BackboneSpec(Strict):
-    """A timm model; `weights`: `pretrained` (a package's or timm's), `random`, or a local file, with its `sha256`."""
+    """A timm model; `weights`: `pretrained` (a package's or timm's), `random`, or a local file, with its `sha256`.
+
+    layers: which maps are read, where not those that the method asks for: timm's `out_indices`, or modules by name."""
 
     name: str = "tf_efficientnet_lite0"
     weights: str = "pretrained"
     sha256: str | None = None
-    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    layers: Annotated[tuple[int | str, ...], Field(min_length=1)] | None = None
 
     @field_validator("layers")
     @classmethod
-    def _ascending(cls, layers: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if layers and list(layers) != sorted(set(layers)):
-            raise ValueError(f"{list(layers)} must ascend without repeats, as timm gives them: {sorted(set(layers))}")
+    def _ordered(cls, layers: tuple[int | str, ...] | None) -> tuple[int | str, ...] | None:
+        numbers = [layer for layer in layers or () if isinstance(layer, int)]
+        if numbers and len(numbers) < len(layers or ()):
+            raise ValueError(f"{list(layers or ())} mixes numbers and modules; write one or the other")
+        if numbers != sorted(set(numbers)) or min(numbers, default=0) < 0:
+            raise ValueError(f"{numbers} must ascend from 0 without repeats, as timm gives them")
+        once("layer", layers or ())
         return layers
 
 

@@ -50,7 +50,7 @@ class Ours(Strict):
     enhancer: str | None = None
     protocol: Annotated[Choice | None, BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v)] = None
     backbone: str | None = None
-    layers: tuple[int, ...] | None = None
+    layers: tuple[int | str, ...] | None = None
     image: str | None = None
     small: str | None = None
     caveat: str | None = None

@@ -60,17 +60,18 @@ def write_weights(backbone: str, path: Path) -> str:
     import torch
 
     from adcore import backbones
+    from adcore.packages import PACKAGES
     from adcore.plan import BackboneSpec
 
-    packaged = backbones.PACKAGES.get(backbone)
-    if packaged:
-        source = backbones.weights_file(BackboneSpec(name=backbone))
-        state = backbones.remap(torch.load(source, map_location="cpu", weights_only=True), packaged[1])
+    package = PACKAGES.get(backbone)
+    source = package and backbones.weights_file(BackboneSpec(name=backbone))
+    if package and source:
+        state = package.read(source)
     else:
         torch.manual_seed(0)
         state = timm.create_model(backbone, pretrained=False).state_dict()
     torch.save(state, path)
-    return f"ImageNet weights of the package {packaged[0]}" if packaged else "random weights"
+    return f"ImageNet weights of the package {package.modules[0]}" if package else "random weights"
 
 
 def write_plan(given: argparse.Namespace, images: Path, weights: Path, path: Path) -> None:

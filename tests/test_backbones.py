@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import save_file
 
 from adcore import backbones
-from adcore.backbones import PACKAGES, WeightsError
+from adcore.backbones import WeightsError
 from adcore.features import Extraction, Extractor, decoded, device_of
+from adcore.packages import PACKAGES
 from adcore.plan import BackboneSpec, ImageSpec
 
 LITE0 = "tf_efficientnet_lite0"
@@ -26,7 +27,7 @@ WRONG = "0" * 64
 def packaged() -> dict[str, torch.Tensor]:
     path = backbones.weights_file(BackboneSpec(name=LITE0))
     assert path is not None
-    return backbones.remap(torch.load(path, weights_only=True), PACKAGES[LITE0][1])
+    return PACKAGES[LITE0].read(path)
 
 
 def noise(size: int) -> torch.Tensor:
@@ -90,13 +91,6 @@ def test_lite0_knows_an_espresso(whole: Any) -> None:
     with torch.inference_mode():
         logits = whole((pixels - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1))
     assert int(logits.argmax()) == 967
-
-
-@pytest.mark.parametrize("name", sorted(PACKAGES))
-def test_the_blocks_a_stage_of_each_package(name: str) -> None:
-    with torch.device("meta"):
-        model = timm.create_model(name)
-    assert tuple(len(stage) for stage in model.blocks) == PACKAGES[name][1]
 
 
 def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone() -> None:
@@ -263,6 +257,62 @@ def test_layers_of_the_plan_are_timms_own_numbers() -> None:
     with torch.inference_mode():
         found = backbones.build(spec, (), 64)(noise(64))
     assert [tuple(x.shape) for x in found] == [(2, 64, 32, 32), (2, 512, 2, 2)]
+
+
+def test_layers_of_the_plan_are_modules_by_name_read_as_the_released_vgg19_is() -> None:
+    """TFA-Net's released code cuts torchvision's features behind the max-pools: [:5], [5:10], [10:19], [19:28]."""
+    from torchvision.models import vgg19
+
+    names = ("features.4", "features.9", "features.18", "features.27")
+    model = backbones.build(BackboneSpec(name="vgg19", weights="random", layers=names), (), 64)
+    with torch.device("meta"):
+        features = vgg19().features
+    state = {key.removeprefix("graph_module.features."): value for key, value in model.state_dict().items()}
+    features[:28].to_empty(device="cpu").load_state_dict(state, strict=True)
+    expected, at = [], noise(64)
+    with torch.inference_mode():
+        for part in (features[:5], features[5:10], features[10:19], features[19:28]):
+            at = part(at)
+            expected.append(at.clone())
+        maps = model(noise(64))
+    assert [tuple(one.shape) for one in maps] == [(2, 64, 32, 32), (2, 128, 16, 16), (2, 256, 8, 8), (2, 512, 4, 4)]
+    for one, other in zip(maps, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_one_module_by_name_is_one_map_and_the_rest_of_the_network_is_gone(local: tuple[Path, Any]) -> None:
+    spec = BackboneSpec(name="resnet18", weights=str(local[0]), layers=("layer1",))
+    model = backbones.build(spec, (), 64)
+    numbered = backbones.build(spec.model_copy(update={"layers": (1,)}), (), 64)
+    with torch.inference_mode():
+        (found,), (expected,) = model(noise(64)), numbered(noise(64))
+    assert torch.equal(found, expected)
+    assert not [name for name in model.state_dict() if "layer2" in name]
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "message"),
+    [
+        ("resnet18", ("layer9",), r"backbone.layers: resnet18 has no module 'layer9' \(did you mean 'layer4'\?\)"),
+        ("vit_tiny_patch16_224", ("blocks.2",), "is a transformer, whose layers are read by number"),
+    ],
+)
+def test_modules_that_cannot_be_read_are_named(name: str, layers: tuple[str, ...], message: str) -> None:
+    with pytest.raises(WeightsError, match=message):
+        backbones.build(BackboneSpec(name=name, weights="random", layers=layers), (), 64)
+
+
+def test_an_extraction_of_modules_has_their_names_and_can_be_had_in_part() -> None:
+    spec = BackboneSpec(name="vgg19", weights="random", layers=("features.4", "features.9"))
+    extraction = Extraction(spec, ImageSpec(resize=64), ())
+    assert extraction.names == ("layerfeatures.4", "layerfeatures.9")
+    assert extraction.only(["layerfeatures.9"]).backbone.layers == ("features.9",)
+
+
+def test_a_transformer_is_refused_a_size_that_its_patches_do_not_fill() -> None:
+    spec = BackboneSpec(name="vit_tiny_patch16_224", weights="random")
+    with pytest.raises(WeightsError, match=r"image: 70 pixels are no whole number of .* patches of 16; crop to 64"):
+        backbones.build(spec, (1,), 70)
 
 
 def test_the_extractor_normalises_as_the_backbone_was_trained(parts: Path) -> None:

@@ -142,6 +142,8 @@ def final_norm(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
     vit = getattr(model, "model", None)
     if not hasattr(vit, "patch_embed"):
         raise ValueError("agpnet: norm final is a transformer's; this backbone has none, so write plain")
+    if hasattr(model, "final_norm"):  # of a package, which timm does not know
+        return model.final_norm  # type: ignore[no-any-return]
     config = model.pretrained_cfg
     try:
         whole = timm.create_model(config["architecture"], pretrained=True, pretrained_cfg=config, num_classes=0)

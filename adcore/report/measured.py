@@ -148,7 +148,7 @@ class Lookup:
             same = row["method_label"] == system.label and row["backbone"] == ours.backbone
             value = float(row.get(quantity.column, math.nan))
             if same and not math.isnan(value):
-                against = [ours.caveat] if ours.caveat else []
+                against = []
                 if ours.image not in (None, row["image"]):
                     against.append(f"image {row['image']} instead of {ours.image}")
                 if quantity.column.startswith("images_per_s"):
