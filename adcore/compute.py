@@ -20,8 +20,9 @@ from adcore import enhancing, evaluation, latency, scoring
 from adcore.bank import Bank, Live, Mapped
 from adcore.cells import Cell
 from adcore.costs import environment, measured
+from adcore.devices import device_of
 from adcore.enhancing import image_set
-from adcore.features import Extraction, Pixels, device_of
+from adcore.features import Extraction, Pixels
 from adcore.images import UInt8Array, decode, load
 from adcore.latency import Timed
 from adcore.methods.base import Context, Method

@@ -10,7 +10,8 @@ import torch
 
 from adcore import backbones
 from adcore.cells import Arm
-from adcore.features import Extraction, Extractor, Maps, Pixels, device_of
+from adcore.devices import device_of
+from adcore.features import Extraction, Extractor, Maps, Pixels
 from adcore.methods.base import Context, Network
 from adcore.plan import Plan
 from adcore.sizes import COUNTER, Macs, Size, size

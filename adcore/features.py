@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from adcore import backbones, images
+from adcore.devices import to_device
 from adcore.images import UInt8Array
 from adcore.prefetch import ahead
 from adcore.synthesis.fewshot import variant
@@ -101,9 +102,7 @@ class Extractor:
 
     def maps(self, batch: torch.Tensor, behind: Sequence[Behind] | None = None) -> Maps:
         """As a call, with gradients where they are wanted; `behind` in place of all that stands behind the maps."""
-        if self.device.startswith("cuda"):
-            batch = batch.pin_memory().to(self.device, non_blocking=True)
-        scaled = (batch.float() / 255 - self.mean) / self.std
+        scaled = (to_device(batch, self.device).float() / 255 - self.mean) / self.std
         found = self.model(scaled.contiguous(memory_format=torch.channels_last))
         if getattr(self.model, "output_fmt", "NCHW") == "NHWC":
             found = [features.permute(0, 3, 1, 2) for features in found]
@@ -125,7 +124,7 @@ class Pixels:
         self.device = device
 
     def __call__(self, batch: torch.Tensor) -> Maps:
-        return [batch.to(self.device)]
+        return [to_device(batch, self.device)]
 
 
 def decoded(
@@ -142,10 +141,3 @@ def decoded(
 
     for loaded in ahead(list(zip(paths, variants or [0] * len(paths), strict=True)), load, batch):
         yield torch.from_numpy(np.stack(loaded))
-
-
-def device_of(name: str) -> str:
-    """`auto` -> the first CUDA device where there is one, else the CPU; anything else is taken as torch's name."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name

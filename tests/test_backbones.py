@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 from adcore import backbones
 from adcore.backbones import WeightsError
-from adcore.features import Extraction, Extractor, decoded, device_of
+from adcore.devices import device_of
+from adcore.features import Extraction, Extractor, decoded
 from adcore.packages import PACKAGES
 from adcore.plan import BackboneSpec, ImageSpec
 
