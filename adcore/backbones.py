@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,18 @@ _unfetched: dict[str, str] = {}  # model -> why; asked once a process, since wit
 
 class WeightsError(Exception):
     """The backbone's weights cannot be had; the message says what to do."""
+
+
+@contextlib.contextmanager
+def fetching(name: str, mend: str) -> Iterator[None]:
+    """Around what lets timm fetch the weights of a model. Raises WeightsError, at once where it has failed before."""
+    if name in _unfetched:
+        raise WeightsError(_unfetched[name])
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        _unfetched[name] = f"weights of {name} could not be fetched; {mend} ({error})"
+        raise WeightsError(_unfetched[name]) from None
 
 
 @functools.cache
@@ -160,24 +173,18 @@ def _pool_stem(model: Any, images: Any, maps: list[Any]) -> list[Any]:
 
 def _create(spec: BackboneSpec, layers: Layers, size: int) -> Any:
     path = None if spec.weights == "random" else weights_file(spec)
-    if spec.weights != "random" and spec.name in _unfetched and not path:
-        raise WeightsError(_unfetched[spec.name])
-    package = _package(spec)
-    arguments: dict[str, Any] = {}
-    if spec.weights != "random" and not package:
-        arguments["pretrained"] = True
-        if path:
-            arguments["pretrained_cfg_overlay"] = {"file": str(path)}
-    try:
-        model = _network(architecture(spec.name), layers, size, arguments)
-    except (OSError, RuntimeError) as error:
-        if arguments.get("pretrained"):
-            source = f"{path} does not fit {spec.name}" if path else f"weights of {spec.name} could not be fetched"
-            message = f"{source}; give backbone.weights a local file, or random ({error})"
-            if not path:
-                _unfetched[spec.name] = message
-            raise WeightsError(message) from None
-        raise
+    package, name = _package(spec), architecture(spec.name)
+    if package or spec.weights == "random":
+        model = _network(name, layers, size, {})
+    elif path:
+        try:
+            model = _network(name, layers, size, {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}})
+        except (OSError, RuntimeError) as error:
+            mend = "give backbone.weights a local file, or random"
+            raise WeightsError(f"{path} does not fit {spec.name}; {mend} ({error})") from None
+    else:
+        with fetching(spec.name, "give backbone.weights a local file, or random"):
+            model = _network(name, layers, size, {"pretrained": True})
     if package and path:
         _load_package(model, package.read(path))
     named = [layer for layer in layers if isinstance(layer, str)]

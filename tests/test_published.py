@@ -107,6 +107,29 @@ def test_variants_are_told_apart_and_other_options_make_less_comparable(targets:
     assert small == ["preset small instead of paper", "epochs 5 instead of 400"]
 
 
+def test_caits_weights_asked_for_are_the_papers_and_stand_ins_are_not(targets: dict[str, list[Any]]) -> None:
+    """On the paper's backbone `auto` and `pretrained` are the same weights, so neither is a difference."""
+    system = next(
+        of.systems[0] for row, of in targets["mffa_text"] if isinstance(of, Target) and row["method"] == "MFFA"
+    )
+
+    def differences(weights: str) -> list[str] | None:
+        mffa = {"name": "mffa", "weights": weights}
+        content = {"datasets": ["mvtec_ad"], "methods": [mffa], "enhancers": ["psg"]}
+        plan = Plan.model_validate({**content, "backbone": {"name": system.ours.backbone}})
+        return system.differences(cells.arms(plan)[0])
+
+    assert differences("auto") == []
+    assert differences("pretrained") == []
+    assert differences("stand-in") == ["weights stand-in instead of auto"]
+
+
+def test_the_suite_of_mffa_has_caits_weights_wherever_it_runs() -> None:
+    """Not random blocks where the file is not on the machine yet: no row is a stand-in, so all can be compared."""
+    (plan,) = plans("mffa_text", "full")
+    assert not [arm.title for arm in cells.arms(plan) if arm.stand_in]
+
+
 def test_an_enhancers_options_and_the_conditions_count(targets: dict[str, list[Any]]) -> None:
     rows = [(row, of) for row, of in targets["sbm-pfam_table1"] if row["enhancer"] == "SBM+PFAM"]
     system = rows[0][1].systems[0]

@@ -30,10 +30,10 @@ WIDE = re.compile(r"(wide_)?res(net|next)(50|101|152|200)")
 
 
 class LGFFPOptions(base.Options):
-    """`weights` of the blocks: `auto` (CaiT's, where its file is on this machine and the widths fit, else stand-in),
-    `pretrained` (fetched if need be), `stand-in` (random), or a file in timm's format. `blocks`: how many of `cait`; 0
-    only joins the layers. `grid`: side of the token grid; default: layer2's. Nothing is trained, so `epochs` can only
-    be 0."""
+    """`weights` of the blocks: `auto` (CaiT's, fetched if need be, where layer1 and layer2 are as wide as the paper's;
+    else stand-in), `pretrained` (the same, but no other backbone will do), `stand-in` (random), or a file in timm's
+    format. `blocks`: how many of `cait`; 0 only joins the layers. `grid`: side of the token grid; default: layer2's.
+    Nothing is trained, so `epochs` can only be 0."""
 
     epochs: Literal[0] = 0
     cait: str = "cait_m36_384.fb_dist_in1k"
@@ -105,13 +105,8 @@ class LGFFP(base.Enhancer):
         return found | {"weights": STAND_IN if self.stand_in(backbone) else self._chosen()}
 
     def stand_in(self, backbone: BackboneSpec) -> bool:
-        """Asked for, or for want of a CaiT of that width, or of its file."""
-        weights = self.options.weights
-        if not self.options.blocks:
-            return False
-        if weights == STAND_IN or not WIDE.match(backbone.name):
-            return True
-        return weights == "auto" and not _cached(self.options.cait)
+        """Asked for, or for want of a CaiT of that width."""
+        return bool(self.options.blocks) and (self.options.weights == STAND_IN or not WIDE.match(backbone.name))
 
     @property
     def control(self) -> str:
@@ -143,9 +138,9 @@ class LGFFP(base.Enhancer):
 
         fits = (shapes[0][0], shapes[1][0]) == PAPER_WIDTHS
         weights = self.options.weights
-        if stand_in or not fits or weights == STAND_IN:
+        if stand_in or not fits:
             return STAND_IN
-        return ("pretrained" if _cached(self.options.cait) else STAND_IN) if weights == "auto" else weights
+        return "pretrained" if weights == "auto" else weights
 
     def _module(self, shapes: Sequence[tuple[int, int, int]], weights: str, seed: int) -> Module:
         from adcore.modules.lgffp import LGFFP as Module
@@ -155,14 +150,6 @@ class LGFFP(base.Enhancer):
         widths = shapes[0][0], shapes[1][0]
         blocks = frozen_blocks(widths, name=options.cait, count=options.blocks, weights=weights, seed=seed)
         return Module(shapes, blocks, grid=options.grid, standardise=options.standardise, seed=seed)
-
-
-@functools.cache
-def _cached(cait: str) -> bool:
-    """Whether the Hugging Face cache of this machine has timm's file of these weights."""
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(f"timm/{cait}", "model.safetensors"), str)
 
 
 @functools.cache

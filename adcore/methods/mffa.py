@@ -30,9 +30,10 @@ Maps = list["torch.Tensor"]
 
 class MFFAOptions(base.Options):
     """`branches`: both (their product), or one alone. `lgffp`: the Gaussian branch reads fused features, else the
-    layers side by side. `n_features`: channels of that branch drawn at random; None: the paper's 570 of 768, and the
-    same share of any other number. `smooth`: the product, or each map before it. `preset: small`: 2 blocks on a
-    16 x 16 grid. `cait`, `weights`, `blocks`, `grid`, `standardise`: of LGFFP (docs/enhancers.md)."""
+    layers side by side. `n_features`: channels of that branch drawn at random; None: the paper's 570 where layer1 and
+    layer2 have its 256 + 512, with LGFFP or without, and the same share of what they have elsewhere. `smooth`: the
+    product, or each map before it. `preset: small`: 2 blocks on a 16 x 16 grid. `cait`, `weights`, `blocks`, `grid`,
+    `standardise`: of LGFFP (docs/enhancers.md)."""
 
     branches: Literal["both", "nns", "gaussian"] = "both"
     coreset: Annotated[float, Field(gt=0, le=1)] = 0.01
@@ -112,7 +113,7 @@ class MFFA(base.Method):
                 assert self.fusion is not None
                 self.fusion.fit(features)
             fused = View(features, self._fused)
-            self.gaussian.options = PaDiMOptions(n_features=self._kept(sum(c for c, _, _ in fused.shapes)))
+            self.gaussian.options = PaDiMOptions(n_features=self._kept(features.shapes))
             self.gaussian.fit(fused, lambda done: progress((1 + done) / 2 if both else done))
 
     def score(self, features: Maps) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -161,8 +162,10 @@ class MFFA(base.Method):
     def _fused(self, maps: Maps) -> Maps:
         return [self.fusion(maps)] if self.fusion is not None else maps
 
-    def _kept(self, channels: int) -> int:
-        return self.options.n_features or max(1, channels * PAPER_FEATURES // PAPER_WIDTH)
+    def _kept(self, shapes: Sequence[tuple[int, int, int]]) -> int:
+        """As many with LGFFP as without: 1,330 of the 1,792 channels side by side would be 29 GB of covariances."""
+        fused = shapes[0][0] + shapes[1][0]
+        return self.options.n_features or max(1, fused * PAPER_FEATURES // PAPER_WIDTH)
 
 
 class View:

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from adcore.backbones import WeightsError
+from adcore.backbones import WeightsError, fetching
 
 PAPER_WIDTHS = (256, 512)  # layer1 and layer2 of wide_resnet50_2: the paper's 768
 STAND_IN_SCALE = 1.0  # LayerScale of untrained blocks; CaiT's own start, 1e-6, would make them do nothing
 HEAD_WIDTH = 48  # of all CaiT
+ATTENTION = 2**30  # bytes; on P2's 64 x 64 grid an image of CaiT-M36 takes that much, on 32 x 32 a sixteenth
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,18 @@ class LGFFP(nn.Module):
             if self.mean.isnan().any():
                 raise RuntimeError("LGFFP standardises its channels: call fit with the training features first")
             aggregate = (aggregate - self.mean[:, None, None]) / self.deviation[:, None, None]
-        before = after = aggregate.flatten(2).transpose(1, 2).contiguous()
+        before = aggregate.flatten(2).transpose(1, 2).contiguous()
+        return before, torch.cat([self._mixed(tokens) for tokens in torch.split(before, self._at_once(before))])
+
+    def _mixed(self, tokens: torch.Tensor) -> torch.Tensor:
         for block in self.blocks:
-            after = block(after)
-        return before, after
+            tokens = block(tokens)
+        return tokens
+
+    def _at_once(self, tokens: torch.Tensor) -> int:
+        """Images whose attention, of all heads of one block, takes no more than ATTENTION bytes, and at least one."""
+        heads = self.blocks[0].attn.num_heads if self.blocks else 1  # type: ignore[union-attr]
+        return max(1, ATTENTION // (4 * int(heads) * tokens.shape[1] ** 2))  # type: ignore[arg-type]
 
 
 def channel_subset(channels: int, count: int, seed: int) -> torch.Tensor:
@@ -176,13 +185,13 @@ def _stand_in(width: int, count: int, seed: int) -> nn.ModuleList:
 
 
 def _trained(timm: Any, name: str, weights: str) -> Any:
+    mend = "give lgffp's weights a local file, or stand-in"
     if weights == "pretrained":
-        source, arguments = f"weights of {name} could not be fetched", {}
-    else:
-        source, arguments = f"{weights} does not fit {name}", {"pretrained_cfg_overlay": {"file": weights}}
-        if not Path(weights).is_file():
-            raise WeightsError(f"lgffp: no weights file {weights} (or write pretrained, or stand-in)")
+        with fetching(name, mend):
+            return timm.create_model(name, pretrained=True)
+    if not Path(weights).is_file():
+        raise WeightsError(f"lgffp: no weights file {weights} (or write pretrained, or stand-in)")
     try:
-        return timm.create_model(name, pretrained=True, **arguments)
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": weights})
     except (OSError, RuntimeError) as error:
-        raise WeightsError(f"lgffp: {source}; give a local file, or stand-in ({error})") from None
+        raise WeightsError(f"lgffp: {weights} does not fit {name}; {mend} ({error})") from None

@@ -56,12 +56,20 @@ class System:
         wanted, given = self.options.model_dump(), arm.options.model_dump()
         if any(wanted[name] != given[name] for name in self.marks):
             return None
-        found = list(_changed(wanted, given))
+        found = list(_changed(wanted, given | {name: wanted[name] for name in self._idle(wanted, arm)}))
         for mine, other in zip(
             (*self.chain.objects, *self.chain.textures), (*arm.chain.objects, *arm.chain.textures), strict=True
         ):
             found += _changed(mine.options.model_dump(), other.options.model_dump(), f"{mine.name} ")
         return list(dict.fromkeys(found))
+
+    def _idle(self, wanted: Mapping[str, Any], arm: Arm) -> list[str]:
+        """Options that decide nothing on the paper's backbone, as `weights: auto` and `pretrained` of LGFFP."""
+        paper, given = BackboneSpec(name=self.ours.backbone or ""), arm.options
+        mine = self.method.identity(given, paper)
+        changed = [name for name, value in wanted.items() if getattr(given, name) != value]
+        others = {name: given.model_copy(update={name: wanted[name]}) for name in changed}
+        return [name for name, other in others.items() if self.method.identity(other, paper) == mine]
 
     def _same(self, protocol: Protocol) -> bool:
         return type(protocol) is type(self.protocol) and not list(

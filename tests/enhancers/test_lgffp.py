@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from adcore.enhancers import lgffp as module
 from adcore.enhancers.lgffp import LGFFP, LGFFPOptions
 from adcore.methods.padim import PaDiM
 from adcore.plan import BackboneSpec
@@ -62,15 +61,13 @@ def test_it_reads_three_levels_and_leaves_one_map_for_any_method():
     assert lgffp().levels((2, 3)) == LEVELS and lgffp().outputs(2) == 1 and lgffp().on_maps
 
 
-@pytest.mark.parametrize(("cached", "weights", "backbone", "stand_in"), [
-    (True, "auto", WIDE, False),
-    (False, "auto", WIDE, True),
-    (False, "pretrained", WIDE, False),
-    (True, "stand-in", WIDE, True),
-    (True, "auto", LITE, True),
+@pytest.mark.parametrize(("weights", "backbone", "stand_in"), [
+    ("auto", WIDE, False),
+    ("pretrained", WIDE, False),
+    ("stand-in", WIDE, True),
+    ("auto", LITE, True),
 ])  # fmt: skip
-def test_stand_in_weights_are_told_before_anything_is_loaded(monkeypatch, cached, weights, backbone, stand_in):
-    monkeypatch.setattr(module, "_cached", lambda cait: cached)
+def test_stand_in_weights_are_told_before_anything_is_loaded(weights, backbone, stand_in):
     enhancer = lgffp(weights=weights)
     assert enhancer.stand_in(backbone) == stand_in
     name = "stand-in" if stand_in else "cait_m36_384.fb_dist_in1k"

@@ -100,8 +100,7 @@ def test_a_branch_that_is_not_used_is_not_kept(make):
 
 
 def test_the_papers_sizes():
-    method = MFFA(MFFAOptions(), CONTEXT)
-    assert method._kept(768) == 570 and MFFAOptions().coreset == 0.01
+    assert MFFAOptions().coreset == 0.01
     options = MFFAOptions().fusion().options
     assert (options.blocks, options.cait) == (11, "cait_m36_384.fb_dist_in1k")
     small = MFFAOptions(preset="small").fusion().options
@@ -109,14 +108,41 @@ def test_the_papers_sizes():
     assert MFFAOptions(preset="small", blocks=3).fusion().options.blocks == 3
 
 
-def test_stand_in_blocks_are_told(monkeypatch):
-    monkeypatch.setattr("adcore.enhancers.lgffp._cached", lambda cait: False)
-    assert MFFA.stand_in(MFFAOptions(), WIDE) and MFFA.stand_in(MFFAOptions(), BackboneSpec())
-    assert not MFFA.stand_in(MFFAOptions(lgffp=False), WIDE)
-    assert not MFFA.stand_in(MFFAOptions(branches="nns"), WIDE) and not MFFA.stand_in(MFFAOptions(blocks=0), WIDE)
-    auto = MFFA.identity(MFFAOptions(), WIDE)
-    monkeypatch.setattr("adcore.enhancers.lgffp._cached", lambda cait: True)
-    assert not MFFA.stand_in(MFFAOptions(), WIDE) and MFFA.identity(MFFAOptions(), WIDE) != auto
+@pytest.mark.parametrize("lgffp", [True, False])
+def test_the_gaussian_keeps_570_channels_at_the_papers_widths_fused_or_not(make, lgffp):
+    """P2 prints 570; of the 1,792 channels side by side the same share would be 1,330, and 29 GB a model."""
+    widths = [(256, 2, 2), (512, 2, 2), (1024, 1, 1)]
+    method = mffa(branches="gaussian", lgffp=lgffp, blocks=0)
+    method.fit(make(shapes=widths))
+    assert method.state()["gaussian.mean"].shape == (4, 570)
+    whiteners = 4 * 570 * 571 // 2
+    assert method.state()["gaussian.whitener"].numel() == whiteners
+
+
+@pytest.mark.parametrize("lgffp", [True, False])
+def test_elsewhere_it_keeps_that_share_of_the_first_two_layers(make, lgffp):
+    method = fitted(make, branches="gaussian", lgffp=lgffp)
+    first, second, _ = (channels for channels, _, _ in make().shapes)
+    assert method.state()["gaussian.mean"].shape[1] == (first + second) * 570 // 768
+
+
+def test_a_fine_grid_gives_the_gaussian_as_many_positions(make):
+    """P2 reads it at the resolution of the largest map, 64 x 64; the default is layer2's."""
+    positions = {grid: len(fitted(make, grid=grid).state()["gaussian.mean"]) for grid in (None, 8)}
+    assert positions == {None: make().shapes[1][1] ** 2, 8: 64}
+
+
+def test_stand_in_blocks_are_told():
+    assert MFFA.stand_in(MFFAOptions(), BackboneSpec())
+    assert MFFA.stand_in(MFFAOptions(weights="stand-in"), WIDE)
+    for options in ({}, {"lgffp": False}, {"branches": "nns"}, {"blocks": 0, "weights": "stand-in"}):
+        assert not MFFA.stand_in(MFFAOptions(**options), WIDE)
+
+
+def test_caits_weights_by_default_and_asked_for_are_the_same_model():
+    identities = [MFFA.identity(MFFAOptions(weights=weights), WIDE) for weights in ("auto", "pretrained", "stand-in")]
+    assert identities[0] == identities[1]
+    assert identities[0] != identities[2]
 
 
 def test_two_layers_are_refused(make):

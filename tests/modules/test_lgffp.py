@@ -176,10 +176,31 @@ def test_weights_of_a_matching_cait_come_from_a_file(tmp_path: Path) -> None:
         frozen_blocks((64, 128), name=SMALL_CAIT, weights=str(tmp_path / "none.pth"))
 
 
-def test_weights_that_cannot_be_fetched_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_cannot_be_fetched_are_told_and_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
     def unreachable(*_: object, **__: object) -> None:
+        tries.append(1)
         raise OSError("no route to host")
 
+    monkeypatch.setattr("adcore.backbones._unfetched", {})
     monkeypatch.setattr("timm.models._builder.load_pretrained", unreachable)
-    with pytest.raises(WeightsError, match="weights of cait_xxs24_224 could not be fetched; give a local file, or sta"):
-        frozen_blocks((64, 128), name=SMALL_CAIT)
+    for _ in range(3):
+        with pytest.raises(
+            WeightsError, match="weights of cait_xxs24_224 could not be fetched; give lgffp's weights a lo"
+        ):
+            frozen_blocks((64, 128), name=SMALL_CAIT)
+    assert len(tries) == 1
+
+
+def test_images_of_which_one_fills_the_memory_go_through_the_blocks_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4,096 tokens of 16 heads, P2's grid with CaiT-M36, take a GB of attention an image."""
+    shapes = ((8, 16, 16), (16, 8, 8), (32, 4, 4))
+    layers = [torch.randn(5, *shape, generator=torch.Generator().manual_seed(1)) for shape in shapes]
+    module = LGFFP(shapes, frozen_blocks((8, 16), name=SMALL_CAIT, count=1, weights="stand-in"), standardise=False)
+    sizes: list[int] = []
+    module.blocks[0].register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
+    together = module(layers)
+    monkeypatch.setattr("adcore.modules.lgffp.ATTENTION", 1)
+    torch.testing.assert_close(module(layers), together)
+    assert sizes == [5, 1, 1, 1, 1, 1]
