@@ -90,5 +90,8 @@ def run(flow: Callable[..., Any], given: argparse.Namespace) -> NoReturn:
     if isinstance(outcome, BaseException):
         sys.stderr.write(f"error: {outcome}\n")
         sys.exit(1)
+    untracked = outcome.get("untracked", "")
+    if untracked:
+        sys.stderr.write(f"error: {untracked}\n")
     print(outcome["last_line"], flush=True)
-    sys.exit(PARTLY if outcome["failed"] else WELL)
+    sys.exit(PARTLY if outcome["failed"] or untracked else WELL)

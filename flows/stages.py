@@ -18,9 +18,11 @@ from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import write_page
 from adcore.plan import DatasetSpec, Plan
 from adcore.results import Missing, missing
-from tasks import data
+from tasks import data, publish
 from tasks.caching import stored
 from tasks.cells import STEPS
+
+Row = dict[str, Any]
 
 
 def prepare_all(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
@@ -96,6 +98,15 @@ def write_pages(bench: Bench, lost: list[Failure], data_docs: bool = False) -> N
             validate(frame, bench.dataset(name), bench.layout.results / "data_docs" / name)
     roots = {name: bench.dataset(name).root for name in frames}
     write_page(found, frames, bench.layout.results / "validation.html", bench.notes(), roots)
+
+
+def publish_all(bench: Bench, name: str, failed: list[Row], failures: list[Row]) -> str:
+    """results/ first, then MLflow, which nothing waits for: why runs were not logged, "" where all are.
+
+    `failed` are rows of cells without numbers, `failures` say why."""
+    publish.leaderboard(*bench.text, name, failed, failures)
+    state = publish.track(*bench.text, name, return_state=True)
+    return "" if state.is_completed() else _reason(state)
 
 
 def _reason(state: State[Any]) -> str:

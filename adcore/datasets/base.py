@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -137,14 +136,3 @@ class Dataset(ABC):
 
     def is_texture(self, category: str) -> bool:
         return category in (self.textures if self.spec.textures is None else self.spec.textures)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that a kill leaves it whole or absent, and concurrent writers do not mix."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

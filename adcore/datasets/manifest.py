@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sqlite3
 import stat
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import astuple, dataclass
 from itertools import repeat
 from pathlib import Path
@@ -18,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from adcore.datasets.base import GOOD, Dataset, Entry, write_file
+from adcore.datasets import probe_cache
+from adcore.datasets.base import GOOD, Dataset, Entry
+from adcore.disk import write_file
 from adcore.images import ImageError, mask_values, read, to_rgb
 from adcore.masks import CHANNELS, CONFIG, channel_files, config_file, load_channels, load_config, marked
 
@@ -155,15 +155,14 @@ def _probe_channels(folder: Path) -> _Facts:
 def _remembered(tasks: list[_Task], root: Path, cache: Path) -> dict[_Task, _Facts]:
     """Probe each file, or recall what an earlier run found in the same file."""
     stamps = {task: _stamp(task[0]) for task in tasks}
-    with closing(_open(cache)) as database:
-        known = _recall(database, root)
-        facts = {task: known[task][1] for task in tasks if task in known and known[task][0] == stamps[task]}
-        missing = [task for task in tasks if task not in facts]
-        if missing:
-            with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-                found = dict(zip(missing, pool.map(_probe, missing), strict=True))
-            _remember(database, ((task, stamps[task], found[task]) for task in missing if stamps[task]))
-            facts |= found
+    known = _recall(cache, root)
+    facts = {task: known[task][1] for task in tasks if task in known and known[task][0] == stamps[task]}
+    missing = [task for task in tasks if task not in facts]
+    if missing:
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            found = dict(zip(missing, pool.map(_probe, missing), strict=True))
+        _remember(cache, ((task, stamps[task], found[task]) for task in missing if stamps[task]))
+        facts |= found
     return facts
 
 
@@ -179,29 +178,16 @@ def _stamp(path: str) -> str:
     return f"{_PROBE_VERSION} {status.st_size} {status.st_mtime_ns} {status.st_ino}"
 
 
-def _open(cache: Path) -> sqlite3.Connection:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(cache, timeout=60)
-    database.execute(
-        "CREATE TABLE IF NOT EXISTS probe (path TEXT, role TEXT, stamp TEXT, sha256 TEXT, width INT, height INT, "
-        "mode TEXT, bytes INT, empty INT, problem TEXT, PRIMARY KEY (path, role)) WITHOUT ROWID"
-    )
-    return database
-
-
-def _recall(database: sqlite3.Connection, root: Path) -> dict[_Task, tuple[str, _Facts]]:
-    inside = (f"{root}/", f"{root}0")  # "0" follows "/"
-    rows = database.execute("SELECT * FROM probe WHERE path >= ? AND path < ?", inside)
+def _recall(cache: Path, root: Path) -> dict[_Task, tuple[str, _Facts]]:
+    rows = probe_cache.recall(cache, f"{root}/", f"{root}0")  # "0" follows "/"
     return {
         (path, role): (stamp, _Facts(sha256, width, height, mode, size, bool(empty), problem))
         for path, role, stamp, sha256, width, height, mode, size, empty, problem in rows
     }
 
 
-def _remember(database: sqlite3.Connection, found: Iterable[tuple[_Task, str, _Facts]]) -> None:
-    rows = [(*task, stamp, *astuple(facts)) for task, stamp, facts in found]
-    with database:
-        database.executemany(f"INSERT OR REPLACE INTO probe VALUES ({', '.join('?' * 10)})", rows)
+def _remember(cache: Path, found: Iterable[tuple[_Task, str, _Facts]]) -> None:
+    probe_cache.remember(cache, ((*task, stamp, *astuple(facts)) for task, stamp, facts in found))
 
 
 def write(frame: pd.DataFrame, path: Path) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from adcore.datasets.base import write_file
 from adcore.datasets.validation import ALIKE, SAME, SHARE, Problem, per_category
+from adcore.disk import write_file
 from adcore.images import ImageError, decode
 
 _SHOWN = 200  # files listed for one check of one category
