@@ -16,7 +16,7 @@ from adcore import cells, keys, registry
 from adcore.cells import Category, Cell
 from adcore.chains import Chain
 from adcore.datasets import manifest
-from adcore.datasets.base import DataError, Dataset, Progress, silent
+from adcore.datasets.base import GOOD, DataError, Dataset, Facts, Progress, silent
 from adcore.datasets.cautions import cautions
 from adcore.datasets.validation import NOTED, Problem, validate
 from adcore.datasets.validation_page import twins_in_training
@@ -256,6 +256,30 @@ def reopened(plan: str, workspace: str, manifests: str) -> Bench:
 def make_dataset(spec: DatasetSpec, layout: Layout) -> Dataset:
     """The dataset of a plan entry. Raises PlanError for an unknown kind."""
     return kind_of(spec)(spec, layout.workspace / "data")
+
+
+def foreseen(spec: DatasetSpec, layout: Layout) -> list[Category]:
+    """The categories of a public set that is not in place, by its published counts: to plan with, never to compute."""
+    dataset = make_dataset(spec, layout)
+    counts = {name: facts for name, facts in dataset.facts.items() if facts.train and facts.good and facts.defective}
+    if not counts:
+        return []
+    frame = pd.concat([_stand_ins(*item) for item in counts.items()], ignore_index=True)
+    frame = manifest.cap(frame, spec.max_train, spec.max_test)
+    textures = frozenset(name for name in counts if dataset.is_texture(name))
+    names = [name for name in counts if spec.categories is None or name in spec.categories]
+    return [Category(spec.name, name, dataset.root, frame, textures, dataset.thresholds.get(name)) for name in names]
+
+
+def _stand_ins(category: str, facts: Facts) -> pd.DataFrame:
+    """Rows of a manifest that has as many images as a category was published with."""
+    parts = (("train", 0, facts.train), ("test", 0, facts.good), ("test", 1, facts.defective))
+    rows = [(split, label, index) for split, label, count in parts for index in range(count or 0)]
+    frame = pd.DataFrame(rows, columns=["split", "label", "index"])
+    path = category + "/" + frame.split + "/" + frame.label.astype(str) + "/" + frame["index"].astype(str)
+    kinds = frame.label.map({0: GOOD, 1: "defect"})
+    frame = frame.assign(path=path, category=category, defect=kinds, sha256=path)
+    return frame.reindex(columns=manifest.COLUMNS, fill_value="")
 
 
 def kind_of(spec: DatasetSpec) -> type[Dataset]:

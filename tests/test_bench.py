@@ -153,6 +153,20 @@ def test_a_second_run_elsewhere_gives_the_same_bits(
             assert other.store.meta(kind, key)["files"] == computed.store.meta(kind, key)["files"], cell.title
 
 
+def test_a_fit_that_went_for_want_of_room_is_done_again_where_it_is_wanted(
+    computed: Bench, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    shutil.copytree(computed.layout.cache / "store" / "manifest", tmp_path / ".cache/adcore/store/manifest")
+    shutil.copytree(computed.layout.cache / "store" / "validation", tmp_path / ".cache/adcore/store/validation")
+    small = Bench(plan(budget={"disk_gb": 0}, seeds=[0]), tmp_path, computed.manifests)
+    first, second = small.cells[:2]
+    small.computer.fit(first, silent)
+    small.computer.fit(second, silent)
+    assert not small.store.path("fit", first.fit_key).exists()
+    small.computer.score(first, silent)
+    assert small.store.meta("maps", first.maps_key)["files"] == computed.store.meta("maps", first.maps_key)["files"]
+
+
 @pytest.mark.parametrize(
     ("kinds", "expected"),
     [

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors.numpy import save_file
 
 from adcore.report.gallery import make_gallery
-from adcore.report.groups import CellResult, group_rows
+from adcore.report.groups import TRAINING, CellResult, group_rows
 from adcore.report.trained import Trained
 from tasks import tracking
 from tasks.tracking import Tracker, TrackingError, view_state, view_tag, view_url
@@ -37,7 +36,7 @@ def a_cell(folder, category="mono", **changes):
     pd.DataFrame({"path": list("abcd"), "label": labels, "score": scores}).to_parquet(folder / "images.parquet")
     curve = {"fpr": [0.0, 0.5, 1.0], "tpr": [0.5, 1.0, 1.0], "recall": [0.0, 0.5, 1.0], "precision": [1.0, 1.0, 0.66]}
     (folder / "curves.json").write_text(json.dumps({"image": curve}))
-    save_file({"loss_curve": np.array([2.0, 1.0])}, folder / "state.safetensors")
+    (folder / TRAINING).write_text(json.dumps({"loss": [2.0, 1.0]}))
     row = {"dataset": "elpv", "category": category, "protocol": "one-class", "enhancer": "none", "method": "padim"}
     row |= {"protocol_label": "one-class", "enhancer_label": "none", "method_label": "padim", "backbone": "resnet18"}
     row |= {"weights": "pretrained", "image": "256", "seed": 0, "i_auroc": 0.75, "aupro": math.nan, "extract_s": 1.0}
