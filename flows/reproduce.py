@@ -161,7 +161,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--workspace", default=str(REPO), help="all is written under this folder (default: the repo)")
     parser.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
-    return parser.parse_args()
+    return command.parsed(parser)
 
 
 def _checked(given: argparse.Namespace) -> argparse.Namespace:
