@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import lzma
 import os
 import stat
 import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -227,6 +229,13 @@ HOSTILE: dict[str, Callable[[Path], Path]] = {
     "zip parent": lambda p: zipped(p, "fine", "../evil"),
     "zip absolute": lambda p: zipped(p, "/evil"),
     "zip drive": lambda p: zipped(p, "C:/evil"),
+    "line break": lambda p: tar(p, regular("a\nb")),
+    "escape sequence": lambda p: tar(p, regular("\x1b[31mred")),
+    "zip escape sequence": lambda p: zipped(p, "\x1b]0;title\x07"),
+    "no text": lambda p: tar(p, regular("\udcff")),
+    "deep folder": lambda p: tar(p, special("d/" * 1849, tarfile.DIRTYPE)),
+    "deep file": lambda p: tar(p, regular("d/" * 1849 + "evil")),
+    "zip deep": lambda p: zipped(p, "d/" * 1849 + "evil"),
     "zip link": lambda p: zipped(p, "link", mode=stat.S_IFLNK | 0o777),
 }
 
@@ -271,7 +280,69 @@ def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         pytest.fail("it was unpacked")
 
 
-@pytest.mark.parametrize("name", ["a.tar", "a.tar.xz", "a.tar.gz", "a.zip"])
+def test_too_many_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MOST", 3)
+    for archive in (
+        tar(tmp_path / "a.tar", *(special(str(i), tarfile.DIRTYPE) for i in range(4))),
+        zipped(tmp_path / "a.zip", *(f"{i}/" for i in range(4))),
+    ):
+        with pytest.raises(DataError, match="more than 3 files and folders"), unpacked(archive, tmp_path / "data"):
+            pytest.fail("it was unpacked")
+    assert not list((tmp_path / "data").iterdir())
+
+
+UNPACK = """
+import resource, sys
+from pathlib import Path
+from adcore.datasets.archives import unpacked
+from adcore.datasets.base import DataError
+resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+try:
+    with unpacked(Path(sys.argv[1]), Path(sys.argv[2])):
+        print("unpacked")
+except DataError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_a_header_larger_than_memory(tmp_path: Path, kind: bytes, name: str) -> None:
+    """Only its length is written, six GiB of it; a process with one GiB of memory ends with one sentence."""
+    info = tarfile.TarInfo("long")
+    info.type, info.size = kind, 6 * 2**30
+    archive = tmp_path / name
+    header = info.tobuf(tarfile.GNU_FORMAT)
+    if name.endswith("gz"):
+        archive.write_bytes(gzip.compress(header))
+    else:
+        archive.write_bytes(header)
+        os.truncate(archive, 6 * 2**30 + 1024)
+    done = subprocess.run(
+        [sys.executable, "-c", UNPACK, archive, tmp_path / "data"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "damaged" in done.stdout
+    assert "6,442,450,944 bytes" in done.stdout
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_an_archive_with_a_name_as_long_as_a_file_system_allows(tmp_path: Path) -> None:
+    archive = tar(tmp_path / f"{'n' * 251}.tar", regular("fine"))
+    with unpacked(archive, tmp_path / "data") as folder:
+        assert (folder / "fine").read_bytes() == b"x"
+
+
+def test_a_member_whose_name_is_too_long_for_the_disk(tmp_path: Path) -> None:
+    archive = tar(tmp_path / "a.tar", regular("n" * 300))
+    with pytest.raises(DataError, match="File name too long"), unpacked(archive, tmp_path / "data"):
+        pytest.fail("it was unpacked")
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.xz", "a.tar.gz", "a.tar.bz2", "a.zip"])
 def test_a_truncated_archive(tmp_path: Path, name: str) -> None:
     noise = os.urandom(50_000)
     if name == "a.zip":
@@ -296,7 +367,7 @@ def test_a_file_that_is_no_archive(tmp_path: Path, content: bytes) -> None:
 def test_what_a_killed_process_left_is_removed_and_others_are_not(tmp_path: Path) -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
-    left, busy = tmp_path / f".a.tar.{ended.pid}.00ff", tmp_path / f".a.tar.{os.getpid()}.00ff"
+    left, busy = tmp_path / f".unpacked.{ended.pid}.00ff", tmp_path / f".unpacked.{os.getpid()}.00ff"
     for folder in (left, busy):
         folder.mkdir()
     with unpacked(tar(tmp_path / "a.tar", regular("x")), tmp_path):
