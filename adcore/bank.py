@@ -20,7 +20,7 @@ import torch
 from adcore import backbones, keys
 from adcore.features import BATCH, Extraction, Extractor, Pixels, Weights, decoded
 from adcore.plan import ImageSpec
-from adcore.store import Store
+from adcore.store import Store, use_of
 
 KEPT = 3  # extractors: every fine-tuned category has its own
 
@@ -226,10 +226,10 @@ class Bank:
     def _make_room(self, wanted: int, keep: Path) -> bool:
         """Delete the longest unused image sets until `wanted` bytes fit the budget beside `keep`; False where they do
         not fit. What another process is extracting stays."""
-        if wanted + _use(keep)[1] > self.disk_bytes:
+        if wanted + use_of(keep)[1] > self.disk_bytes:
             return False
         folders = [folder for folder in self.root.iterdir() if folder.is_dir() and folder.name != "locks"]
-        uses = {folder: _use(folder) for folder in folders}
+        uses = {folder: use_of(folder) for folder in folders}
         held = sum(size for _, size in uses.values())
         for folder in sorted(folders, key=lambda folder: uses[folder][0]):
             if held + wanted <= self.disk_bytes:
@@ -249,11 +249,3 @@ def _seconds(folder: Path, names: set[str]) -> float:
     """Seconds of the passes that gave these levels; a pass for several levels counts whole."""
     record = json.loads((folder / "seconds.json").read_text(encoding="utf-8"))
     return float(sum(seconds for passed, seconds in record.items() if names & set(passed.split("+"))))
-
-
-def _use(folder: Path) -> tuple[float, int]:
-    """When a folder was last used, and its bytes; nothing for one that is not there (any more)."""
-    try:
-        return folder.stat().st_mtime, sum(file.stat().st_size for file in folder.iterdir())
-    except FileNotFoundError:
-        return 0.0, 0

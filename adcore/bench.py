@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,11 +16,10 @@ from adcore import cells, keys, registry
 from adcore.cells import Category, Cell
 from adcore.chains import Chain
 from adcore.datasets import manifest
-from adcore.datasets.base import DataError, Dataset, Progress, silent
+from adcore.datasets.base import GOOD, DataError, Dataset, Facts, Progress, silent
 from adcore.datasets.cautions import cautions
 from adcore.datasets.validation import NOTED, Problem, validate
 from adcore.datasets.validation_page import twins_in_training
-from adcore.names import printable
 from adcore.plan import DatasetSpec, Plan, PlanError, expanded, nearest
 from adcore.report.groups import CellResult
 from adcore.results import failed_row, result, timing
@@ -29,9 +27,6 @@ from adcore.store import Store
 
 if TYPE_CHECKING:
     from adcore.compute import Computer
-
-
-LONGEST = 440  # bytes of a workspace's path: SQLite takes at most 512 for a database and its journal
 
 
 class WorkspaceError(Exception):
@@ -83,15 +78,7 @@ class Layout:
         return Store(self.cache / "store", [self.artifacts])
 
     def check(self) -> None:
-        """Raise WorkspaceError unless files can be written here, and found again by their names."""
-        name, length = printable(str(self.workspace)), len(os.fsencode(self.workspace))
-        if name != str(self.workspace):
-            raise WorkspaceError(f"the path of the workspace, {name}, is not printable text; give another --workspace")
-        if length > LONGEST:
-            reason = (
-                f"the path of the workspace has {length} bytes, and SQLite opens no files below more than {LONGEST}"
-            )
-            raise WorkspaceError(f"{reason}; give another --workspace")
+        """Raise WorkspaceError unless files can be written here."""
         probe = self.cache / "writable"
         try:
             probe.parent.mkdir(parents=True, exist_ok=True)
@@ -242,7 +229,7 @@ class Bench:
         # A joint model, or textures of synthetic defects, must not come from a category that is refused.
         sound = frame[~frame["category"].isin(errors)]
         capped = manifest.cap(sound, spec.max_train, spec.max_test)
-        names = [name for name in spec.categories or sorted({*frame["category"]} - {""}) if name not in errors]
+        names = [name for name in spec.categories or sorted(set(frame["category"])) if name not in errors]
         textures = frozenset(name for name in set(capped["category"]) if dataset.is_texture(name))
         ready = [
             Category(spec.name, name, dataset.root, capped, textures, dataset.thresholds.get(name)) for name in names
@@ -269,6 +256,30 @@ def reopened(plan: str, workspace: str, manifests: str) -> Bench:
 def make_dataset(spec: DatasetSpec, layout: Layout) -> Dataset:
     """The dataset of a plan entry. Raises PlanError for an unknown kind."""
     return kind_of(spec)(spec, layout.workspace / "data")
+
+
+def foreseen(spec: DatasetSpec, layout: Layout) -> list[Category]:
+    """The categories of a public set that is not in place, by its published counts: to plan with, never to compute."""
+    dataset = make_dataset(spec, layout)
+    counts = {name: facts for name, facts in dataset.facts.items() if facts.train and facts.good and facts.defective}
+    if not counts:
+        return []
+    frame = pd.concat([_stand_ins(*item) for item in counts.items()], ignore_index=True)
+    frame = manifest.cap(frame, spec.max_train, spec.max_test)
+    textures = frozenset(name for name in counts if dataset.is_texture(name))
+    names = [name for name in counts if spec.categories is None or name in spec.categories]
+    return [Category(spec.name, name, dataset.root, frame, textures, dataset.thresholds.get(name)) for name in names]
+
+
+def _stand_ins(category: str, facts: Facts) -> pd.DataFrame:
+    """Rows of a manifest that has as many images as a category was published with."""
+    parts = (("train", 0, facts.train), ("test", 0, facts.good), ("test", 1, facts.defective))
+    rows = [(split, label, index) for split, label, count in parts for index in range(count or 0)]
+    frame = pd.DataFrame(rows, columns=["split", "label", "index"])
+    path = category + "/" + frame.split + "/" + frame.label.astype(str) + "/" + frame["index"].astype(str)
+    kinds = frame.label.map({0: GOOD, 1: "defect"})
+    frame = frame.assign(path=path, category=category, defect=kinds, sha256=path)
+    return frame.reindex(columns=manifest.COLUMNS, fill_value="")
 
 
 def kind_of(spec: DatasetSpec) -> type[Dataset]:

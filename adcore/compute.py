@@ -25,10 +25,10 @@ from adcore.enhancing import image_set
 from adcore.features import Extraction, Pixels
 from adcore.images import UInt8Array, decode, load
 from adcore.latency import Timed
-from adcore.methods.base import Context, Method
-from adcore.names import located
+from adcore.methods.base import CURVE, Context, Method
 from adcore.plan import Plan
 from adcore.report.gallery import make_gallery
+from adcore.report.groups import TRAINING
 from adcore.sizes import Size, size
 from adcore.store import Store
 from adcore.training import Training
@@ -91,8 +91,10 @@ class Computer:
                 "fit_s": cost.seconds - live,
                 "peak_mb": cost.peak_mb,
             }
+            state = {name: tensor.contiguous().cpu() for name, tensor in method.state().items()}
+            size = sum(tensor.nbytes for tensor in state.values())
+            self.store.keep_within("fit", self.plan.budget.disk_gb * 1e9, size)
             with self.store.write("fit", cell.fit_key, _finite(meta)) as folder:
-                state = {name: tensor.contiguous().cpu() for name, tensor in method.state().items()}
                 save_file(state, folder / "state.safetensors")
             self._forget_checkpoints(cell.fit_key)
 
@@ -102,10 +104,9 @@ class Computer:
             if self.store.has("maps", cell.maps_key):
                 return
             source = self._source(cell, "test")
-            method = self._fitted(cell)
+            method, fit = self._fitted(cell)
             with measured() as cost:
                 maps, scores = scoring.score(method, source, progress)
-            fit = self.store.meta("fit", cell.fit_key)
             meta = {
                 **environment(),
                 "parents": {"fit": cell.fit_key},
@@ -117,6 +118,7 @@ class Computer:
             with self.store.write("maps", cell.maps_key, _finite(meta)) as folder:
                 np.save(folder / "maps.npy", maps)
                 np.save(folder / "scores.npy", scores)
+                _write_json(folder / TRAINING, _curves(method))  # kept here: the fit may go
 
     def evaluate(self, cell: Cell) -> None:
         """Judge the maps: `metrics.json`, `images.parquet`, `curves.json`; and the gallery of the hardest images."""
@@ -165,7 +167,7 @@ class Computer:
 
     def _write_gallery(self, cell: Cell, judged: evaluation.Judged) -> None:
         def image(index: int) -> UInt8Array:
-            path = located(cell.category.root, judged.rows["path"].iloc[index])
+            path = cell.category.root / judged.rows["path"].iloc[index]
             if judged.at == "original":
                 return decode(path)[judged.window(index)]
             return load(path, cell.image.resize, cell.image.size).transpose(1, 2, 0)
@@ -188,11 +190,21 @@ class Computer:
         sigma = cell.arm.method.smoothing
         return evaluation.Judged(maps, scores, cell.test, cell.category.root, cell.image, sigma, cell.evaluate_at)
 
-    def _fitted(self, cell: Cell) -> Method:
+    def _fitted(self, cell: Cell) -> tuple[Method, dict[str, Any]]:
+        """The cell's method and the record of its fit, which is done again where it has gone for want of room."""
+        while (fit := self._loaded(cell)) is None:
+            self.fit(cell, lambda done: None)
         method = self._method(cell)
-        state = load_file(self.store.path("fit", cell.fit_key) / "state.safetensors", device=self.device)
-        method.restore(state)
-        return method
+        method.restore(fit[0])
+        return method, fit[1]
+
+    def _loaded(self, cell: Cell) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        path = self.store.path("fit", cell.fit_key) / "state.safetensors"
+        with self.store.lock(cell.fit_key):  # so that it does not go while it is read
+            self.store.used("fit", cell.fit_key)
+            if not path.exists():
+                return None
+            return load_file(path, device=self.device), self.store.meta("fit", cell.fit_key)
 
     def _method(self, cell: Cell) -> Method:
         size = cell.image.size
@@ -216,7 +228,7 @@ class Computer:
     def _timed(self, cell: Cell) -> Timed:
         on_images = cell.arm.method.on_images
         extractor = Pixels(self.device) if on_images else self.bank.extractor(self._extraction(cell, cell.levels))
-        return self._fitted(cell), extractor
+        return self._fitted(cell)[0], extractor
 
     def _size(self, cell: Cell) -> Size:
         extractor = self.bank.extractor(self._extraction(cell, cell.levels))
@@ -236,6 +248,12 @@ class Computer:
 
 def _share(progress: Progress, done: int, part: int, total: int) -> Progress:
     return lambda fraction: progress((done + fraction * part) / total)
+
+
+def _curves(method: Method) -> dict[str, list[float]]:
+    """How the training went: name -> a value an epoch; nothing of a method that does not train."""
+    state = {name: tensor for name, tensor in method.state().items() if name.endswith(CURVE)}
+    return {name.removesuffix(CURVE): tensor.double().tolist() for name, tensor in state.items()}
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

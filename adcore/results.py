@@ -62,9 +62,9 @@ def result(store: Store, cell: Cell, metrics: Sequence[str]) -> CellResult:
     }
     row = {**cell.names, **{name: _number(found[name]) for name in (*metrics, *extra)}, **costs}
     row |= {"key": cell.key, "mlflow_run_id": "", "status": "ok"}
-    fit = store.path("fit", cell.fit_key)
+    maps = store.path("maps", cell.maps_key)
     gallery = store.path("gallery", cell.gallery_key) if store.has("gallery", cell.gallery_key) else None
-    return CellResult(row, folder, gallery, fit if fit.exists() else None, _trained(store, cell))
+    return CellResult(row, folder, gallery, maps if maps.exists() else None, _trained(store, cell))
 
 
 def timing(store: Store, cell: Cell) -> dict[str, Any] | None:

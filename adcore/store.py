@@ -81,6 +81,24 @@ class Store:
         if not intact(target / kind / key):
             self._adopt(self.path(kind, key), target / kind / key)
 
+    def used(self, kind: str, key: str) -> None:
+        """Remember that an artifact was used just now, for `keep_within`."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self.path(kind, key))
+
+    def keep_within(self, kind: str, size: float, wanted: int = 0) -> None:
+        """Remove the longest unused artifacts of a kind until the others and `wanted` bytes take no more than `size`
+        bytes; what somebody has locked stays."""
+        sizes = {folder: use_of(folder)[1] for folder in _by_use(self.root / kind)}
+        held = wanted + sum(sizes.values())
+        for folder in sizes:
+            if held <= size:
+                break
+            with self.lock(folder.name, wait=False) as free:
+                if free:
+                    self._discard(folder)
+                    held -= sizes[folder]
+
     def sweep(self) -> None:
         """Remove what killed processes of this machine left half-written."""
         for folder in (self.root / "tmp").glob(f"*@{socket.gethostname()}@*"):
@@ -128,6 +146,20 @@ def intact(folder: Path) -> bool:
         return all(_checksum(folder / name) == checksum for name, checksum in files.items())
     except (OSError, ValueError, KeyError):
         return False
+
+
+def _by_use(root: Path) -> list[Path]:
+    """The folders of artifacts, longest unused first."""
+    times = {folder: use_of(folder)[0] for folder in root.iterdir()} if root.is_dir() else {}
+    return sorted(times, key=lambda folder: times[folder])
+
+
+def use_of(folder: Path) -> tuple[float, int]:
+    """When a folder was last used, and its bytes; nothing for one that is not there (any more)."""
+    try:
+        return folder.stat().st_mtime, sum(file.stat().st_size for file in folder.iterdir())
+    except FileNotFoundError:
+        return 0.0, 0
 
 
 def _checksum(path: Path) -> str:

@@ -80,9 +80,8 @@ def command(plan: Path, workspace: Path, url: str) -> Run:
 @contextlib.contextmanager
 def server(home: Path) -> Iterator[str]:
     """The address of a Prefect server for the time of the block."""
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{_start.free_port()}/api"
+    os.environ["PREFECT_API_URL"] = ""
     os.environ["PREFECT_HOME"] = str(home)
-    os.environ[_start.OWN] = "1"
     with _server.server():
         yield os.environ["PREFECT_API_URL"]
 

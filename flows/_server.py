@@ -15,29 +15,39 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows._start import OWN
+from flows import _guard, _start
+from flows._start import ServerError
 
 
 @contextlib.contextmanager
 def server() -> Iterator[None]:
     """Prefect's server for the time of the block, unless a configured one answers. It dies with this process.
 
-    Prefect's own temporary server would survive a SIGKILL of its parent, and loses events where `prefect.toml` names
-    another one. Raises RuntimeError when it does not start.
+    Prefect's own temporary server would survive a SIGKILL of its parent, lets anyone in, and loses events where
+    `prefect.toml` names another one. Raises ServerError when it does not start, or the configured one is none.
     """
-    if not os.environ.pop(OWN, ""):
+    url = _start.connect()
+    with started(url, os.environ["PREFECT_API_AUTH_STRING"]) if url else contextlib.nullcontext():
         yield
-        return
-    url = os.environ["PREFECT_API_URL"]
+
+
+@contextlib.contextmanager
+def started(url: str, auth: str, pages: bool = False) -> Iterator[None]:
+    """A server of our own at a URL for the time of the block, for who has the authentication string; `pages` also shows
+    Prefect's. Raises ServerError when it does not start."""
     home = Path(os.environ["PREFECT_HOME"])
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "start.lock").open(
-        "w"
-    ) as lock:  # two processes that make Prefect's database at once disturb each other
+    # Two processes that make Prefect's database at once disturb each other.
+    with (home / "start.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        process = _launch(url, home)
+        log = home / "server.log"
+        length = log.stat().st_size if log.exists() else 0
+        process = _launch(url, _guard.environment(url, auth, pages), log)
         try:
-            wait_until_healthy(url, process, f"{home / 'server.log'} tells why")
+            _wait_until_healthy(url, process)
+        except TimeoutError:
+            process.kill()
+            raise ServerError(_why(process, log, length)) from None
         except BaseException:
             process.kill()
             raise
@@ -52,13 +62,13 @@ def server() -> Iterator[None]:
             process.wait()
 
 
-def _launch(url: str, home: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
-    command += ["--host", "127.0.0.1", "--port", str(urlsplit(url).port), "--log-level", "error"]
-    settings = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    settings |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-    with (home / "server.log").open("ab") as log:
-        return subprocess.Popen(command, env=settings, cwd=home, stdout=log, stderr=log, preexec_fn=die_with_parent)
+def _launch(url: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "uvicorn", "--factory", "flows._guard:create_app", "--app-dir", str(_start.REPO)]
+    command += ["--host", "127.0.0.1", "--port", str(urlsplit(url).port), "--lifespan", "on", "--log-level", "error"]
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command, env=environment, cwd=log.parent, stdout=output, stderr=output, preexec_fn=die_with_parent
+        )
 
 
 def die_with_parent() -> None:
@@ -67,12 +77,27 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
-def wait_until_healthy(url: str, process: subprocess.Popen[bytes], why: str) -> None:
-    """Wait until the server at `url` answers. Raises RuntimeError, with `why`, when it ends or takes three minutes."""
+def _wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the server at `url` answers. Raises TimeoutError when it ends, or takes three minutes."""
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
             if answer.status == 200:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"Prefect's server did not start; {why}")
+    raise TimeoutError
+
+
+def _why(process: subprocess.Popen[bytes], log: Path, length: int) -> str:
+    """Why it did not start, in one sentence: how it ended, and the last of what it wrote after the first `length` bytes
+    of its log, if it wrote anything."""
+    code = process.poll()
+    if code is None:
+        end = "it did not answer within three minutes"
+    else:
+        end = f"it was ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"
+    with log.open("rb") as output:
+        output.seek(length)
+        lines = output.read().decode(errors="replace").split("\n")
+    last = [line.strip() for line in lines if line.strip()][-1:]
+    return f"Prefect's server did not start: {end}; " + (f"{last[0]} ({log})" if last else f"{log} is empty")

@@ -19,10 +19,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from adcore.backbones import require_known
 from adcore.bench import Bench, Failure
 from flows import command, stages
-from tasks import publish
+from flows.stages import Row
 from tasks.progress import Display
-
-Row = dict[str, Any]
 
 
 # One step at a time: torch uses all cores within a step.
@@ -37,7 +35,7 @@ def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
         require_known(loaded.backbone.name)  # only now: it takes timm, which a plan that is all there does without
     errors = _compute(work) if work.cells else {}
     summary = _publish(bench, work, lost, errors, Path(plan).stem)
-    state = Failed if summary["failed"] else Completed
+    state = Failed if summary["failed"] or summary["untracked"] else Completed
     return state(message=summary["last_line"], data=summary)
 
 
@@ -80,13 +78,12 @@ def _publish(bench: Bench, work: stages.Work, lost: list[Failure], errors: dict[
         for title, error in errors.items()
     ]
     stages.write_pages(bench, lost)
-    runs = publish.track(*bench.text, name)
-    publish.leaderboard(*bench.text, name, runs, failed, failures)
+    untracked = stages.publish_all(bench, name, failed, failures)
     computed = sum(needs.computed for title, needs in work.missing.items() if title not in errors)
     cached = len(bench.cells) - computed - len(errors)
     count = len(never) + len(errors)
     line = f"cells: {computed} computed, {cached} cached, {count} failed"
-    return {"computed": computed, "cached": cached, "failed": count, "last_line": line}
+    return {"computed": computed, "cached": cached, "failed": count, "untracked": untracked, "last_line": line}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from adcore.backbones import WeightsError, identity
 from adcore.bench import Layout, WorkspaceError, kind_of
 from flows import stages
 from flows._server import server
-from flows._start import REPO
+from flows._start import REPO, ServerError, settle
 
 WELL, UNUSABLE, PARTLY = 0, 2, 3
 UNUSABLE_BECAUSE = (plan.PlanError, WeightsError, WorkspaceError)
@@ -23,7 +23,7 @@ UNUSABLE_BECAUSE = (plan.PlanError, WeightsError, WorkspaceError)
 def arguments(description: str | None) -> argparse.Namespace:
     """`--plan`, `--workspace`, `--dry-run`, checked. Exits with code 2 for a plan or workspace that cannot be used, and
     after listing what is missing in a dry run."""
-    return checked(parser(description).parse_args())
+    return checked(parsed(parser(description)))
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -35,6 +35,16 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     found.add_argument("--workspace", default=str(REPO), help="all is written under this folder (default: the repo)")
     found.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
     return found
+
+
+def parsed(syntax: argparse.ArgumentParser) -> argparse.Namespace:
+    """The arguments, with the libraries settled for their workspace. Exits with code 2 for one that cannot be found."""
+    given = syntax.parse_args()
+    try:
+        settle(plan.expanded(given.workspace).resolve())
+    except plan.PlanError as error:
+        unusable(error)
+    return given
 
 
 def checked(given: argparse.Namespace) -> argparse.Namespace:
@@ -80,15 +90,21 @@ def unusable(error: Exception) -> NoReturn:
 
 def run(flow: Callable[..., Any], given: argparse.Namespace) -> NoReturn:
     """Run the flow, print its last line to stdout, and exit with its code."""
-    with server():
-        places = [str(plan.expanded(name).resolve()) for name in (given.plan, given.workspace)]
-        state = flow(plan=places[0], workspace=places[1], return_state=True)
-        outcome = state.result(raise_on_failure=False)
-        APILogHandler().flush()
+    try:
+        with server():
+            places = [str(plan.expanded(name).resolve()) for name in (given.plan, given.workspace)]
+            state = flow(plan=places[0], workspace=places[1], return_state=True)
+            outcome = state.result(raise_on_failure=False)
+            APILogHandler().flush()
+    except ServerError as error:
+        unusable(error)
     if isinstance(outcome, UNUSABLE_BECAUSE):
         unusable(outcome)
     if isinstance(outcome, BaseException):
         sys.stderr.write(f"error: {outcome}\n")
         sys.exit(1)
+    untracked = outcome.get("untracked", "")
+    if untracked:
+        sys.stderr.write(f"error: {untracked}\n")
     print(outcome["last_line"], flush=True)
-    sys.exit(PARTLY if outcome["failed"] else WELL)
+    sys.exit(PARTLY if outcome["failed"] or untracked else WELL)

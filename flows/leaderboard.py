@@ -10,7 +10,6 @@ from prefect import flow
 from prefect.states import Completed, Failed, State
 
 from flows import command, stages
-from tasks import publish
 
 
 @flow(name="leaderboard")
@@ -20,15 +19,14 @@ def leaderboard(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     bench, lost = stages.prepare_all(loaded, layout)
     failed = bench.failed_rows(lost)
     failures = [asdict(failure) for failure in lost]
-    name = Path(plan).stem
-    publish.leaderboard(*bench.text, name, publish.track(*bench.text, name), failed, failures)
+    untracked = stages.publish_all(bench, Path(plan).stem, failed, failures)
     there = sum(bench.store.has("cell", cell.key) for cell in bench.cells)
     line = f"cells: 0 computed, {there} cached, {len(failed)} failed"
     missing = len(bench.cells) - there
     if missing:
         line = f"{missing} cells are not computed yet: python -m flows.benchmark --plan {plan}\n{line}"
-    state = Failed if failed else Completed
-    return state(message=line, data={"failed": len(failed), "last_line": line})
+    state = Failed if failed or untracked else Completed
+    return state(message=line, data={"failed": len(failed), "untracked": untracked, "last_line": line})
 
 
 if __name__ == "__main__":

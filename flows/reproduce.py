@@ -64,18 +64,20 @@ def reproduce(table: str, profile: str = "full", workspace: str = "") -> State[A
     source = _read(table)
     layout = Layout.of(workspace or REPO)
     counts = dict.fromkeys(COUNTED, 0)
+    untracked = ""
     for plan in source.plans(profile):
         state = benchmark(plan=str(plan), workspace=str(layout.workspace), return_state=True)
         outcome = state.result(raise_on_failure=False)
         if isinstance(outcome, BaseException):
             raise outcome
         counts = {name: counts[name] + outcome[name] for name in COUNTED}
+        untracked = untracked or outcome["untracked"]
     sizes = None if profile == "small" else [row for name in source.sizes for row in _counted(name, layout)]
     made, paths = write(source, profile, layout, sizes)
     counted = ", ".join(f"{number} {name}" for name, number in counts.items())
     line = f"{tables.count(made.rows)}\n{paths[1]}\ncells: {counted}"
-    final = Failed if counts["failed"] else Completed
-    return final(message=line, data={"failed": counts["failed"], "last_line": line})
+    final = Failed if counts["failed"] or untracked else Completed
+    return final(message=line, data={"failed": counts["failed"], "untracked": untracked, "last_line": line})
 
 
 def write(
@@ -159,7 +161,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--workspace", default=str(REPO), help="all is written under this folder (default: the repo)")
     parser.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
-    return parser.parse_args()
+    return command.parsed(parser)
 
 
 def _checked(given: argparse.Namespace) -> argparse.Namespace:

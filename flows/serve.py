@@ -1,52 +1,63 @@
-"""Start a Prefect server on this machine, unless one answers, and serve the deployments until interrupted."""
+"""Serve the deployments until interrupted, by a Prefect server on this machine, which is started unless it answers."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from urllib.parse import urlsplit
 
-from flows import _server, _start
+from flows import _guard, _server, _start, command
 
-URL = "http://127.0.0.1:4200"
+PROFILES = _start.REPO / ".cache/prefect/profiles.toml"  # as prefect.toml names it
 
 
 def main() -> None:
     """`make serve`."""
-    os.environ.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)  # runs of deployments tell more than a command does
-    if os.environ.pop(_start.OWN, ""):
-        del os.environ["PREFECT_API_URL"]  # not a temporary one: prefect.toml's
-    with _pages():
-        from prefect import serve
-
-        from flows.benchmark import benchmark
-        from flows.leaderboard import leaderboard
-        from flows.prepare import prepare
-
-        parameters = {"plan": "params.yaml", "workspace": "."}
-        print(
-            f"Prefect: {URL}\ntry: .venv/bin/prefect deployment run 'benchmark/demo' --watch\nstop: Ctrl-C", flush=True
-        )
-        serve(*(flow.to_deployment(name="demo", parameters=parameters) for flow in (prepare, benchmark, leaderboard)))
-
-
-@contextlib.contextmanager
-def _pages() -> Iterator[None]:
-    """A Prefect server with its pages at URL for the time of the block, unless one answers there."""
-    if _start.answers(URL):
-        yield
-        return
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", "4200"]
-    process = subprocess.Popen(command, cwd=_start.REPO, preexec_fn=_server.die_with_parent)
+    auth = _guard.auth_string(PROFILES)
+    _start.settle(_start.REPO, console="NOTSET")  # runs of deployments tell more than a command does
     try:
-        _server.wait_until_healthy(f"{URL}/api", process, "its output above tells why")
-        yield
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
+        with _pages(auth):
+            _serve()
+    except _start.ServerError as error:
+        command.unusable(error)
+
+
+def _serve() -> None:
+    from prefect import serve
+
+    from flows.benchmark import benchmark
+    from flows.leaderboard import leaderboard
+    from flows.prepare import prepare
+
+    url, auth = os.environ["PREFECT_API_URL"], os.environ["PREFECT_API_AUTH_STRING"]
+    print(
+        f"Prefect: {url.removesuffix('/api')}; its page asks once for this: {auth}\n"
+        "try: .venv/bin/prefect deployment run 'benchmark/demo' --watch\nstop: Ctrl-C",
+        flush=True,
+    )
+    parameters = {"plan": "params.yaml", "workspace": "."}
+    serve(*(flow.to_deployment(name="demo", parameters=parameters) for flow in (prepare, benchmark, leaderboard)))
+
+
+def _pages(auth: str) -> AbstractContextManager[None]:
+    """The configured server, by default one with its pages at port 4200, for the time of the block.
+
+    Raises ServerError where something else answers, or nothing at an address that is not this machine's.
+    """
+    from prefect.settings import get_current_settings
+
+    settings = get_current_settings().api
+    url = settings.url or "http://127.0.0.1:4200/api"
+    mend = "`PREFECT_API_URL=http://127.0.0.1:4201/api`, for `prefect` too, takes another port"
+    try:
+        api = _start.reachable(url)
+    except _start.ServerError as error:
+        raise _start.ServerError(f"{error}; {mend}") from None
+    own = f"{url.rstrip('/').removesuffix('/api')}/api"
+    if not api and urlsplit(own).hostname not in _start.LOOPBACK:
+        raise _start.ServerError(f"nothing answers at {url}, and only a server on this machine can be started here")
+    _start.use(api or own, settings.auth_string.get_secret_value() if settings.auth_string else auth)
+    return nullcontext() if api else _server.started(own, os.environ["PREFECT_API_AUTH_STRING"], pages=True)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,21 @@ from typing import Any
 from prefect.futures import PrefectFuture
 from prefect.states import State
 
-from adcore.bench import Bench, Failure, Layout, make_dataset, read, reopened
-from adcore.cells import Cell
+from adcore import work
+from adcore.bench import Bench, Failure, Layout, foreseen, kind_of, make_dataset, read, reopened
+from adcore.cells import Cell, expand
+from adcore.datasets._published import Published
 from adcore.datasets.base import DataError
 from adcore.datasets.cautions import cautions
 from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import write_page
 from adcore.plan import DatasetSpec, Plan
 from adcore.results import Missing, missing
-from tasks import data
+from tasks import data, publish
 from tasks.caching import stored
 from tasks.cells import STEPS
+
+Row = dict[str, Any]
 
 
 def prepare_all(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
@@ -68,18 +72,30 @@ def in_place(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
 
 
 def list_missing(plan: Plan, layout: Layout) -> bool:
-    """Print what a run would compute, from the data that is in place; whether nothing is at fault."""
-    absent = [spec.name for spec in plan.datasets if not is_in_place(spec, layout)]
+    """Print what a run would compute, of data that is not in place by its published counts, and what that would take;
+    whether nothing is at fault. Raises WeightsError for a backbone that timm does not have."""
+    absent = [spec for spec in plan.datasets if not is_in_place(spec, layout)]
     bench, lost = in_place(plan, layout)
-    for name in absent:
-        print(f"missing: the files of {name}, and so all of its cells (python -m flows.prepare puts them in place)")
+    for spec in absent:
+        print(f"missing: the files of {spec.name}, and so all of its cells ({_how_to_get(spec)})")
     for failure in lost:
         print(f"failed: {failure.dataset}/{failure.category}: {failure.error}")
     todo = [cell for cell in bench.cells if not bench.store.has("cell", cell.key)]
     for cell in todo:
         print(f"missing: {cell.title}")
+    unseen = [category for spec in absent for category in foreseen(spec, layout)]
+    if todo or unseen:
+        from adcore import forecast  # takes torch
+
+        print(*forecast.lines(forecast.foresee(plan, [*todo, *expand(plan, unseen)]), plan), sep="\n")
     print(f"cells: 0 computed, {len(bench.cells) - len(todo)} cached, {len(bench.failed_rows(lost))} failed")
     return not lost
+
+
+def _how_to_get(spec: DatasetSpec) -> str:
+    if issubclass(kind_of(spec), Published):
+        return f"`python -m flows.prepare --dataset {spec.of_kind}` tells how to get them"
+    return "`python -m flows.prepare` puts them in place"
 
 
 def write_pages(bench: Bench, lost: list[Failure], data_docs: bool = False) -> None:
@@ -96,6 +112,15 @@ def write_pages(bench: Bench, lost: list[Failure], data_docs: bool = False) -> N
             validate(frame, bench.dataset(name), bench.layout.results / "data_docs" / name)
     roots = {name: bench.dataset(name).root for name in frames}
     write_page(found, frames, bench.layout.results / "validation.html", bench.notes(), roots)
+
+
+def publish_all(bench: Bench, name: str, failed: list[Row], failures: list[Row]) -> str:
+    """results/ first, then MLflow, which nothing waits for: why runs were not logged, "" where all are.
+
+    `failed` are rows of cells without numbers, `failures` say why."""
+    publish.leaderboard(*bench.text, name, failed, failures)
+    state = publish.track(*bench.text, name, return_state=True)
+    return "" if state.is_completed() else _reason(state)
 
 
 def _reason(state: State[Any]) -> str:
@@ -175,22 +200,22 @@ class Work:
         wanted = {key for member in group for key in self.missing[member.title].enhance}
         for link in cell.links:
             if link.key in wanted:
-                step = Step("enhance", link.key, False, 1.5 * images * link.made().effort)
+                step = Step("enhance", link.key, False, work.enhance(link, images))
                 yield step, cell, f"{link.enhancer.name} of {title}"
         if any(self.missing[member.title].fit or self.missing[member.title].maps for member in group):
-            yield Step("extract", cell.fit_key, False, 1.5 * (images + len(cell.test))), cell, title
+            yield Step("extract", cell.fit_key, False, work.extract(cell)), cell, title
 
     def _own(self, cell: Cell) -> Iterable[Planned]:
         needs, plain = self.missing[cell.title], self.bench.plain(cell)
         if needs.maps or needs.latency:
             yield _fit(cell, not needs.fit), cell, cell.title
         if needs.evaluate:
-            yield Step("score", cell.maps_key, not needs.maps, 0.3 * len(cell.test)), cell, cell.title
-            yield Step("evaluate", cell.key, False, 0.1 * len(cell.test)), cell, cell.title
+            yield Step("score", cell.maps_key, not needs.maps, work.score(cell)), cell, cell.title
+            yield Step("evaluate", cell.key, False, work.evaluate(cell)), cell, cell.title
         if plain and needs.plain and not self.missing[plain.title].fit:
             yield _fit(plain, False), plain, plain.title
         if needs.latency:
-            yield Step("latency", cell.latency_key, False, 100.0), cell, cell.title
+            yield Step("latency", cell.latency_key, False, work.LATENCY), cell, cell.title
 
     def _start(self, step: Step, cell: Cell, title: str, after: list[PrefectFuture[Any]]) -> PrefectFuture[Any]:
         task = stored(STEPS[step.name], self.bench.layout.workspace, step.present)
@@ -201,7 +226,7 @@ Planned = tuple[Step, Cell, str]  # a step, the cell it is computed for, and its
 
 
 def _fit(cell: Cell, present: bool) -> Step:
-    return Step("fit", cell.fit_key, present, len(cell.train) * getattr(cell.arm.options, "epochs", 0.5))
+    return Step("fit", cell.fit_key, present, work.fit(cell))
 
 
 def _trained(group: list[Cell]) -> str:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from flows._start import REPO
-from tasks.tracking import Tracker, view_url
+from tasks.tracking import Tracker, TrackingError, view_url
 
 
 def main() -> None:
@@ -20,9 +20,13 @@ def main() -> None:
     workspace = given.workspace.resolve()
     if not (workspace / "mlflow.db").exists():
         sys.exit(f"error: no runs in {workspace} yet; run `make demo` first")
-    link = view_url(Tracker(workspace).experiment_id, f"http://127.0.0.1:{given.port}")
+    tracker = Tracker(workspace)
+    try:
+        link = view_url(tracker.experiment_id, f"http://127.0.0.1:{given.port}")
+    except TrackingError as error:
+        sys.exit(f"error: {error}")
     print(f"leaderboard: {link}\nstop with Ctrl-C", flush=True)
-    server = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{workspace}/mlflow.db"]
+    server = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracker.url]
     server += ["--artifacts-destination", str(workspace / "mlartifacts"), "--host", "127.0.0.1"]
     os.execv(sys.executable, [*server, "--port", str(given.port), "--workers", "1"])
 

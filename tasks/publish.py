@@ -27,31 +27,33 @@ Row = dict[str, Any]
 
 
 @task(name="track", task_run_name="log runs to MLflow", cache_policy=NO_CACHE)
-def track(plan: str, workspace: str, manifests: str, name: str) -> dict[str, str]:
-    """Cell -> MLflow run id; a group that was logged before is only looked up. Runs hold all metrics."""
+def track(plan: str, workspace: str, manifests: str, name: str) -> None:
+    """Log what was not logged before, with all metrics, and name the runs in results/leaderboard.csv.
+
+    Behind `leaderboard`, because results depend on nobody's database. Raises TrackingError."""
     bench = reopened(plan, workspace, manifests)
     tracker = Tracker(Path(workspace))
     groups = group_rows(bench.finished(METRICS))
+    if not groups:
+        return
     runs: dict[str, str] = {}
     for dataset, version in bench.manifests.items():
         mine = [group for group in groups if group.dataset == dataset]
         found = tracker.log_groups(mine, {"git_commit": git_commit(), "data_version": version, "plan": name})
-        runs |= {_cell(result.row): found[group.run_key] for group in mine for result in group.results}
-    return runs
+        logged = [group for group in mine if group.run_key in found]
+        runs |= {boards.run_place(result.row): found[group.run_key] for group in logged for result in group.results}
+    boards.write_run_ids(bench.layout.results / "leaderboard.csv", runs)
+    create_link_artifact(key="mlflow", link=view_url(tracker.experiment_id), link_text="MLflow leaderboard (make ui)")
 
 
 @task(name="leaderboard", task_run_name="write results", cache_policy=NO_CACHE)
-def leaderboard(
-    plan: str, workspace: str, manifests: str, name: str, runs: dict[str, str], failed: list[Row], failures: list[Row]
-) -> None:
+def leaderboard(plan: str, workspace: str, manifests: str, name: str, failed: list[Row], failures: list[Row]) -> None:
     """results/leaderboard.csv, leaderboard.md, metrics/, statistics.*, report.html; a table on console and in Prefect.
 
     `failed` are rows of cells without numbers, `failures` say why.
     """
     bench = reopened(plan, workspace, manifests)
     results = bench.finished(bench.plan.metrics)
-    for result in results:
-        result.row["mlflow_run_id"] = runs.get(_cell(result.row), "")
     rows = [*(result.row for result in results), *failed]
     if not rows:
         return
@@ -81,16 +83,9 @@ def leaderboard(
     )
     _write_tracebacks(folder / "failures.txt", failures)
     boards.console(rows, failures)
-    tracker = Tracker(Path(workspace))
     description = boards.markdown(boards.frame(rows), failures, published, remarks)
     create_table_artifact(key="leaderboard", table=_table(rows), description=description)
-    create_link_artifact(key="mlflow", link=view_url(tracker.experiment_id), link_text="MLflow leaderboard (make ui)")
     create_link_artifact(key="report", link=(folder / "report.html").as_uri(), link_text="report.html")
-
-
-def _cell(row: Row) -> str:
-    # One content in two datasets is one key, and so are two names of one chain, such as `paper` on an object.
-    return f"{row['dataset']}/{row['category']}/{row['enhancer_label']}/{row['key']}"
 
 
 def _write_picked(path: Path, bench: Bench) -> None:

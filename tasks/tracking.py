@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from adcore import sqlite_files
 from adcore.report.groups import NAMES, Group
 from adcore.report.leaderboard import frame
 from adcore.report.summary import COST, SIZE, metric_columns
@@ -32,6 +33,11 @@ VIEW = "leaderboard"
 VIEW_PARAMS = {"method": 170, "backbone": 140, "image": 60}
 VIEW_METRICS = {"i_auroc": 80, "p_auroc": 80, "aupro": 80, "score_ms": 90, "fit_s": 80}
 HEADLINE = "i_auroc"
+PATIENCE = 10  # seconds that another process may keep the database locked
+
+
+class TrackingError(Exception):
+    """Runs could not be logged: in one sentence why, and what mends it. Nothing else depends on them."""
 
 
 class Tracker:
@@ -43,38 +49,44 @@ class Tracker:
         self.cache = workspace.resolve() / ".cache" / "adcore"
         self.experiment = experiment
 
+    @property
+    def url(self) -> str:
+        """The database as MLflow is told of it."""
+        return sqlite_files.url(self.database)
+
     def log_groups(self, groups: Sequence[Group], tags: Mapping[str, str] | None = None) -> dict[str, str]:
-        """run_key -> MLflow run id, logging what is missing and completing what was cut off.
+        """run_key -> MLflow run id, logging what is missing and completing what was cut off. Raises TrackingError.
 
         tags: what is true of the whole plan (git_commit, data_version, plan)."""
         wanted = {group.run_key: group for group in groups}
         if not wanted.keys() <= self._runs("FINISHED").keys():
-            with self._alone():
-                self._log_missing(wanted, dict(tags or {}))
+            self._log_missing(wanted, dict(tags or {}))
         finished = self._runs("FINISHED")
-        return {key: finished[key] for key in wanted}
+        return {key: finished[key] for key in wanted if key in finished}
 
     @property
     def experiment_id(self) -> str:
-        """Id of the experiment, which is made if it is not there."""
-        found = self._query("SELECT experiment_id, name FROM experiments WHERE name = ?", self.experiment)
+        """Id of the experiment, which is made if it is not there. Raises TrackingError."""
+        sql = "SELECT experiment_id FROM experiments WHERE name = ? AND lifecycle_stage = 'active'"
+        found = self._query(sql, self.experiment)
         if found:
             return str(found[0][0])
-        with self._alone():
-            return self._open()[1]
+        with self._client() as client:
+            return self._open(client)
 
     def _log_missing(self, wanted: Mapping[str, Group], tags: dict[str, str]) -> None:
-        client, experiment = self._open()
-        finished, started = self._runs("FINISHED"), self._runs()
-        for key, group in wanted.items():
-            if key in finished:
-                continue
-            run_id = (
-                started.get(key)
-                or client.create_run(experiment, run_name=group.name, tags={"run_key": key}).info.run_id
-            )
-            _log(client, run_id, group, tags)
-            client.set_terminated(run_id)  # only now is it complete
+        with self._client() as client:
+            experiment = self._open(client)
+            finished, started = self._runs("FINISHED"), self._runs()
+            for key, group in wanted.items():
+                if key in finished:
+                    continue
+                run_id = (
+                    started.get(key)
+                    or client.create_run(experiment, run_name=group.name, tags={"run_key": key}).info.run_id
+                )
+                _log(client, run_id, group, tags)
+                client.set_terminated(run_id)  # only now is it complete
 
     def _runs(self, *status: str) -> dict[str, str]:
         """run_key -> run id of the runs that were not deleted, of the given status only if one is given.
@@ -91,11 +103,19 @@ class Tracker:
     def _query(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
         if not self.database.exists():
             return []
-        with closing(sqlite3.connect(f"{self.database.as_uri()}?mode=ro", uri=True, timeout=60)) as connection:
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            if not {"experiments", "runs", "tags"} <= tables:  # an `mlflow server` is just making them
-                return []
-            return connection.execute(sql, values).fetchall()
+        try:
+            # Not read-only: the first one to look after a kill rolls back what was cut off.
+            name = f"{self.database.as_uri()}?mode=rw"
+            with closing(sqlite3.connect(name, uri=True, timeout=PATIENCE)) as connection:
+                tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+                if not {"experiments", "runs", "tags"} <= tables:  # an `mlflow server` is just making them
+                    return []
+                return connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            if sqlite_files.is_damage(error):
+                with self._client():  # sets it aside, which another process may have done meanwhile
+                    pass
+            raise self._failure(error) from error
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -105,26 +125,59 @@ class Tracker:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _open(self) -> tuple[MlflowClient, str]:
-        """Client and experiment id; makes the database, the experiment and its preset view where needed."""
+    @contextmanager
+    def _client(self) -> Iterator[MlflowClient]:
+        """MLflow's client over a database that is there and sound, for one process at a time; what fails with it is a
+        TrackingError."""
         _quiet()
-        if not self.database.exists():
-            # MLflow cannot go on with tables that were cut off in the making, so they appear at once.
-            part = self.cache / "mlflow.db.part"
-            part.unlink(missing_ok=True)
-            _client(part).search_experiments()
-            part.replace(self.database)
-        client = _client(self.database)
+        from mlflow import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with self._alone():
+                self._require_database()
+                yield _mlflow(self.url)
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+            raise self._failure(error) from error
+
+    def _require_database(self) -> None:
+        if self.database.exists():
+            self._require_sound()
+            return
+        # MLflow cannot go on with tables that were cut off in the making, so they appear at once.
+        part = self.cache / "mlflow.db.part"
+        part.unlink(missing_ok=True)
+        _mlflow(sqlite_files.url(part)).search_experiments()
+        part.replace(self.database)
+
+    def _require_sound(self) -> None:
+        """Raise TrackingError where the database is damaged: it is a record, so it is set aside and not overwritten."""
+        problem = sqlite_files.damage(self.database, PATIENCE)
+        if problem:
+            kept = sqlite_files.set_aside(self.database)
+            raise TrackingError(
+                f"{self.database} is damaged ({problem}) and was set aside as {kept.name}; "
+                "the next run logs its runs into a new one"
+            )
+
+    def _failure(self, error: Exception) -> TrackingError:
+        reason = str(error).strip().partition("\n")[0]
+        return TrackingError(f"runs were not logged to {self.database}: {reason}; the next run logs them")
+
+    def _open(self, client: MlflowClient) -> str:
+        """Id of the experiment; makes it and its preset view where needed."""
         experiment = client.get_experiment_by_name(self.experiment)
         if experiment is None:
             # Absolute, because MLflow anchors a relative one at whatever folder a process happens to run in.
             identity = client.create_experiment(self.experiment, artifact_location=self.artifacts.as_uri())
         else:
             identity = experiment.experiment_id
+            if experiment.lifecycle_stage == "deleted":
+                _restore(client, identity)
         tags = experiment.tags if experiment else {}
         if view_state(tags.get(f"mlflow.sharedViewState.{VIEW}")) != _view():
             client.set_experiment_tag(identity, f"mlflow.sharedViewState.{VIEW}", view_tag())
-        return client, str(identity)
+        return str(identity)
 
 
 def view_url(experiment_id: str, base: str = "http://127.0.0.1:5000") -> str:
@@ -140,12 +193,14 @@ def view_tag() -> str:
 
 
 def view_state(tag: str | None) -> dict[str, Any] | None:
-    """The state in such a tag; None for no tag."""
+    """The state in such a tag; None for no tag, and for one that is none of ours."""
     if tag is None:
         return None
-    state: dict[str, Any] = json.loads(
-        zlib.decompress(base64.b64decode(json.loads(tag)["state"].removeprefix("deflate;")))
-    )
+    try:
+        packed = base64.b64decode(json.loads(tag)["state"].removeprefix("deflate;"))
+        state: dict[str, Any] = json.loads(zlib.decompress(packed))
+    except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
+        return None
     return state
 
 
@@ -175,10 +230,18 @@ def _view() -> dict[str, Any]:
     }
 
 
-def _client(database: Path) -> MlflowClient:
+def _mlflow(url: str) -> MlflowClient:
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=f"sqlite:///{database}", registry_uri=f"sqlite:///{database}")
+    return MlflowClient(tracking_uri=url, registry_uri=url)
+
+
+def _restore(client: MlflowClient, experiment: str) -> None:
+    """Bring back an experiment that a person deleted, as the place of new runs: its name cannot be given again. The
+    runs that were deleted with it stay so."""
+    client.restore_experiment(experiment)
+    for run in client.search_runs([experiment], max_results=50_000):
+        client.delete_run(run.info.run_id)
 
 
 def _quiet() -> None:

@@ -308,3 +308,32 @@ def test_a_lock_holds_between_threads_and_after_an_error(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert most == 1
+
+
+def aged(store: Store, keys: str) -> None:
+    """Artifacts named by letters, the first of them the longest unused."""
+    for age, key in enumerate(reversed(keys)):
+        put(store, key)
+        os.utime(store.path(KIND, key), (1e9 - age, 1e9 - age))
+
+
+def there(store: Store) -> str:
+    return "".join(sorted(path.name for path in (store.root / KIND).iterdir()))
+
+
+def test_the_longest_unused_go_first_and_no_more_than_have_to(store: Store) -> None:
+    aged(store, "abcd")
+    one = sum(file.stat().st_size for file in store.path(KIND, "a").iterdir())
+    store.keep_within(KIND, 4 * one)
+    assert there(store) == "abcd"
+    store.used(KIND, "a")
+    store.keep_within(KIND, 4 * one, wanted=one + 1)
+    assert there(store) == "ad"
+    assert leftovers(store) == []
+
+
+def test_what_is_locked_stays(store: Store) -> None:
+    aged(store, "ab")
+    with store.lock("a"):
+        store.keep_within(KIND, 0)
+    assert there(store) == "a"

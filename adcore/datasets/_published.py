@@ -5,10 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 
-from adcore.datasets._folders import or_fault
 from adcore.datasets.base import GOOD, DataError, Dataset, Entry, Progress
 
 
@@ -34,10 +32,7 @@ class Published(Dataset):
             )
         found: list[Entry] = []
         for category in self.facts if self.spec.categories is None else self.spec.categories:
-            if category in present:
-                found += or_fault(partial(self.listed, root, present[category], category), category)
-            else:
-                found += self._absent(category)
+            found += self.listed(root, present[category], category) if category in present else self._absent(category)
         return sorted(found, key=lambda entry: entry.path)
 
     @abstractmethod

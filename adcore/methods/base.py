@@ -118,6 +118,13 @@ class Method(ABC):
         """The network behind the extractor at inference, for maps of these shapes (C, H, W); None where it has none."""
         return None
 
+    @classmethod
+    def state_bytes(cls, options: Any, shapes: Sequence[tuple[int, int, int]], images: int) -> int:
+        """Bytes of a model of that many training images with maps of these shapes (C, H, W), to plan with: by default
+        those of the network."""
+        network = cls.sized(options, shapes)
+        return sum(tensor.nbytes for tensor in network.module.state_dict().values()) if network else 0
+
     @abstractmethod
     def fit(self, features: FeatureSource, progress: Callable[[float], None] = silent) -> None:
         """Learn from normal images; calls `progress` with the fraction done."""

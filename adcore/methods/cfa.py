@@ -18,6 +18,7 @@ ALPHA = 0.1
 NU = 1e-3
 RADIUS = 1e-5
 BATCH = 4
+FLOAT = 4  # bytes
 ADAMW = {"lr": 1e-3, "weight_decay": 5e-4, "amsgrad": True}
 
 
@@ -52,6 +53,13 @@ class CFA(base.Method):
         channels = sum(c for c, _, _ in shapes)
         module = torch.nn.Conv2d(channels + 2, channels // options.gamma_d, 1)
         return base.Network(module, lambda: module(torch.zeros(1, channels + 2, *shapes[0][1:])), decides_speed=False)
+
+    @classmethod
+    def state_bytes(cls, options: CFAOptions, shapes: Sequence[tuple[int, int, int]], images: int) -> int:
+        """The descriptor and the memory of centroids."""
+        channels, height, width = sum(c for c, _, _ in shapes), *shapes[0][1:]
+        memory = height * width // options.gamma_c * (channels // options.gamma_d)
+        return super().state_bytes(options, shapes, images) + FLOAT * memory
 
     def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
         """Raises ValueError when `gamma_c` or `gamma_d` leaves too little, RuntimeError when the loss is not finite."""

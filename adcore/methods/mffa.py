@@ -100,6 +100,22 @@ class MFFA(base.Method):
         module = options.fusion().sized(shapes)
         return base.Network(module, lambda: module([torch.zeros(1, *shape) for shape in shapes]), decides_speed=False)
 
+    @classmethod
+    def state_bytes(cls, options: MFFAOptions, shapes: Sequence[tuple[int, int, int]], images: int) -> int:
+        """Those of the branches that are used."""
+        total = 0
+        if options.branches != "gaussian":
+            patches = PatchCoreOptions(coreset=options.coreset)
+            total += PatchCore.state_bytes(patches, shapes[1:], images)
+        if options.branches != "nns":
+            fused = list(shapes)
+            if options.lgffp:
+                fusion = options.fusion().sized(shapes)
+                fused = [(len(fusion.mean), *fusion.grid)]
+            kept = cls(options, base.Context(0))._kept(sum(c for c, _, _ in fused))
+            total += PaDiM.state_bytes(PaDiMOptions(n_features=kept), fused, images)
+        return total
+
     def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
         """Fits the branches that are used, one after the other. Raises ValueError where there are not three layers."""
         if len(features.shapes) != 3:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 EPSILON = 0.01
+FLOAT = 4  # bytes
 PAPER_FEATURES = {1792: 550, 448: 100}  # channels of Wide ResNet-50-2 and of ResNet-18
 
 
@@ -32,6 +33,13 @@ class PaDiM(base.Method):
     channels: torch.Tensor
     mean: torch.Tensor
     whitener: torch.Tensor
+
+    @classmethod
+    def state_bytes(cls, options: PaDiMOptions, shapes: Sequence[tuple[int, int, int]], images: int) -> int:
+        """A mean and a triangle for each position of the finest grid."""
+        _, height, width = shapes[0]
+        count = _count(sum(c for c, _, _ in shapes), options.n_features)
+        return FLOAT * height * width * (count + count * (count + 1) // 2)
 
     def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
         """Reads the features once for each block of positions that fits in a quarter of the memory budget.
@@ -101,10 +109,16 @@ def _draw(total: int, wanted: int | Literal["all"] | None, seed: int) -> torch.T
     """The channels kept, ascending."""
     import torch
 
+    count = _count(total, wanted)
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count].sort().values
+
+
+def _count(total: int, wanted: int | Literal["all"] | None) -> int:
+    """How many of the channels are kept."""
     if wanted is None:
-        wanted = PAPER_FEATURES.get(total, min(100, total))
-    elif wanted == "all":
-        wanted = total
-    elif wanted > total:
+        return PAPER_FEATURES.get(total, min(100, total))
+    if wanted == "all":
+        return total
+    if wanted > total:
         raise ValueError(f"padim: n_features is {wanted}, but the layers have {total} channels; lower it or say 'all'")
-    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:wanted].sort().values
+    return wanted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 9  # b of the image score's weight
 POOLED = 1024  # values per layer and per patch of `pool1024`
+FLOAT = 4  # bytes
 UNFOLDED = 4  # images whose 3 x 3 neighbourhoods are laid out at once
 
 
@@ -37,6 +38,13 @@ class PatchCore(base.Method):
     levels = (2, 3)
     options: PatchCoreOptions
     memory: torch.Tensor
+
+    @classmethod
+    def state_bytes(cls, options: PatchCoreOptions, shapes: Sequence[tuple[int, int, int]], images: int) -> int:
+        """The coreset's patches."""
+        _, height, width = shapes[0]
+        dims = sum(c for c, _, _ in shapes) if options.embed == "concat1536" else POOLED
+        return FLOAT * dims * max(1, int(options.coreset * images * height * width))
 
     def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
         """Reads the features twice: to choose the coreset in a projection, and to gather it."""

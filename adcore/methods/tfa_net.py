@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from adcore.modules.tfa_net import TFANet as Network
 
 BATCH = 4
+FLOAT = 4  # bytes
 BETAS = (0.9, 0.95)
 SMALL = {
     "width": 192,
@@ -113,6 +114,12 @@ class TFANet(base.Method):
         return base.Network(
             network, lambda: network(tokens, network.embed(tokens) if template else None), passes=passes
         )
+
+    @classmethod
+    def state_bytes(cls, options: TFANetOptions, shapes: Sequence[tuple[int, int, int]], images: int) -> int:
+        """The network and the template's features."""
+        template = 0 if options.variant == "vanilla" else FLOAT * sum(c for c, _, _ in shapes) * options.grid**2
+        return super().state_bytes(options, shapes, images) + template
 
     def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
         """Raises ValueError for a template that is not there, RuntimeError when the loss is not finite."""

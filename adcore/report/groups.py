@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from adcore.methods.base import CURVE
 from adcore.report.trained import Trained
 
 GROUP_BY = (
@@ -26,6 +25,7 @@ GROUP_BY = (
     "seed",
 )
 NAMES = tuple(name.removesuffix("_label") for name in GROUP_BY)
+TRAINING = "training.json"  # in a maps artifact: the curves of the method's training
 PLAIN = ("", "none", "identity", "one-class")  # enhancers and protocols that a readable name need not tell
 
 
@@ -34,13 +34,14 @@ class CellResult:
     """One finished cell: its leaderboard row and the artifact folders it came from, read only when asked for.
 
     folder: the cell's artifact (images.parquet, curves.json). gallery: the gallery artifact, if any.
-    fit: the fit's artifact (state.safetensors), if any. trained: the trainings behind its enhancer, one a part.
+    maps: the maps' artifact, if any, with the curves of the method's training. trained: the trainings behind its
+    enhancer, one a part.
     """
 
     row: dict[str, Any]
     folder: Path
     gallery: Path | None = None
-    fit: Path | None = None
+    maps: Path | None = None
     trained: tuple[Trained, ...] = ()
 
     @cached_property
@@ -57,14 +58,11 @@ class CellResult:
     @cached_property
     def fit_curves(self) -> dict[str, list[float]]:
         """`loss`, ... -> a value an epoch, of a method that trains; empty for one that does not."""
-        state = self.fit / "state.safetensors" if self.fit else None
-        if state is None or not state.exists():
+        path = self.maps / TRAINING if self.maps else None
+        if path is None or not path.exists():
             return {}
-        from safetensors import safe_open
-
-        with safe_open(state, framework="numpy") as tensors:
-            names = [name for name in tensors.keys() if name.endswith(CURVE)]  # noqa: SIM118
-            return {name.removesuffix(CURVE): tensors.get_tensor(name).astype(float).tolist() for name in names}
+        curves: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))
+        return curves
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from adcore.disk import write_file
 from adcore.report import beside
 from adcore.report.beside import Beside
 from adcore.report.summary import (
@@ -86,11 +86,22 @@ def write_leaderboard(
     _write_metrics(folder / "metrics", table)
 
 
+def write_run_ids(path: Path, runs: Mapping[str, str]) -> None:
+    """Name the MLflow runs in a leaderboard.csv that is there, and change nothing else; runs: `run_place` -> run id."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
+    table["mlflow_run_id"] = [runs.get(run_place(row), "") for row in table.to_dict("records")]
+    write_atomic(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def run_place(row: Mapping[Any, Any]) -> str:
+    """What tells a row from others for its run: one content in two datasets is one key, and so are two names of one
+    chain, such as `paper` on an object."""
+    return f"{row['dataset']}/{row['category']}/{row['enhancer_label']}/{row['key']}"
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old one or the new one, never a part."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_file(path, text.encode())
 
 
 def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, float | None]]:

@@ -139,6 +139,13 @@ def test_every_option_has_a_default_and_is_closed(cls: type[Method]) -> None:
     assert arm.options == cls.Options() and arm.names["method_label"] == cls.name
 
 
+def test_the_bytes_of_a_state_are_foreseen(cls: type[Method], fitted: Method) -> None:
+    """What a dry run says of a model's size is what a fit writes."""
+    shapes = [(CHANNELS[level], side, side) for level in cls.levels for side in [SIDE // 2 ** (max(level, 1) + 1)]]
+    written = sum(tensor.nbytes for tensor in fitted.state().values())
+    assert cls.state_bytes(fitted.options, shapes, IMAGES) == pytest.approx(written, rel=0.02)
+
+
 def test_a_wrong_option_is_answered_with_the_nearest(cls: type[Method]) -> None:
     for name in cls.Options.model_fields:
         wrong = name[:-1] + name[-1] * 2 + "x"

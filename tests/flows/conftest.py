@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,12 @@ import yaml
 
 from flows import _server, _start
 
-# Prefect reads its settings when it is imported, so they are here before any test module is.
-os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="adcore-prefect-")
-os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{_start.free_port()}/api"
-os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+os.environ["PREFECT_API_URL"] = ""  # a server of our own, whatever else runs on this machine
 
 
 @pytest.fixture(scope="session", autouse=True)
-def prefect_server() -> Iterator[None]:
-    os.environ[_start.OWN] = "1"
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    _start.settle(tmp_path_factory.mktemp("prefect"))
     with _server.server():
         yield
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 from adcore.report.leaderboard import read, same
 from flows.benchmark import benchmark
 from flows.leaderboard import leaderboard
+from tasks import tracking
 
 PlanFile = Callable[..., Path]
 
@@ -54,6 +56,28 @@ def test_cells_are_computed_once_and_reported(plan_file: PlanFile, work: Path) -
         assert (workspace / "results" / name).stat().st_size > 0
     padim = json.loads((workspace / "results/metrics/parts/padim (random weights).json").read_text())
     assert padim["i_auroc"] == pytest.approx(first[first["method"] == "padim"]["i_auroc"].mean(), abs=1e-6)
+
+
+def test_results_stand_without_tracking_and_the_next_run_catches_up(
+    plan_file: PlanFile, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    plan = plan_file(methods=["padim"])
+    with closing(sqlite3.connect(work / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        outcome = run(plan, work)
+    assert outcome["last_line"] == "cells: 2 computed, 0 cached, 0 failed"
+    assert "mlflow.db: database is locked; the next run logs them" in outcome["untracked"]
+    before = board(work)
+    assert before["i_auroc"].notna().all()
+    assert set(before["mlflow_run_id"]) == {""}
+    again = leaderboard(plan=str(plan), workspace=str(work), return_state=True).result()
+    assert again["untracked"] == ""
+    after = board(work)
+    assert after["mlflow_run_id"].nunique() == 1
+    assert after.drop(columns="mlflow_run_id").equals(before.drop(columns="mlflow_run_id"))
+    with sqlite3.connect(work / "mlflow.db") as database:
+        assert set(after["mlflow_run_id"]) == {run for (run,) in database.execute("SELECT run_uuid FROM runs")}
 
 
 def test_fresh_workspaces_give_bit_equal_metrics(plan_file: PlanFile, tmp_path: Path, work: Path) -> None:

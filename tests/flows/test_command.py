@@ -30,6 +30,7 @@ def test_benchmark_prints_its_counts_last(plan_file: PlanFile, tmp_path: Path) -
         "missing: parts/bolt padim seed 0",
         "missing: parts/cloth padim seed 0",
     ]
+    assert "largest model: " in dry.stdout
     assert not (workspace / ".cache/adcore/store/fit").exists()
     done = call("flows.benchmark", "--plan", plan, "--workspace", workspace)
     assert done.returncode == 0, done.stderr

@@ -1,10 +1,10 @@
 """Groups: which cells make one run, and what its key depends on."""
 
-import numpy as np
-import pytest
-from safetensors.numpy import save_file
+import json
 
-from adcore.report.groups import CellResult, group_rows, weights_mark
+import pytest
+
+from adcore.report.groups import TRAINING, CellResult, group_rows, weights_mark
 
 
 def results(tmp_path, *rows):
@@ -51,14 +51,13 @@ def test_only_weights_without_meaning_are_marked():
     ]
 
 
-def test_curves_come_from_the_fit_and_are_none_without_one(tmp_path, row):
-    trained = {"radius_curve": np.array([0.5]), "loss_curve": np.array([2.0, 1.5]), "weight": np.zeros(3)}
-    for name, tensors in (("trained", trained), ("plain", {"mean": np.zeros(2)})):
+def test_curves_come_with_the_maps_and_are_none_without_them(tmp_path, row):
+    for name, curves in (("trained", {"loss": [2.0, 1.5], "radius": [0.5]}), ("plain", {})):
         (tmp_path / name).mkdir()
-        save_file(tensors, tmp_path / name / "state.safetensors")
-    fits = [tmp_path / "trained", tmp_path / "plain", None]
-    cells = [CellResult(row(category=name), tmp_path, fit=fit) for name, fit in zip("abc", fits, strict=True)]
-    assert [cell.fit_curves for cell in cells] == [{"loss": [2.0, 1.5], "radius": [0.5]}, {}, {}]
+        (tmp_path / name / TRAINING).write_text(json.dumps(curves))
+    folders = [tmp_path / "trained", tmp_path / "plain", tmp_path / "none", None]
+    cells = [CellResult(row(category=name), tmp_path, maps=maps) for name, maps in zip("abcd", folders, strict=True)]
+    assert [cell.fit_curves for cell in cells] == [{"loss": [2.0, 1.5], "radius": [0.5]}, {}, {}, {}]
     (group,) = group_rows(cells)
     name = cells[0].row["method"]
     assert list(group.fit_curves.items()) == [(f"{name}.loss", {"a": [2.0, 1.5]}), (f"{name}.radius", {"a": [0.5]})]

@@ -3,21 +3,23 @@
 import json
 import math
 import pickle
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors.numpy import save_file
 
 from adcore.report.gallery import make_gallery
-from adcore.report.groups import CellResult, group_rows
+from adcore.report.groups import TRAINING, CellResult, group_rows
 from adcore.report.trained import Trained
 from tasks import tracking
-from tasks.tracking import Tracker, view_state, view_tag, view_url
+from tasks.tracking import Tracker, TrackingError, view_state, view_tag, view_url
 
 ROOT = Path(tracking.__file__).parents[1]
 LOG = "import pickle, sys, pathlib; from tasks.tracking import Tracker; "
@@ -34,7 +36,7 @@ def a_cell(folder, category="mono", **changes):
     pd.DataFrame({"path": list("abcd"), "label": labels, "score": scores}).to_parquet(folder / "images.parquet")
     curve = {"fpr": [0.0, 0.5, 1.0], "tpr": [0.5, 1.0, 1.0], "recall": [0.0, 0.5, 1.0], "precision": [1.0, 1.0, 0.66]}
     (folder / "curves.json").write_text(json.dumps({"image": curve}))
-    save_file({"loss_curve": np.array([2.0, 1.0])}, folder / "state.safetensors")
+    (folder / TRAINING).write_text(json.dumps({"loss": [2.0, 1.0]}))
     row = {"dataset": "elpv", "category": category, "protocol": "one-class", "enhancer": "none", "method": "padim"}
     row |= {"protocol_label": "one-class", "enhancer_label": "none", "method_label": "padim", "backbone": "resnet18"}
     row |= {"weights": "pretrained", "image": "256", "seed": 0, "i_auroc": 0.75, "aupro": math.nan, "extract_s": 1.0}
@@ -92,7 +94,7 @@ def workspace(tmp_path_factory, cells):
 def client(workspace):
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=f"sqlite:///{workspace}/mlflow.db")
+    return MlflowClient(tracking_uri=Tracker(workspace).url)
 
 
 def runs(client, tracker):
@@ -161,6 +163,102 @@ def test_a_deleted_run_is_logged_anew(workspace, client, cells):
     client.delete_run(gone)
     (run_id,) = tracker.log_groups(group_rows(cells[:1])).values()
     assert run_id != gone
+
+
+@pytest.fixture
+def own(workspace, tmp_path):
+    """A workspace with one logged run, which a test may damage."""
+    shutil.copy(workspace / "mlflow.db", tmp_path)
+    return tmp_path
+
+
+def header(path):
+    with path.open("r+b") as file:
+        file.write(b"not a database at all")
+
+
+def cut(path):
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+def page(path):
+    """Pages in the middle, which few queries meet."""
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 4)
+        file.write(bytes(path.stat().st_size // 2))
+
+
+@pytest.mark.parametrize("damage", [header, cut, page])
+def test_a_damaged_database_is_set_aside_whole(own, cells, damage):
+    damage(own / "mlflow.db")
+    before = (own / "mlflow.db").read_bytes()
+    with pytest.raises(TrackingError, match=r"mlflow\.db is damaged .* set aside as mlflow\.damaged-1\.db"):
+        Tracker(own).log_groups(group_rows(cells))
+    assert (own / "mlflow.damaged-1.db").read_bytes() == before
+    assert not (own / "mlflow.db").exists()
+
+
+def test_a_new_database_takes_the_runs_of_one_set_aside(own, cells):
+    for number in (1, 2):
+        (own / "mlflow.db").write_bytes(b"no database" * number)
+        with pytest.raises(TrackingError):
+            Tracker(own).experiment_id  # noqa: B018
+    assert (own / "mlflow.damaged-1.db").read_bytes() == b"no database"
+    assert (own / "mlflow.damaged-2.db").read_bytes() == b"no database" * 2
+    (run_id,) = Tracker(own).log_groups(group_rows(cells)).values()
+    assert Tracker(own)._runs("FINISHED") == {group_rows(cells)[0].run_key: run_id}
+
+
+@pytest.mark.parametrize("lock", ["EXCLUSIVE", "IMMEDIATE"])
+def test_a_locked_database_is_told_and_caught_up(own, cells, monkeypatch, lock):
+    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    groups = group_rows(cells[:1])
+    with closing(sqlite3.connect(own / "mlflow.db", isolation_level=None)) as other:
+        other.execute(f"BEGIN {lock}")
+        with pytest.raises(TrackingError, match=r"runs were not logged to .*mlflow\.db: database is locked"):
+            Tracker(own).log_groups(groups)
+    assert Tracker(own).log_groups(groups).keys() == {groups[0].run_key}
+
+
+CUT_OFF = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 1")
+database.execute("BEGIN")
+numbers = "WITH RECURSIVE n(x) AS (SELECT 1 UNION SELECT x + 1 FROM n WHERE x < 9999) SELECT x FROM n"
+database.execute(f"CREATE TABLE big AS {numbers}")
+os._exit(0)
+"""
+
+
+def test_what_a_kill_left_in_the_database_is_rolled_back(own, cells):
+    subprocess.run([sys.executable, "-c", CUT_OFF, own / "mlflow.db"], check=True)
+    assert (own / "mlflow.db-journal").stat().st_size > 0
+    assert Tracker(own)._runs("FINISHED").keys() == {group_rows(cells)[0].run_key}
+
+
+def test_a_deleted_experiment_is_brought_back_without_its_runs(own, cells):
+    tracker = Tracker(own)
+    (gone,) = tracker._runs().values()
+    client = tracking._mlflow(tracker.url)
+    client.delete_experiment(tracker.experiment_id)
+    (run_id,) = tracker.log_groups(group_rows(cells)).values()
+    assert [run.info.run_id for run in runs(client, tracker)] == [run_id]
+    assert client.get_run(gone).info.lifecycle_stage == "deleted"
+
+
+@pytest.mark.parametrize("name", ["what?mode=memory", "100%41", "a#b", "ä & ö"])
+def test_any_folder_holds_its_own_database_and_artifacts(workspace, cells, tmp_path, name):
+    own = tmp_path / name
+    own.mkdir()
+    shutil.copy(workspace / "mlflow.db", own)
+    tracker = Tracker(own, "here")
+    (run_id,) = tracker.log_groups(group_rows(cells[:1])).values()
+    with closing(sqlite3.connect(own / "mlflow.db")) as database:
+        assert run_id in {identity for (identity,) in database.execute("SELECT run_uuid FROM runs")}
+    assert len(list(own.glob("mlartifacts/**/categories.csv"))) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {name}
 
 
 def test_what_is_logged_is_answered_without_mlflow(workspace, cells, tmp_path):

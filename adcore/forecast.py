@@ -1,0 +1,143 @@
+"""What the cells of a plan take before they are run: bytes on disk, the largest model, and rough hours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from adcore import work
+from adcore.cells import Cell
+from adcore.devices import device_of
+from adcore.features import Extraction, Extractor
+from adcore.plan import Plan
+from adcore.sizes import counted, size
+
+TIMED = 2  # images of the batch that the extractor is timed with
+BACKWARD = 3  # a training step in units of the forward pass
+GB, HOUR = 1e9, 3600
+FLOAT = 4  # bytes
+
+Shapes = Sequence[tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """features, models, maps: bytes, before any are dropped for the budget; maps at most. largest: the bytes of the
+    largest model and its cell's title. seconds: an image through the extractor, and of all."""
+
+    features: int
+    models: int
+    maps: int
+    largest: tuple[int, str]
+    image_seconds: float
+    seconds: float
+
+
+def foresee(plan: Plan, cells: Sequence[Cell]) -> Forecast:
+    """Of cells of which nothing is there. The extractor has random weights: sizes and speed do not depend on them.
+
+    Raises WeightsError for a backbone that timm does not have."""
+    networks = {cell.levels: _Network(plan, cell.levels) for cell in cells}
+    models = {cell.fit_key: (_model(cell, networks[cell.levels].shapes), cell.title) for cell in cells}
+    seconds = max(network.seconds for network in networks.values())
+    return Forecast(
+        features=sum(_features(group, networks) for group in _groups(cells)),
+        models=sum(size for size, _ in models.values()),
+        maps=sum(FLOAT * len(cell.test) * cell.image.size**2 for cell in _once(cells, "maps_key")),
+        largest=max(models.values()),
+        image_seconds=seconds,
+        seconds=seconds * _work(cells, networks),
+    )
+
+
+def lines(foreseen: Forecast, plan: Plan) -> list[str]:
+    """For people."""
+    size, title = foreseen.largest
+    kept = f"of each at most {plan.budget.disk_gb:g} GB are kept"
+    disk = f"{_gb(foreseen.features)} of features and {_gb(foreseen.models)} of models ({kept})"
+    return [
+        f"disk: {disk}, {_gb(foreseen.maps)} of maps at most",
+        f"largest model: {_gb(size)} ({title})",
+        f"time: roughly {_hours(foreseen.seconds)} here, at {foreseen.image_seconds:.2g} s an image through "
+        f"{plan.backbone.name} on {device_of(plan.device)}",
+    ]
+
+
+class _Network:
+    """The plan's extractor at some levels: shapes of its maps, multiply-accumulates and seconds of one image."""
+
+    def __init__(self, plan: Plan, levels: tuple[int, ...]) -> None:
+        spec = plan.backbone.model_copy(update={"weights": "random", "sha256": None})
+        self.extractor = Extractor(Extraction(spec, plan.image, levels), device_of(plan.device))
+        self.shapes = self.extractor.shapes()
+        self.macs = size(self.extractor, None).before.total
+        self.seconds = self._timed()
+
+    def _timed(self) -> float:
+        side = self.extractor.size
+        batch = torch.zeros(TIMED, 3, side, side, dtype=torch.uint8)
+        times = []
+        for _ in range(2):
+            started = time.perf_counter()
+            [maps.sum().item() for maps in self.extractor(batch)]  # waits for a device
+            times.append(time.perf_counter() - started)
+        return min(times) / TIMED
+
+    def share(self, cell: Cell) -> float:
+        """Work of a training step on an image, of a method that trains a network."""
+        network = cell.arm.method.sized(cell.arm.options, self.shapes)
+        own = counted(network.run).total if network else 0
+        passes = 2 if cell.arm.method.on_images else 0  # it perturbs images, so that features are of no use
+        return passes + BACKWARD * own / self.macs
+
+
+def _model(cell: Cell, shapes: Shapes) -> int:
+    return cell.arm.method.state_bytes(cell.arm.options, shapes, len(cell.train))
+
+
+def _features(group: Sequence[Cell], networks: dict[tuple[int, ...], _Network]) -> int:
+    """Bytes of the maps that are extracted once for cells over the same images."""
+    shapes = {(levels, shape) for cell in group for levels in [cell.levels] for shape in networks[levels].shapes}
+    values = sum(channels * height * width for channels, height, width in {shape for _, shape in shapes})
+    reads = any(not cell.arm.method.on_images for cell in group)
+    return FLOAT * values * (len(group[0].train) + len(group[0].test)) if reads else 0
+
+
+def _groups(cells: Iterable[Cell]) -> list[list[Cell]]:
+    groups: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in cells:
+        images = cell.category.dataset, cell.category.name, cell.arm.names["protocol_label"]
+        drawn = cell.arm.seed if cell.arm.protocol.seeded else 0
+        groups.setdefault((*images, drawn, tuple(link.key for link in cell.links)), []).append(cell)
+    return list(groups.values())
+
+
+def _work(cells: Sequence[Cell], networks: dict[tuple[int, ...], _Network]) -> float:
+    shares: dict[tuple[object, ...], float] = {}
+    total = sum(work.extract(group[0]) for group in _groups(cells))
+    for cell in _once(cells, "fit_key"):
+        key = cell.levels, cell.arm.names["method_label"]
+        if key not in shares:
+            shares[key] = networks[cell.levels].share(cell)
+        total += work.fit(cell, shares[key])
+    links = {link.key: (link, len(cell.train)) for cell in cells for link in cell.links}
+    total += sum(work.enhance(link, images) for link, images in links.values())
+    total += sum(work.score(cell) for cell in _once(cells, "maps_key"))
+    total += sum(work.evaluate(cell) for cell in cells)
+    return total + work.LATENCY * len(_once(cells, "latency_key"))
+
+
+def _once(cells: Iterable[Cell], key: str) -> list[Cell]:
+    """One cell an artifact."""
+    return list({getattr(cell, key): cell for cell in cells}.values())
+
+
+def _gb(size: int) -> str:
+    return f"{size / GB:.3g} GB"
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / HOUR:.2g} hours" if seconds >= HOUR else f"{max(1, round(seconds / 60))} minutes"
