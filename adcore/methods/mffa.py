@@ -112,7 +112,7 @@ class MFFA(base.Method):
             if options.lgffp:
                 fusion = options.fusion().sized(shapes)
                 fused = [(len(fusion.mean), *fusion.grid)]
-            kept = cls(options, base.Context(0))._kept(sum(c for c, _, _ in fused))
+            kept = cls(options, base.Context(0))._kept(shapes)
             total += PaDiM.state_bytes(PaDiMOptions(n_features=kept), fused, images)
         return total
 
