@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from adcore.datasets.base import GOOD, DataError, Dataset, Facts, Progress, sile
 from adcore.datasets.cautions import cautions
 from adcore.datasets.validation import NOTED, Problem, validate
 from adcore.datasets.validation_page import twins_in_training
+from adcore.names import printable
 from adcore.plan import DatasetSpec, Plan, PlanError, expanded, nearest
 from adcore.report.groups import CellResult
 from adcore.results import failed_row, result, timing
@@ -27,6 +29,9 @@ from adcore.store import Store
 
 if TYPE_CHECKING:
     from adcore.compute import Computer
+
+
+LONGEST = 440  # bytes of a workspace's path: SQLite takes at most 512 for a database and its journal
 
 
 class WorkspaceError(Exception):
@@ -78,7 +83,15 @@ class Layout:
         return Store(self.cache / "store", [self.artifacts])
 
     def check(self) -> None:
-        """Raise WorkspaceError unless files can be written here."""
+        """Raise WorkspaceError unless files can be written here, and found again by their names."""
+        name, length = printable(str(self.workspace)), len(os.fsencode(self.workspace))
+        if name != str(self.workspace):
+            raise WorkspaceError(f"the path of the workspace, {name}, is not printable text; give another --workspace")
+        if length > LONGEST:
+            reason = (
+                f"the path of the workspace has {length} bytes, and SQLite opens no files below more than {LONGEST}"
+            )
+            raise WorkspaceError(f"{reason}; give another --workspace")
         probe = self.cache / "writable"
         try:
             probe.parent.mkdir(parents=True, exist_ok=True)
@@ -229,7 +242,7 @@ class Bench:
         # A joint model, or textures of synthetic defects, must not come from a category that is refused.
         sound = frame[~frame["category"].isin(errors)]
         capped = manifest.cap(sound, spec.max_train, spec.max_test)
-        names = [name for name in spec.categories or sorted(set(frame["category"])) if name not in errors]
+        names = [name for name in spec.categories or sorted({*frame["category"]} - {""}) if name not in errors]
         textures = frozenset(name for name in set(capped["category"]) if dataset.is_texture(name))
         ready = [
             Category(spec.name, name, dataset.root, capped, textures, dataset.thresholds.get(name)) for name in names

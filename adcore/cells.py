@@ -14,6 +14,7 @@ from adcore import backbones, keys, registry
 from adcore.chains import NONE, Chain, chain
 from adcore.enhancers.base import Enhancer, Link
 from adcore.methods.base import Method, Options
+from adcore.names import located
 from adcore.plan import BackboneSpec, ImageSpec, Plan, PlanError, known
 from adcore.protocols import PROTOCOLS, Protocol
 
@@ -208,7 +209,7 @@ def _cells(plan: Plan, category: Category, combinations: Sequence[Arm]) -> Itera
             images.train,
             images.test,
             images.texture,
-            tuple(category.root / path for path in images.foreign["path"]),
+            tuple(located(category.root, path) for path in images.foreign["path"]),
             links,
             f"{category.dataset}/{category.name} {other.title}" if other else "",
             **_keys(plan, arm, images, links, other is not None),

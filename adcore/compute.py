@@ -26,6 +26,7 @@ from adcore.features import Extraction, Pixels
 from adcore.images import UInt8Array, decode, load
 from adcore.latency import Timed
 from adcore.methods.base import CURVE, Context, Method
+from adcore.names import located
 from adcore.plan import Plan
 from adcore.report.gallery import make_gallery
 from adcore.report.groups import TRAINING
@@ -167,7 +168,7 @@ class Computer:
 
     def _write_gallery(self, cell: Cell, judged: evaluation.Judged) -> None:
         def image(index: int) -> UInt8Array:
-            path = cell.category.root / judged.rows["path"].iloc[index]
+            path = located(cell.category.root, judged.rows["path"].iloc[index])
             if judged.at == "original":
                 return decode(path)[judged.window(index)]
             return load(path, cell.image.resize, cell.image.size).transpose(1, 2, 0)

@@ -18,6 +18,7 @@ from adcore.enhancers.base import STAGES, Enhancer, Host, Outcome, Subject
 from adcore.features import Extraction, Extractor, Weights
 from adcore.images import UInt8Array
 from adcore.methods.base import Method
+from adcore.names import located
 from adcore.training import Training
 
 LEAST_SIMILAR = 0.7  # mean cosine below which low-level features count as destroyed (methods.md, section 5.2)
@@ -107,7 +108,7 @@ def subject_of(cell: Cell) -> Subject:
 def image_set(cell: Cell, part: str) -> ImageSet:
     """The training or test images of a cell."""
     rows = cell.train if part == "train" else cell.test
-    paths = tuple(cell.category.root / path for path in rows["path"])
+    paths = tuple(located(cell.category.root, path) for path in rows["path"])
     return ImageSet(paths, tuple(contents(rows)), tuple(rows["variant"]) if rows["variant"].any() else ())
 
 

@@ -17,6 +17,7 @@ from adcore import metrics
 from adcore.images import crop_box
 from adcore.maps import postprocess
 from adcore.masks import CHANNELS, load_channels, load_config, load_mask
+from adcore.names import located
 
 if TYPE_CHECKING:
     from adcore.plan import ImageSpec
@@ -66,10 +67,14 @@ class Judged:
         name, rule = self.rows["mask"].iloc[index], self.rows["mask_rule"].iloc[index]
         if self.at == "input":
             size = self.image.size
-            return load_mask(self.root / name, self.image.resize, size, rule) if name else np.zeros((size, size), bool)
+            return (
+                load_mask(located(self.root, name), self.image.resize, size, rule)
+                if name
+                else np.zeros((size, size), bool)
+            )
         rows, columns = self.window(index)
         if name:
-            return load_mask(self.root / name, rule=rule)[rows, columns]
+            return load_mask(located(self.root, name), rule=rule)[rows, columns]
         return np.zeros((rows.stop - rows.start, columns.stop - columns.start), bool)
 
     def regions(self, index: int) -> npt.NDArray[np.integer[Any]]:
@@ -78,7 +83,7 @@ class Judged:
         name = self.rows["mask"].iloc[index]
         if not name:
             return np.zeros((0, rows.stop - rows.start, columns.stop - columns.start), np.uint8)
-        seen = load_channels(self.root / name)[:, rows, columns]
+        seen = load_channels(located(self.root, name))[:, rows, columns]
         return seen[seen.any(axis=(1, 2))]
 
     @property
@@ -117,7 +122,7 @@ def _spro(judged: Judged) -> float:
     if not judged.saturating:
         return math.nan
     full, count = replace(judged, at="original"), len(judged.rows)
-    config = load_config(judged.root / judged.saturating[0])
+    config = load_config(located(judged.root, judged.saturating[0]))
     return metrics.spro(Lazy(count, full.smooth), Lazy(count, full.regions), config, SPRO_LIMIT)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from adcore import plan_file
+from adcore.names import printable
 
 METRICS = ("i_auroc", "i_ap", "i_f1max", "p_auroc", "p_ap", "p_f1max", "aupro", "spro")
 
@@ -71,8 +72,19 @@ class DatasetSpec(Strict):
     root: Path | None = None
     categories: tuple[str, ...] | None = None
     textures: tuple[str, ...] | None = None
+    good: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     max_train: int | None = Field(None, ge=1)
     max_test: int | None = Field(None, ge=2)
+
+    @field_validator("categories")
+    @classmethod
+    def _printable(cls, categories: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in categories or ():
+            if printable(name) != name:
+                raise ValueError(
+                    f"a name with control characters is written as the manifest shows it: '{printable(name)}'"
+                )
+        return categories
 
     @property
     def of_kind(self) -> str:
@@ -175,7 +187,10 @@ def load(path: Path) -> Plan:
         raise PlanError(str(error)) from None
     if not isinstance(content, dict):
         raise PlanError(f"{path}: a plan is a mapping with keys {', '.join(Plan.model_fields)}")
-    return _anchored(parse(content, str(path)), path.resolve().parent)
+    folder = path.resolve().parent
+    if printable(str(folder)) != str(folder):
+        raise PlanError(f"the path of the plan, {printable(str(path))}, is not printable text; move it")
+    return _anchored(parse(content, str(path)), folder)
 
 
 def _anchored(plan: Plan, folder: Path) -> Plan:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -295,3 +297,41 @@ def test_the_environment_names_the_commit(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert costs.git_commit() == ""
     costs.git_commit.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (os.fsdecode(b"fr\xfch"), r"the path of the workspace, .*/fr\\xfch, is not printable text"),
+        ("a\rb", r"a\\x0db, is not printable text"),
+        ("/".join(["d" * 100] * 5), r"has \d+ bytes, and SQLite opens no files below more than 440"),
+    ],
+)
+def test_a_workspace_whose_path_cannot_be_kept(tmp_path: Path, name: str, told: str) -> None:
+    with pytest.raises(WorkspaceError, match=told):
+        Layout(tmp_path / name).check()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_workspace_as_long_as_is_allowed_holds_databases(tmp_path: Path) -> None:
+    length = bench.LONGEST - len(os.fsencode(tmp_path)) - 1
+    workspace = tmp_path / "/".join(["d" * 99] * (length // 100) + ["d" * (length % 100 or 99)])
+    layout = Layout(workspace)
+    layout.check()
+    for database in (layout.cache / "mlflow.db.part", layout.cache / "files.sqlite", workspace / "mlflow.db"):
+        with sqlite3.connect(database) as opened:
+            opened.execute("CREATE TABLE kept (value TEXT)")
+
+
+def test_a_refused_category_with_a_name_of_any_bytes_leaves_the_others(own_parts: Path, tmp_path: Path) -> None:
+    odd = own_parts / os.fsdecode(b"n\xfct\r")
+    shutil.copytree(own_parts / "bolt", odd)
+    shutil.rmtree(odd / "train")
+    (own_parts / "docs").mkdir()
+    spec = DatasetSpec(name="parts", kind="folder", root=own_parts)
+    plan = Plan.model_validate({"datasets": [spec.model_dump()], "methods": ["padim"]})
+    layout = Layout(tmp_path / "work")
+    opened = Bench(plan, layout.workspace, {"parts": bench.prepare(spec, layout)})
+    assert [failure.category for failure in opened.failures] == [r"n\xfct\x0d"]
+    assert {cell.category.name for cell in opened.cells} == {"bolt", "cloth"}
+    assert "these are no categories: docs" in opened.remarks()["parts"]

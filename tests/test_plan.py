@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,8 @@ def test_no_content_is_answered_with_anything_but_a_plan_error(extra: dict[str, 
         ({"backbone": {"layers": ["bn1", "bn1"]}}, "layer 'bn1' is listed twice"),
         ({"datasets": ["../up"]}, "datasets.0.name"),
         ({"datasets": ["x" * 240]}, "datasets.0.name"),
+        ({"datasets": [{"name": "x", "categories": ["a\rb"]}]}, r"as the manifest shows it: 'a\\x0db'"),
+        ({"datasets": [{"name": "x", "good": []}]}, "datasets.0.good"),
         ({"device": "gpu"}, "device"),
         ({"budget": {"memory_gb": float("inf")}}, "budget.memory_gb"),
     ],
@@ -279,3 +282,11 @@ def test_no_content_is_answered_with_anything_but_a_plan_error(extra: dict[str, 
 def test_values_that_would_mislead_later_are_refused(content: dict[str, Any], told: str) -> None:
     with pytest.raises(PlanError, match=told):
         parse(SMALL | content)
+
+
+def test_a_plan_in_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"fr\xfch")
+    folder.mkdir()
+    (folder / "plan.yaml").write_text("datasets: [elpv]\nmethods: [padim]\n")
+    with pytest.raises(PlanError, match=r"fr\\xfch/plan.yaml, is not printable text; move it"):
+        load(folder / "plan.yaml")

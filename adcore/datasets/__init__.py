@@ -1,6 +1,6 @@
 """Datasets: one module a kind, and beside them the manifest, the validation and what kinds share."""
 
 HELPERS = (
-    *("base", "layout", "manifest", "validation", "validation_page", "leaks"),
-    *("archives", "download", "getting"),
+    *("base", "layout", "manifest", "validation", "validation_page", "leaks", "cautions"),
+    *("archives", "download", "getting", "probe_cache"),
 )  # modules that are no kind

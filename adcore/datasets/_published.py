@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
+from adcore.datasets._folders import or_fault
 from adcore.datasets.base import GOOD, DataError, Dataset, Entry, Progress
 
 
@@ -32,7 +34,10 @@ class Published(Dataset):
             )
         found: list[Entry] = []
         for category in self.facts if self.spec.categories is None else self.spec.categories:
-            found += self.listed(root, present[category], category) if category in present else self._absent(category)
+            if category in present:
+                found += or_fault(partial(self.listed, root, present[category], category), category)
+            else:
+                found += self._absent(category)
         return sorted(found, key=lambda entry: entry.path)
 
     @abstractmethod

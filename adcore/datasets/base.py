@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]  # (files done, files in all)
 
 GOOD = "good"
+OUTPUTS = ("artifacts", "data", "manifests", "mlartifacts", "mlruns", "results")  # our folders in a workspace
+PASSED_OVER = "passed over"  # how the remark on files begins that are there and are not read
 
 
 class DataError(Exception):
@@ -28,7 +31,9 @@ class Entry:
     """One image of a dataset. `path` and `mask` are posix paths relative to the root.
 
     `split` is "train" or "test"; "" for what has none: `arrange` sets it, or `error` tells why there is none.
-    An entry with an `error` and no split stands for a fault of the layout; its path may be a mask or a folder.
+    An entry with an `error` and no split stands for a fault of the layout; its path may be a mask or a folder. One
+    whose error begins with PASSED_OVER stops nothing; its category is "" where it lies in none. All names are as
+    `adcore.names.written` gives them.
     `mask_rule` says what the values of the mask mean (adcore/masks.py).
     """
 
@@ -79,6 +84,7 @@ class Dataset(ABC):
 
     kind: ClassVar[str]
     folder: ClassVar[str] = ""  # under WORKSPACE/data; default: the kind
+    good: ClassVar[tuple[str, ...]] = ()  # the folders of good images, for kinds that tell them by a folder's name
     textures: ClassVar[tuple[str, ...]] = ()
     thresholds: ClassVar[Mapping[str, Threshold]] = {}  # where synthetic defects may lie on an object; default: Otsu's
     facts: ClassVar[Mapping[str, Facts]] = {}  # of the categories of a public set; validation compares with them
@@ -114,13 +120,27 @@ class Dataset(ABC):
         self.require_root()
 
     def require_root(self) -> None:
-        """Raise DataError unless the folder of the images is there."""
-        if not self.root.is_dir():
-            mend = "put the images there or correct its `root`"
-            raise DataError(f"dataset {self.name}: the folder {self.root} does not exist; {mend}")
+        """Raise DataError unless the folder of the images is there and can be read as the plan says."""
+        if self.spec.good and not self.good:
+            reason = f"kind {self.kind} does not tell good images by the name of a folder"
+            raise DataError(f"dataset {self.name}: {reason}; leave `good` away")
+        mend = "put the images there or correct its `root`"
+        try:
+            if not self.root.is_dir():
+                raise DataError(f"dataset {self.name}: the folder {self.root} does not exist; {mend}")
+            with os.scandir(self.root):
+                pass
+        except OSError as error:
+            reason = f"the folder {self.root} cannot be read: {error.strerror}"
+            raise DataError(f"dataset {self.name}: {reason}; {mend}") from None
 
     def fetch(self, progress: Progress) -> None:  # noqa: B027  (a kind without files of its own fetches nothing)
         """Write the files of this kind under `root`, each by `write_file`."""
+
+    @property
+    def good_folders(self) -> tuple[str, ...]:
+        """The folders of good images: those of the kind, and those that the plan adds."""
+        return *self.good, *(self.spec.good or ())
 
     def categories_in(self, root: Path) -> dict[str, Path]:
         """The known categories that lie in a folder, by name; {} where it is no copy of the set."""

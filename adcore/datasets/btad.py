@@ -12,8 +12,6 @@ from typing import ClassVar
 from adcore.datasets import _published, layout
 from adcore.datasets.base import Archive, Entry, Facts
 
-SPELLING = layout.Spelling(good="ok", suffix="")
-
 
 class Btad(_published.Published):
     """CATEGORY/train/ok, CATEGORY/test/{ok,ko}, CATEGORY/ground_truth/ko; images and masks may be bmp or png.
@@ -22,6 +20,7 @@ class Btad(_published.Published):
     """
 
     kind: ClassVar[str] = "btad"
+    good: ClassVar[tuple[str, ...]] = ("ok",)
     licence: ClassVar[str] = "CC BY-SA 4.0 (README of its authors)"
     archive: ClassVar[Archive] = Archive(
         "btad.zip",
@@ -36,4 +35,4 @@ class Btad(_published.Published):
     }
 
     def listed(self, root: Path, folder: Path, category: str) -> list[Entry]:
-        return layout.category_entries(root, folder, category, SPELLING)
+        return layout.category_entries(root, folder, category, layout.Spelling(self.good_folders, suffix=""))

@@ -22,13 +22,13 @@ def cautions(problems: Iterable[Problem]) -> list[str]:
 def _of_check(problems: list[Problem]) -> Iterator[str]:
     groups = [list(same) for _, same in groupby(problems, key=lambda problem: problem.category)]
     for same in groups[:_CATEGORIES]:
-        yield f"{same[0].category}: {same[0].message}{_files(same)}"
-    rest = [same[0].category for same in groups[_CATEGORIES:]]
+        yield f"{same[0].category or '*'}: {same[0].message}{_files(same)}"
+    rest = [same[0].category or "*" for same in groups[_CATEGORIES:]]
     if rest:
         yield f"{', '.join(rest)}: likewise ({problems[0].check}; see results/validation.html)"
 
 
 def _files(problems: list[Problem]) -> str:
     paths = list(dict.fromkeys(problem.path for problem in problems if problem.path))
-    more = f" and {len(paths) - 1} more files" if len(paths) > 2 else " and 1 more file" if len(paths) == 2 else ""
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     return f" ({paths[0]}{more})" if paths else ""

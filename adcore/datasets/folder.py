@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
 
 from adcore.datasets import layout
-from adcore.datasets.base import GOOD, DataError, Dataset, Entry
+from adcore.datasets._folders import files, or_fault, relative, visible_folders
+from adcore.datasets._unread import is_picture, remark
+from adcore.datasets.base import GOOD, OUTPUTS, PASSED_OVER, DataError, Dataset, Entry
+from adcore.names import paired, written
 
 
 class Folder(Dataset):
-    """One category a folder, or a root that is itself one category (it has train/). Without a root: data/NAME."""
+    """One category a folder, or a root that is itself one category (it has train/). Without a root: data/NAME.
+
+    A folder with neither train nor test is no category, unless the plan asks for it.
+    """
 
     kind: ClassVar[str] = "folder"
+    good: ClassVar[tuple[str, ...]] = (GOOD,)
 
     @property
     def root(self) -> Path:
@@ -21,18 +29,45 @@ class Folder(Dataset):
 
     def entries(self) -> list[Entry]:
         root = self.root.resolve()
-        single = (root / "train").is_dir()
-        present = {root.name: root} if single else {folder.name: folder for folder in layout.folders(root)}
-        if not present:
-            raise DataError(
-                f"dataset {self.name}: {self.root} holds no category; expected CATEGORY/train/good/*.png in it"
-            )
-        wanted = present if self.spec.categories is None else self.spec.categories
-        return [entry for category in wanted for entry in self._category(root, category, present)]
+        present = [root] if (root / "train").is_dir() else visible_folders(root)
+        if self.spec.categories is not None:
+            return [entry for category in self.spec.categories for entry in self._asked(root, category, present)]
+        ours = self._outputs()
+        present = [folder for folder in present if folder not in ours]
+        categories = [folder for folder in present if layout.is_category(folder)]
+        if not categories:
+            expected = "expected CATEGORY/train/good/*.png in it"
+            raise DataError(f"dataset {self.name}: {self.root} holds no category; {expected}")
+        entries = [entry for folder in categories for entry in self._listed(root, written(folder.name), folder)]
+        return entries + list(_beside(root, set(present) - {self.data.parent.resolve()}, categories))
 
-    def _category(self, root: Path, category: str, present: dict[str, Path]) -> list[Entry]:
-        if category in present:
-            return layout.category_entries(root, present[category], category)
-        near = get_close_matches(category, present, n=1, cutoff=0)[0]
-        error = f"no such category: {category}; the nearest name is {near}"
-        return [Entry(category, category, "", GOOD, error=error)]
+    def _outputs(self) -> list[Path]:
+        """What we write into the workspace, which may be the root as well."""
+        return [self.data.parent.resolve() / name for name in OUTPUTS]
+
+    def _asked(self, root: Path, category: str, present: list[Path]) -> list[Entry]:
+        names = {folder: written(folder.name) for folder in present}
+        same = paired({category: category}, names)[category]
+        if same:
+            return self._listed(root, category, same[0])
+        near = get_close_matches(category, names.values(), n=1, cutoff=0)
+        mend = f"the nearest name is {near[0]}" if near else f"{written(root.name)} holds no folder"
+        return [Entry(category, category, "", GOOD, error=f"no such category: {category}; {mend}")]
+
+    def _listed(self, root: Path, category: str, folder: Path) -> list[Entry]:
+        return or_fault(lambda: self._entries_of(root, category, folder), category)
+
+    def _entries_of(self, root: Path, category: str, folder: Path) -> Iterable[Entry]:
+        yield from layout.category_entries(root, folder, category, layout.Spelling(self.good_folders))
+        yield from layout.unknown_places(root, category, folder, self._outputs())
+
+
+def _beside(root: Path, present: Collection[Path], categories: list[Path]) -> Iterator[Entry]:
+    """What lies beside the categories of a root and is none."""
+    if categories == [root]:
+        return
+    yield from remark(root, "", root, [file for file in files(root) if is_picture(file)], "beside the categories")
+    others = ", ".join(relative(folder, root) for folder in sorted(present) if folder not in categories)
+    if others:
+        error = f"{PASSED_OVER}: without a folder train or test these are no categories: {others}"
+        yield Entry(relative(root, root), "", "", GOOD, error=error)

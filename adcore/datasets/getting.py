@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from adcore.datasets import layout
+from adcore.datasets._folders import folders
 from adcore.datasets.archives import unpacked
 from adcore.datasets.base import Archive, DataError, Dataset, Progress
 from adcore.datasets.download import checksum, download
@@ -64,7 +64,7 @@ def _located(dataset: Dataset, folder: Path, what: str) -> Path:
         if dataset.categories_in(current):
             return current
         if depth < _DEPTH:
-            waiting.extend((below, depth + 1) for below in layout.folders(current))
+            waiting.extend((below, depth + 1) for below in folders(current))
     some = ", ".join(list(dataset.facts)[:3])
     raise DataError(f"dataset {dataset.name}: {what} is no copy of {dataset.kind}: no category such as {some} is in it")
 

@@ -2,60 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from adcore.datasets._folders import LITTER_FOLDERS, files, files_below, folders, images, relative
+from adcore.datasets._unread import is_picture, passed_over, remark
 from adcore.datasets.base import GOOD, Entry
+from adcore.names import composed, paired, written
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm")
+SPLITS = ("train", "test", "ground_truth")
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """What differs among sets in this layout: the folder of good images, and what a mask's name adds to its image's."""
+    """What differs among sets in this layout: the folders of good images, and what a mask's name adds to that of its
+    image."""
 
-    good: str = GOOD
+    good: tuple[str, ...] = (GOOD,)
     suffix: str = "_mask"
+
+    def defect(self, folder: Path) -> str:
+        """The defect of the images in a folder, as written; GOOD for none."""
+        is_good = composed(folder.name) in map(composed, self.good)
+        return GOOD if is_good else written(folder.name)
 
 
 MVTEC = Spelling()
 
 
-def folders(path: Path) -> list[Path]:
-    """The sub-folders, sorted, without hidden ones."""
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")) if path.is_dir() else []
-
-
-def images(path: Path) -> list[Path]:
-    """The image files of a folder, sorted, by extension in any case; hidden files and others are passed over."""
-    if not path.is_dir():
-        return []
-    return sorted(p for p in path.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
-
-
 def category_entries(root: Path, folder: Path, category: str, spelling: Spelling = MVTEC) -> list[Entry]:
-    """List one category in `folder` (below `root`, or `root` itself). Masks are paired by exact stem.
+    """List one category in `folder` (below `root`, or `root` itself). Masks are paired by stem.
 
     In a category with a folder ground_truth, a defective image without its mask is an error, and a mask without its
-    image as well; a category without that folder has image labels only.
+    image as well; a category without that folder has image labels only. Files that are not read are passed over with a
+    remark.
     """
     truth = folder / "ground_truth"
-    unused = {mask for defect in folders(truth) for mask in images(defect)}
+    shots = list(_images_of(folder))
+    masks = {mask: f"{mask.parent.name}/{mask.stem}" for defect in folders(truth) for mask in images(defect)}
+    tested = {image: f"{image.parent.name}/{image.stem}{spelling.suffix}" for image, split in shots if split == "test"}
+    pairs = paired(tested, masks)
+    owners = {pair[0]: image for image, pair in reversed(pairs.items()) if pair}
     entries: list[Entry] = []
-    for image, split in _images_of(folder):
-        name, stem = image.parent.name, image.stem + spelling.suffix
-        masks = sorted(m for m in unused if m.parent == truth / name and m.stem == stem) if split == "test" else []
-        unused -= set(masks[:1])
-        missing = split == "test" and name != spelling.good and truth.is_dir() and not masks
-        error = f"no mask: ground_truth/{name}/{stem}.png does not exist" if missing else ""
-        mask = relative(masks[0], root) if masks else ""
-        defect = GOOD if name == spelling.good else name
-        entries.append(Entry(relative(image, root), category, split, defect, mask, error=error))
-    entries += [_orphan(mask, folder, root, category, spelling.suffix) for mask in unused]
+    for image, split in shots:
+        defect, mask = spelling.defect(image.parent), next(iter(pairs.get(image, [])), None)
+        error = ""
+        if mask is not None and owners[mask] != image:
+            mine, other = relative(mask, folder), relative(owners[mask], folder)
+            mask, error = None, f"no mask: {mine} belongs to {other}; give each image a name of its own"
+        elif mask is None and split == "test" and defect != GOOD and truth.is_dir():
+            error = f"no mask: ground_truth/{written(tested[image])}.png does not exist"
+        path = relative(image, root)
+        entries.append(Entry(path, category, split, defect, relative(mask, root) if mask else "", error=error))
+    entries += [_orphan(mask, folder, root, category, spelling) for mask in masks if mask not in owners]
+    unread = passed_over(root, category, [folder / split for split in SPLITS], {*masks, *(i for i, _ in shots)})
+    remarks = list(unread)
     if not entries:
-        error = f"empty category: no images in train/{spelling.good} or test"
+        error = f"empty category: no images in train/{spelling.good[0]} or test"
+        error += f" ({remarks[0].path}: {remarks[0].error})" if remarks else ""
         entries = [Entry(relative(folder, root), category, "", GOOD, error=error)]
+    entries += remarks
     return sorted(entries, key=lambda entry: entry.path)
 
 
@@ -66,17 +73,30 @@ def _images_of(folder: Path) -> Iterator[tuple[Path, str]]:
                 yield image, split
 
 
-def _orphan(mask: Path, folder: Path, root: Path, category: str, suffix: str) -> Entry:
-    defect, stem = mask.parent.name, mask.stem.removesuffix(suffix)
-    if not mask.stem.endswith(suffix):
-        error = f"mask without image: expected a name like {stem}{suffix}"
-    elif any(image.stem == stem for image in images(folder / "test" / defect)):
-        error = f"second mask: another one also belongs to test/{defect}/{stem}"
+def _orphan(mask: Path, folder: Path, root: Path, category: str, spelling: Spelling) -> Entry:
+    stem, place = written(mask.stem.removesuffix(spelling.suffix)), written(mask.parent.name)
+    if not mask.stem.endswith(spelling.suffix):
+        error = f"mask without image: expected a name like {stem}{spelling.suffix}"
+    elif any(written(image.stem) == stem for image in images(folder / "test" / mask.parent.name)):
+        error = f"second mask: another one also belongs to test/{place}/{stem}"
     else:
-        error = f"mask without image: expected test/{defect}/{stem}"
-    return Entry(relative(mask, root), category, "", defect, error=error)
+        error = f"mask without image: expected test/{place}/{stem}"
+    return Entry(relative(mask, root), category, "", spelling.defect(mask.parent), error=error)
 
 
-def relative(path: Path, root: Path) -> str:
-    """A path as an entry holds it."""
-    return path.relative_to(root).as_posix()
+def unknown_places(root: Path, category: str, folder: Path, ours: Collection[Path]) -> Iterator[Entry]:
+    """A remark for images of a category that lie in none of its splits, nor in folders of ours."""
+    loose = [file for file in files(folder) if is_picture(file)]
+    yield from remark(root, category, folder, loose, "beside train and test; move them into a folder of these")
+    for place in folders(folder):
+        if place.name not in SPLITS and place not in ours:
+            pictures = [file for file in files_below(place) if is_picture(file)]
+            yield from remark(root, category, place, pictures, f"in a folder that is none of {', '.join(SPLITS)}")
+
+
+def is_category(folder: Path) -> bool:
+    """Whether a folder has train or test in it, and is no litter; False for one that nobody may look into."""
+    try:
+        return folder.name not in LITTER_FOLDERS and any(below.name in ("train", "test") for below in folders(folder))
+    except OSError:
+        return False

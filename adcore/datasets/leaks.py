@@ -19,6 +19,7 @@ import pandas as pd
 from PIL import Image
 
 from adcore.images import ImageError, decode
+from adcore.names import located
 
 SIDE = 16  # of a hash, in bits
 NEAR = 22  # bits of 256
@@ -85,7 +86,7 @@ def _mark(frame: pd.DataFrame, rows: pd.DataFrame, bits: Bits) -> None:
 
 def hashes(root: Path, paths: Sequence[str], contents: Sequence[str]) -> Bits:
     """The perceptual hashes (N, 256) of images, -1 and 1; zeros, which are near nothing, for one that is broken."""
-    new = {content: root / path for path, content in zip(paths, contents, strict=True) if content not in _known}
+    new = {content: located(root, path) for path, content in zip(paths, contents, strict=True) if content not in _known}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         _known.update(zip(new, pool.map(_hash, new.values()), strict=True))
     bits = np.stack([_known[content] for content in contents]).astype(np.float32)

@@ -13,7 +13,9 @@ from typing import ClassVar
 
 import pandas as pd
 
-from adcore.datasets import _published, layout
+from adcore.datasets import _published
+from adcore.datasets._folders import images, relative
+from adcore.datasets._unread import passed_over
 from adcore.datasets.base import GOOD, Archive, Entry, Facts
 
 NAME = "magnetic_tile"
@@ -61,15 +63,20 @@ class MagneticTile(_published.Published):
             for image in _photographs(folder / name / "Imgs"):
                 spoilt.add(tile(image))
                 mask = image.with_suffix(".png")
-                known = layout.relative(mask, root) if mask.is_file() else ""
+                known = relative(mask, root) if mask.is_file() else ""
                 error = "" if known else f"no mask: {name}/Imgs/{mask.name} does not exist"
-                path = layout.relative(image, root)
+                path = relative(image, root)
                 yield Entry(path, category, "test", defect, known, error=error, mask_rule="half")
         good = _photographs(folder / FREE / "Imgs")
         training = _first({tile(image) for image in good} - spoilt)
         for image in good:
             split = "train" if tile(image) in training else "test"
-            yield Entry(layout.relative(image, root), category, split, GOOD)
+            yield Entry(relative(image, root), category, split, GOOD)
+        parents = [folder / name for name in (FREE, *DEFECTS)]
+        paired = {
+            file for parent in parents for file in images(parent / "Imgs") if file.suffix.lower() in (".jpg", ".png")
+        }
+        yield from passed_over(root, category, parents, paired)
 
     def arrange(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Without the images whose mask marks nothing: they are neither good nor can their defect be judged."""
@@ -82,7 +89,7 @@ def tile(image: Path) -> str:
 
 
 def _photographs(folder: Path) -> list[Path]:
-    return [path for path in layout.images(folder) if path.suffix.lower() == ".jpg"]
+    return [path for path in images(folder) if path.suffix.lower() == ".jpg"]
 
 
 def _first(tiles: set[str]) -> set[str]:

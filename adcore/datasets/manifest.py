@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from adcore.datasets.base import GOOD, Dataset, Entry
 from adcore.disk import write_file
 from adcore.images import ImageError, mask_values, read, to_rgb
 from adcore.masks import CHANNELS, CONFIG, channel_files, config_file, load_channels, load_config, marked
+from adcore.names import located, printable, written
 
 COLUMNS = ["path", "category", "split", "label", "defect", "mask", "mask_rule", "subset"]  # from the layout
 COLUMNS += ["sha256", "mask_sha256", "width", "height", "mode", "bytes", "error"]  # from the content
@@ -51,7 +52,7 @@ def build(dataset: Dataset, cache: Path) -> pd.DataFrame:
     """
     root = dataset.root.resolve()
     entries = dataset.entries()
-    tasks = {(str(root / e.path), "image") for e in entries if _is_image(e)}
+    tasks = {_image_task(e, root) for e in entries if _is_image(e)}
     tasks |= {_mask_task(e, root) for e in entries if e.mask}
     facts = _remembered(sorted(tasks), root, cache)
     rows = [_row(entry, root, facts) for entry in entries]
@@ -63,12 +64,16 @@ def _is_image(entry: Entry) -> bool:
     return bool(entry.split) or not entry.error
 
 
+def _image_task(entry: Entry, root: Path) -> _Task:
+    return str(located(root, entry.path)), "image"
+
+
 def _mask_task(entry: Entry, root: Path) -> _Task:
-    return str(root / entry.mask), f"mask:{entry.mask_rule}" if entry.mask_rule else "mask"
+    return str(located(root, entry.mask)), f"mask:{entry.mask_rule}" if entry.mask_rule else "mask"
 
 
 def _row(entry: Entry, root: Path, facts: dict[_Task, _Facts]) -> tuple[object, ...]:
-    image = facts.get((str(root / entry.path), "image"), _Facts())
+    image = facts.get(_image_task(entry, root), _Facts())
     mask = facts.get(_mask_task(entry, root)) if entry.mask else None
     errors = [entry.error, f"image cannot be read: {image.problem}" if image.problem else ""]
     if mask is not None:
@@ -98,10 +103,15 @@ def _mask_error(entry: Entry, image: _Facts, mask: _Facts) -> str:
 def _probe(task: _Task) -> _Facts:
     """Read one file whole, or a folder of masks."""
     path, (role, _, rule) = Path(task[0]), task[1].partition(":")
+    facts = _probe_channels(path) if rule == CHANNELS else _probe_file(path, role, rule)
+    return replace(facts, problem=printable(facts.problem))  # a library's message may quote the file
+
+
+def _probe_file(path: Path, role: str, rule: str) -> _Facts:
     subject = f"mask cannot be read: {path.name}: " if role == "mask" else ""
-    if rule == CHANNELS:
-        return _probe_channels(path)
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            return _Facts(problem=f"{subject}it is no file")
         content = path.read_bytes()
     except OSError as error:
         return _Facts(problem=f"{subject}{error.strerror or error}")
@@ -172,22 +182,26 @@ def _stamp(path: str) -> str:
         status = os.stat(path)  # noqa: PTH116  (a third of the time of Path.stat, for 10,000 files)
         if stat.S_ISDIR(status.st_mode):
             folder = Path(path)
-            return " ".join(f"{p.name} {_stamp(str(p))}" for p in [*channel_files(folder), config_file(folder)])
+            return " ".join(
+                f"{written(p.name)} {_stamp(str(p))}" for p in [*channel_files(folder), config_file(folder)]
+            )
     except (OSError, ImageError):
         return ""
     return f"{_PROBE_VERSION} {status.st_size} {status.st_mtime_ns} {status.st_ino}"
 
 
 def _recall(cache: Path, root: Path) -> dict[_Task, tuple[str, _Facts]]:
-    rows = probe_cache.recall(cache, f"{root}/", f"{root}0")  # "0" follows "/"
+    inside = written(str(root))
+    rows = probe_cache.recall(cache, f"{inside}/", f"{inside}0")  # "0" follows "/"
     return {
-        (path, role): (stamp, _Facts(sha256, width, height, mode, size, bool(empty), problem))
+        (str(located(Path(), path)), role): (stamp, _Facts(sha256, width, height, mode, size, bool(empty), problem))
         for path, role, stamp, sha256, width, height, mode, size, empty, problem in rows
     }
 
 
 def _remember(cache: Path, found: Iterable[tuple[_Task, str, _Facts]]) -> None:
-    probe_cache.remember(cache, ((*task, stamp, *astuple(facts)) for task, stamp, facts in found))
+    rows = ((written(path), role, stamp, *astuple(facts)) for (path, role), stamp, facts in found)
+    probe_cache.remember(cache, rows)
 
 
 def write(frame: pd.DataFrame, path: Path) -> None:
@@ -208,15 +222,17 @@ def with_others(frame: pd.DataFrame, path: Path, root: Path) -> pd.DataFrame:
         old = read_manifest(path)
     except (KeyError, ValueError):
         return frame  # not ours, or cut short
-    others = old[~old["category"].isin(set(frame["category"]))]
-    kept = [
-        rows for _, rows in others.groupby("category") if all(map(_is_there, rows["path"], rows["bytes"], repeat(root)))
-    ]
+    others = old[~old["category"].isin({*frame["category"], ""})]
+    kept = [rows for _, rows in others.groupby("category") if _are_there(rows[rows["split"] != ""], root)]
     return pd.concat([frame, *kept]).sort_values(["path", "category"], kind="stable", ignore_index=True)
 
 
+def _are_there(images: pd.DataFrame, root: Path) -> bool:
+    return len(images) > 0 and all(map(_is_there, images["path"], images["bytes"], repeat(root)))
+
+
 def _is_there(path: str, size: int, root: Path) -> bool:
-    file = root / path
+    file = located(root, path)
     return file.is_file() and file.stat().st_size == size
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from adcore.datasets import _published, layout
-from adcore.datasets.base import Archive, Entry, Facts
+from adcore.datasets.base import GOOD, Archive, Entry, Facts
 
 
 class MtlAd(_published.Published):
     """Read in the layout of MVTec AD, which is an assumption: neither its layout nor its counts are public."""
 
     kind: ClassVar[str] = "mtl_ad"
+    good: ClassVar[tuple[str, ...]] = (GOOD,)
     licence: ClassVar[str] = "not stated"
     consent: ClassVar[bool] = True
     note: ClassVar[str] = "no public copy is known"
@@ -28,4 +29,4 @@ class MtlAd(_published.Published):
     facts: ClassVar[Mapping[str, Facts]] = {name: Facts() for name in textures}
 
     def listed(self, root: Path, folder: Path, category: str) -> list[Entry]:
-        return layout.category_entries(root, folder, category)
+        return layout.category_entries(root, folder, category, layout.Spelling(self.good_folders))

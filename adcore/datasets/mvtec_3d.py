@@ -9,8 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from adcore.datasets import _published, layout
+from adcore.datasets import _published
+from adcore.datasets._folders import folders, images, relative
+from adcore.datasets._unread import passed_over
 from adcore.datasets.base import GOOD, Archive, Entry, Facts
+from adcore.names import paired, written
 
 
 class Mvtec3d(_published.Published):
@@ -43,15 +46,16 @@ class Mvtec3d(_published.Published):
 
     def listed(self, root: Path, folder: Path, category: str) -> Iterator[Entry]:
         for split in ("train", "test"):
-            for defect in layout.folders(folder / split):
-                masks = {path.stem: path for path in layout.images(defect / "gt")}
-                for image in layout.images(defect / "rgb"):
-                    mask = masks.pop(image.stem, None)
-                    missing = mask is None and split == "test" and defect.name != GOOD
-                    error = f"no mask: test/{defect.name}/gt/{image.stem}.png does not exist" if missing else ""
-                    known = layout.relative(mask, root) if mask else ""
-                    path = layout.relative(image, root)
-                    yield Entry(path, category, split, defect.name, known, error=error, mask_rule="levels")
-                for stem, mask in masks.items():
-                    error = f"mask without image: expected test/{defect.name}/rgb/{stem}"
-                    yield Entry(layout.relative(mask, root), category, "", defect.name, error=error)
+            for place in folders(folder / split):
+                shots, masks = images(place / "rgb"), images(place / "gt")
+                pairs = paired({image: image.stem for image in shots}, {mask: mask.stem for mask in masks})
+                defect = written(place.name)
+                for image, pair in pairs.items():
+                    missing = not pair and split == "test" and defect != GOOD
+                    error = f"no mask: test/{defect}/gt/{written(image.stem)}.png does not exist" if missing else ""
+                    path, truth = relative(image, root), relative(pair[0], root) if pair else ""
+                    yield Entry(path, category, split, defect, truth, error=error, mask_rule="levels")
+                for mask in set(masks) - {mask for pair in pairs.values() for mask in pair}:
+                    error = f"mask without image: expected test/{defect}/rgb/{written(mask.stem)}"
+                    yield Entry(relative(mask, root), category, "", defect, error=error)
+                yield from passed_over(root, category, [place], {*shots, *masks, place / "xyz"})

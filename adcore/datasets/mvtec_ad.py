@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from adcore.datasets import _published, layout
-from adcore.datasets.base import Archive, Entry, Facts
+from adcore.datasets.base import GOOD, Archive, Entry, Facts
 from adcore.synthesis import foreground
 
 
@@ -22,6 +22,7 @@ class MvtecAd(_published.Published):
     """CATEGORY/train/good, CATEGORY/test/DEFECT and CATEGORY/ground_truth/DEFECT/STEM_mask.png."""
 
     kind: ClassVar[str] = "mvtec_ad"
+    good: ClassVar[tuple[str, ...]] = (GOOD,)
     licence: ClassVar[str] = "CC BY-NC-SA 4.0"
     consent: ClassVar[bool] = True
     show_images: ClassVar[bool] = False
@@ -79,4 +80,4 @@ class MvtecAd(_published.Published):
     }
 
     def listed(self, root: Path, folder: Path, category: str) -> list[Entry]:
-        return layout.category_entries(root, folder, category)
+        return layout.category_entries(root, folder, category, layout.Spelling(self.good_folders))

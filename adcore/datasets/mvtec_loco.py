@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from adcore.datasets import _published, layout
+from adcore.datasets import _published
+from adcore.datasets._folders import folders, images, relative
+from adcore.datasets._unread import passed_over
 from adcore.datasets.base import GOOD, Archive, Entry, Facts
-from adcore.masks import CHANNELS, CONFIG
+from adcore.masks import CHANNELS, CONFIG, channel_files
+from adcore.names import paired, written
 
 LOGICAL, STRUCTURAL = "logical_anomalies", "structural_anomalies"
 SUBSETS = {LOGICAL: "logical", STRUCTURAL: "structural"}
@@ -48,24 +51,25 @@ class MvtecLoco(_published.Published):
     def listed(self, root: Path, folder: Path, category: str) -> Iterator[Entry]:
         if not (folder / CONFIG).is_file():
             error = f"no {CONFIG}: {category} cannot be scored without it"
-            yield Entry(layout.relative(folder, root), category, "", GOOD, error=error)
-        truth = folder / "ground_truth"
-        unused = {mask for defect in layout.folders(truth) for mask in layout.folders(defect)}
-        for split in ("train", "test"):
-            for defect in layout.folders(folder / split):
-                for image in layout.images(defect):
-                    mask = truth / defect.name / image.stem
-                    unused.discard(mask)
-                    yield self._entry(root, category, split, image, mask)
-        for mask in sorted(unused):
-            error = f"mask without image: expected test/{mask.parent.name}/{mask.name}"
-            yield Entry(layout.relative(mask, root), category, "", mask.parent.name, error=error)
+            yield Entry(relative(folder, root), category, "", GOOD, error=error)
+        shots = {i: split for split in ("train", "test") for d in folders(folder / split) for i in images(d)}
+        truths = folders(folder / "ground_truth")
+        masks = {mask: f"{defect.name}/{mask.name}" for defect in truths for mask in folders(defect)}
+        pairs = paired({image: f"{image.parent.name}/{image.stem}" for image in shots}, masks)
+        for image, split in shots.items():
+            yield self._entry(root, category, split, image, next(iter(pairs[image]), None))
+        for mask in masks.keys() - {mask for pair in pairs.values() for mask in pair}:
+            defect = written(mask.parent.name)
+            error = f"mask without image: expected test/{defect}/{written(mask.name)}"
+            yield Entry(relative(mask, root), category, "", defect, error=error)
+        regions = {region for mask in masks for region in channel_files(mask)}
+        yield from passed_over(root, category, [folder / "train", folder / "test", *truths], {*shots, *regions})
 
-    def _entry(self, root: Path, category: str, split: str, image: Path, mask: Path) -> Entry:
-        path, defect = layout.relative(image, root), image.parent.name
-        if mask.is_dir():
-            known = layout.relative(mask, root)
-            return Entry(path, category, split, defect, known, SUBSETS.get(defect, ""), mask_rule=CHANNELS)
+    def _entry(self, root: Path, category: str, split: str, image: Path, mask: Path | None) -> Entry:
+        path, defect = relative(image, root), written(image.parent.name)
+        subset = SUBSETS.get(defect, "")
+        if mask is not None:
+            return Entry(path, category, split, defect, relative(mask, root), subset, mask_rule=CHANNELS)
         missing = split == "test" and defect != GOOD
-        error = f"no mask: ground_truth/{defect}/{mask.name} does not exist" if missing else ""
-        return Entry(path, category, split, defect, "", SUBSETS.get(defect, ""), error)
+        error = f"no mask: ground_truth/{defect}/{written(image.stem)} does not exist" if missing else ""
+        return Entry(path, category, split, defect, "", subset, error)

@@ -13,6 +13,8 @@ from typing import ClassVar
 import pandas as pd
 
 from adcore.datasets import _published, layout
+from adcore.datasets._folders import folders, images, relative
+from adcore.datasets._unread import passed_over
 from adcore.datasets.base import GOOD, Archive, Entry, Facts
 
 DEFECT = "impurity"
@@ -53,7 +55,7 @@ class Piped(_published.Published):
     textures: ClassVar[tuple[str, ...]] = tuple(facts)
 
     def categories_in(self, root: Path) -> dict[str, Path]:
-        papers = {f"paper_{match[1].lower()}": f for f in layout.folders(root) if (match := _PAPER.match(f.name))}
+        papers = {f"paper_{match[1].lower()}": f for f in folders(root) if (match := _PAPER.match(f.name))}
         return papers or super().categories_in(root)
 
     def listed(self, root: Path, folder: Path, category: str) -> Iterable[Entry]:
@@ -62,19 +64,21 @@ class Piped(_published.Published):
         return self._as_published(root, folder, category)
 
     def _as_published(self, root: Path, folder: Path, category: str) -> Iterator[Entry]:
-        masks = {_numbers(mask): mask for truth in folder.glob("Defects/Ground*") for mask in layout.images(truth)}
-        for image in layout.images(folder / "Defects"):
+        truths = [truth for truth in folders(folder / "Defects") if truth.name.startswith("Ground")]
+        masks = {_numbers(mask): mask for truth in truths for mask in images(truth)}
+        for image in images(folder / "Defects"):
             mask = masks.get(_numbers(image))
-            known = layout.relative(mask, root) if mask else ""
+            known = relative(mask, root) if mask else ""
             error = "" if mask else f"no mask: none in Defects/Ground* ends in the numbers of {image.name}"
-            path = layout.relative(image, root)
+            path = relative(image, root)
             yield Entry(path, category, "test", DEFECT, known, error=error, mask_rule="inverted")
-        good = [image for free in folder.glob("NoDefect*") for image in layout.images(free)]
+        good = [image for free in folders(folder) if free.name.startswith("NoDefect") for image in images(free)]
         sheets = sorted({_numbers(image)[0] for image in good})
         training = set(sheets[: len(sheets) * 2 // 3])
         for image in good:
             split = "train" if _numbers(image)[0] in training else "test"
-            yield Entry(layout.relative(image, root), category, split, GOOD)
+            yield Entry(relative(image, root), category, split, GOOD)
+        yield from passed_over(root, category, [folder], {*good, *images(folder / "Defects"), *truths})
 
     def arrange(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Without repeated good images; of two on either side, the training image stays."""

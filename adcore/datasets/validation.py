@@ -6,6 +6,7 @@ Great Expectations takes four seconds to import, so that is done where it is use
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from adcore.datasets.base import Dataset, Facts
+from adcore.datasets.base import PASSED_OVER, Dataset, Facts
 from adcore.datasets.leaks import with_lookalikes, with_twins
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ Severity = Literal["error", "warning"]
 _FAULTS = {
     "no such category": "category exists",
     "empty category": "category not empty",
+    "folder cannot be read": "folder readable",
     "image cannot be read": "image readable",
     "no mask": "mask present",
     "mask without image": "mask belongs to an image",
@@ -40,9 +42,16 @@ _FAULTS = {
     "no defects_config.json": "defects_config.json present",
 }
 
-NOTED: frozenset[str] = frozenset()  # checks whose warnings stand beside the results: they change what numbers mean
 SHARE = "no twins in training"
 SAME, ALIKE = "train and test disjoint", "train and test look different"  # the checks that find twins in training
+READ, NAMED = "every file read", "good images in folders of good images"
+# checks whose warnings stand beside the results: they change what numbers mean
+NOTED: frozenset[str] = frozenset({READ, NAMED})
+
+# words that mean good, as folders are called in English and German; and words beside them that change nothing
+_GOOD = {"good", "ok", "okay", "io", "normal", "nominal", "healthy", "intact", "pass", "passed", "gut"}
+_GOOD |= {"nodefect", "nodefects", "defectfree", "nondefective", "noanomaly", "anomalyfree"}
+_NEUTRAL = {"image", "images", "part", "parts", "sample", "samples", "all", "new", "old"}
 
 
 # column of the manifest with its twins -> check, severity, message
@@ -97,7 +106,7 @@ def validate(frame: pd.DataFrame, dataset: Dataset, docs: Path | None = None) ->
     context = _context(docs)
     images = with_lookalikes(with_twins(frame), dataset.root)
     categories = _compared(images, dataset.facts)
-    problems += _run(context, f"{dataset.name}-images", images, _image_checks(), ["category", "path"])
+    problems += _run(context, f"{dataset.name}-images", images, _image_checks(), ["category", "path", "defect"])
     if len(categories):
         columns = ["category", "size_list", "mode_list", "test", "twin_share"]
         problems += _run(context, f"{dataset.name}-categories", categories, _category_checks(), columns)
@@ -113,7 +122,11 @@ def _image_checks() -> Iterator[_Check]:
     for beginning, name in _FAULTS.items():
         pattern = gxe.ExpectColumnValuesToNotMatchRegex(column="error", regex=rf"(?:^|; ){beginning}")
         yield _Check(name, "error", "{error}", pattern)
-    known = gxe.ExpectColumnValuesToMatchRegex(column="error", regex=f"^$|(?:^|; )(?:{'|'.join(_FAULTS)})")
+    read = gxe.ExpectColumnValuesToNotMatchRegex(column="error", regex=f"^{PASSED_OVER}")
+    yield _Check(READ, "warning", "{error}", read)
+    known = gxe.ExpectColumnValuesToMatchRegex(
+        column="error", regex=f"^$|^{PASSED_OVER}|(?:^|; )(?:{'|'.join(_FAULTS)})"
+    )
     yield _Check("no other fault", "error", "{error}", known)
     sound, training = Column("error") == "", Column("split") == "train"
     splits = gxe.ExpectColumnValuesToBeInSet(column="split", value_set=["train", "test"], row_condition=sound)
@@ -121,7 +134,8 @@ def _image_checks() -> Iterator[_Check]:
     labels = gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0, 1])
     yield _Check("label known", "error", "its label is {label}, neither 0 nor 1", labels)
     normal = gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0], row_condition=training)
-    yield _Check("training images normal", "error", "a defective image among the training images; move it", normal)
+    moved = "a defective image among the training images; move it, or, if {defect} means good, write `good: [{defect}]`"
+    yield _Check("training images normal", "error", f"{moved} in the dataset's entry", normal)
     for column, (name, severity, message) in _TWINS.items():
         none = gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[""])
         yield _Check(name, severity, message, none, column)
@@ -151,6 +165,9 @@ def _category_checks() -> Iterator[_Check]:
     ]
     for name, severity, message, column, bounds in checks:
         yield _Check(name, severity, message, gxe.ExpectColumnValuesToBeBetween(column=column, **bounds))
+    named = gxe.ExpectColumnValuesToBeInSet(column="ask", value_set=[""])
+    mend = "images in test/{ask} count as defective; if they are good, write `good: [{ask}]` in the dataset's entry"
+    yield _Check(NAMED, "warning", mend, named)
     published = gxe.ExpectColumnValuesToBeInSet(column="differs", value_set=[""])
     yield _Check("as published", "warning", "{differs}: results do not compare with published ones", published)
 
@@ -165,8 +182,18 @@ def _compared(images: pd.DataFrame, facts: Mapping[str, Facts]) -> pd.DataFrame:
     found["twin_share"] = [
         f"{twin / max(test, 1):.1%}" for twin, test in zip(found["twins"], found["test"], strict=True)
     ]
+    bad = images[(images["split"] == "test") & (images["label"] == 1)]
+    defects = bad.groupby("category")["defect"].unique()
+    found["ask"] = [", ".join(filter(means_good, defects.get(category, ()))) for category in found["category"]]
     found["differs"] = [_differs(row, images, facts.get(row["category"], Facts())) for row in found.to_dict("records")]
     return found
+
+
+def means_good(folder: str) -> bool:
+    """Whether the name of a folder says that its images are good: `OK`, `normal_2`, `no defects`, `Good images`."""
+    words = [word for word in re.split(r"[\W\d_]+", folder.casefold()) if word]
+    rest = [word for word in words if word not in _NEUTRAL]
+    return bool(rest) and ("".join(rest) in _GOOD or all(word in _GOOD for word in rest))
 
 
 def _differs(counts: Mapping[Hashable, Any], images: pd.DataFrame, facts: Facts) -> str:

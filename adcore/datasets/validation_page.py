@@ -13,9 +13,10 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from adcore.datasets.validation import ALIKE, SAME, SHARE, Problem, per_category
+from adcore.datasets.validation import ALIKE, NOTED, SAME, SHARE, Problem, per_category
 from adcore.disk import write_file
 from adcore.images import ImageError, decode
+from adcore.names import located
 
 _SHOWN = 200  # files listed for one check of one category
 _PAIRS, _SIDE = 8, 96  # pairs of twins shown for it, and their size in pixels
@@ -78,7 +79,8 @@ def _section(
     name: str, about: str, frame: pd.DataFrame | None, problems: Sequence[Problem], root: Path | None
 ) -> _Section:
     counts = per_category(frame) if frame is not None else pd.DataFrame()
-    rows: dict[str, dict[str, object]] = {p.category or name: {"category": p.category or name} for p in problems}
+    lost = {p.category or name for p in problems if p.category or p.severity == "error"}
+    rows: dict[str, dict[str, object]] = {category: {"category": category} for category in lost}
     rows |= {str(row["category"]): {str(key): value for key, value in row.items()} for row in counts.to_dict("records")}
     twins = Counter() if frame is None else twins_in_training(problems, frame)
     for category, row in rows.items():
@@ -109,8 +111,8 @@ def _finding(found: list[Problem], root: Path | None) -> _Finding:
         if problem.twin:
             alike.setdefault(frozenset((problem.path, problem.twin)), problem)
     shown = list(alike.values())[:_PAIRS]
-    pairs = [(p, _thumbnail(root / p.path), _thumbnail(root / p.twin)) for p in shown if root]
-    unfolded = severity == "error" or check in _LEAKS
+    pairs = [(p, _thumbnail(located(root, p.path)), _thumbnail(located(root, p.twin))) for p in shown if root]
+    unfolded = severity == "error" or check in (*_LEAKS, *NOTED)
     return _Finding(category, severity, check, found[:_SHOWN], max(0, len(found) - _SHOWN), unfolded, pairs)
 
 

@@ -13,7 +13,9 @@ from typing import ClassVar
 import pandas as pd
 
 from adcore.datasets import _published
+from adcore.datasets._unread import passed_over
 from adcore.datasets.base import GOOD, Archive, DataError, Entry, Facts
+from adcore.names import written
 
 SPLIT = "split_csv/1cls.csv"
 COLUMNS = ["object", "split", "label", "image", "mask"]
@@ -72,4 +74,6 @@ class Visa(_published.Published):
         for split, label, image, mask in rows[COLUMNS[1:]].to_numpy().tolist():
             defect = GOOD if label == "normal" else ANOMALY
             error = f"no mask: {SPLIT} names none for {image}" if defect != GOOD and not mask else ""
-            yield Entry(image, category, split, defect, mask, error=error, mask_rule="levels")
+            yield Entry(written(image), category, split, defect, written(mask), error=error, mask_rule="levels")
+        listed = {root / name for name in rows[["image", "mask"]].to_numpy().ravel()}
+        yield from passed_over(root, category, [folder / "Data/Images", folder / "Data/Masks"], listed)

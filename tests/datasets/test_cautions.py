@@ -11,8 +11,8 @@ def warning(category, path="", check="doubt", message="odd"):
 def test_the_first_file_is_named_and_the_others_counted():
     one, two, three = (warning("cap", f"cap/{n}.png") for n in "abc")
     assert cautions([one]) == ["cap: odd (cap/a.png)"]
-    assert cautions([two, one]) == ["cap: odd (cap/a.png and 1 more file)"]
-    assert cautions([three, two, one]) == ["cap: odd (cap/a.png and 2 more files)"]
+    assert cautions([two, one]) == ["cap: odd (cap/a.png and 1 more)"]
+    assert cautions([three, two, one]) == ["cap: odd (cap/a.png and 2 more)"]
 
 
 def test_errors_are_no_warnings():

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from adcore.datasets import manifest
+from adcore.names import located, written
 
 
 def errors(frame):
@@ -129,6 +130,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from adcore.datasets import manifest
+from adcore.names import located, written
 from adcore.datasets.folder import Folder
 from adcore.plan import DatasetSpec
 
@@ -166,6 +168,70 @@ def test_three_thousand_files_are_read_again_at_once(tmp_path, files, dataset, b
     start = time.process_time()
     assert len(build(many)) == 3000
     assert time.process_time() - start < 0.8  # about 0.15 on a quiet machine
+
+
+ODD = [
+    b"fr\xfch.png",
+    b"000\r.png",
+    b"a\nb.png",
+    b"\x1b[31mred.png",
+    b"back\\slash \\x41.png",
+    b' lead, "quoted".png',
+    b"NA.png",
+]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_name_that_the_file_system_allows_is_read_and_written(line, dataset, build, tmp_path, name):
+    """As image and mask, as a kind of defect and as a category: read, remembered, written and found again."""
+    sha256 = hashlib.sha256((line / "cap/test/hole/000.png").read_bytes()).hexdigest()
+    odd, stem = os.fsdecode(name), os.fsdecode(name.removesuffix(b".png"))
+    (line / "cap/test/hole/000.png").rename(line / "cap/test/hole" / odd)
+    (line / "cap/ground_truth/hole/000_mask.png").rename(line / "cap/ground_truth/hole" / f"{stem}_mask.png")
+    (line / "cap/test/hole").rename(line / "cap/test" / stem)
+    (line / "cap/ground_truth/hole").rename(line / "cap/ground_truth" / stem)
+    (line / "cap").rename(line / stem)
+    folder = dataset("folder", root="line")
+    frame = build(folder)
+    assert not errors(frame)
+    (path,) = frame.loc[frame["sha256"] == sha256, "path"]
+    assert path == f"{written(stem)}/test/{written(stem)}/{written(odd)}"
+    assert located(line, path).samefile(line / stem / "test" / stem / odd)
+    pd.testing.assert_frame_equal(build(folder), frame)
+    manifest.write(frame, tmp_path / "manifest.csv")
+    pd.testing.assert_frame_equal(manifest.read_manifest(tmp_path / "manifest.csv"), frame)
+    assert len((tmp_path / "manifest.csv").read_text(encoding="utf-8").splitlines()) == len(frame) + 1
+    assert dataset("folder", root="line", categories=[written(stem)]).entries()[-1].category == written(stem)
+
+
+def test_a_pipe_is_not_waited_for(line, dataset, build):
+    os.mkfifo(line / "cap/test/good/pipe.png")
+    assert errors(build(dataset("folder", root="line"))) == {
+        "cap/test/good/pipe.png": "image cannot be read: it is no file"
+    }
+
+
+def test_a_file_whose_path_the_system_does_not_open_stops_its_category_only(line, dataset, build):
+    deep = line
+    while len(os.fsencode(deep)) < 4096 - 260:
+        deep = deep / ("d" * 200)
+    deep.mkdir(parents=True)
+    for category in ("bolt", "cap"):
+        (line / category).rename(deep / category)
+    inner = os.open(deep / "cap/test/hole", os.O_RDONLY)
+    os.rename("000.png", "h" * 251 + ".png", src_dir_fd=inner, dst_dir_fd=inner)
+    os.close(inner)
+    frame = build(dataset("folder", root=str(deep)))
+    assert "image cannot be read: File name too long" in frame.loc[frame["error"] != "", "error"].iloc[-1]
+    assert set(frame.loc[frame["error"] != "", "category"]) == {"cap"}
+
+
+def test_categories_of_an_older_manifest_stay_with_their_remarks(line, files, dataset, build, tmp_path):
+    files.save(line / "cap/test/good/more/000.png", 1)
+    manifest.write(build(dataset("folder", root="line")), tmp_path / "all.csv")
+    smaller = build(dataset("folder", root="line", categories=["bolt"]))
+    kept = manifest.with_others(smaller, tmp_path / "all.csv", line)
+    pd.testing.assert_frame_equal(kept, manifest.read_manifest(tmp_path / "all.csv"))
 
 
 def test_csv_is_deterministic_and_returns_the_frame(line, dataset, build, tmp_path):

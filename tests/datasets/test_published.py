@@ -279,11 +279,35 @@ def test_visa_follows_the_csv_and_not_the_folders(tmp_path: Path) -> None:
     (root / "candle/Data/Images/Normal/0001.JPG").unlink()
     frame = read(at("visa", root, "candle"), tmp_path)
     assert counts(frame)["train", "good"] == 6 and "9999" not in " ".join(frame["path"])
-    (row,) = frame[frame["error"] != ""].itertuples()
-    assert (row.path, row.error) == (
-        "candle/Data/Images/Normal/0001.JPG",
-        "image cannot be read: No such file or directory",
-    )
+    assert frame[frame["error"] != ""].set_index("path")["error"].to_dict() == {
+        "candle/Data/Images/Normal": "passed over: 1 file (9999.JPG) that the set does not list",
+        "candle/Data/Images/Normal/0001.JPG": "image cannot be read: No such file or directory",
+    }
+
+
+# kind -> where files are put that nobody reads, beside the images, and the category of it
+STRAYS = {
+    "mvtec_ad": ("bottle/test/good", "bottle"),
+    "mvtec_loco": ("pushpins/ground_truth/logical_anomalies/000", "pushpins"),
+    "mvtec_3d": ("bagel/test/hole/rgb", "bagel"),
+    "visa": ("candle/Data/Masks/Anomaly", "candle"),
+    "btad": ("01/train/ok", "01"),
+    "mtl_ad": ("ostrich/test/broken", "ostrich"),
+    "piped": ("PA_BTN01_RL/NoDefects", "paper_btn01"),
+    "magnetic_tile": ("MT_Crack/Imgs", "magnetic_tile"),
+}
+
+
+@pytest.mark.parametrize("kind", layouts.WRITERS)
+def test_files_that_are_not_read_are_named_and_those_as_published_are_not(kind: str, tmp_path: Path) -> None:
+    place, category = STRAYS[kind]
+    root = layouts.write(kind, tmp_path / "copy")
+    assert not [e for e in at(kind, root, category).entries() if e.error]
+    for name in ("a.gif", "b.gif"):
+        (root / place / name).write_bytes(b"GIF89a")
+    (entry,) = [e for e in at(kind, root, category).entries() if e.error]
+    assert (entry.path, entry.category, entry.split) == (place, category, "")
+    assert entry.error.startswith("passed over: 2 files (a.gif, b.gif) that are not read")
 
 
 def test_visa_a_mask_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adcore.datasets.validation import Problem, validate
+from adcore.datasets.validation import NAMED, READ, Problem, means_good, validate
 from adcore.datasets.validation_page import write_page
 
 
@@ -68,7 +68,7 @@ def test_bad_sets(line, files, check):
     shutil.rmtree(line / "bolt/train")
     for name in ("leak", "odd", "onlygood", "onlybad", "untested"):
         files.make_category(line / name, 1000 * len(name))
-    (line / "void").mkdir()
+    (line / "void/test").mkdir(parents=True)
     shutil.copy(line / "leak/train/good/001.png", line / "leak/test/good/007.png")
     shutil.copytree(line / "leak/test/hole", line / "leak/train/hole")
     shutil.copy(line / "odd/train/good/001.png", line / "odd/train/good/007.png")
@@ -101,6 +101,47 @@ def test_bad_sets(line, files, check):
     assert sizes == "images of several sizes, 16x16 (10), 9x9 (1): all are resized to one"
 
 
+def messages(found, check):
+    return {(p.category, p.severity): p.message for p in found.problems if p.check == check}
+
+
+def test_folders_whose_name_means_good_are_asked_about(line, check):
+    shutil.copytree(line / "bolt", line / "nut")
+    (line / "bolt/test/good").rename(line / "bolt/test/Good")
+    (line / "cap/test/good").rename(line / "cap/test/ok")
+    (line / "cap/train/good").rename(line / "cap/train/ok")
+    for category in ("bolt", "cap"):
+        shutil.rmtree(line / category / "ground_truth")
+    found = check()
+    asked = "images in test/{0} count as defective; if they are good, write `good: [{0}]` in the dataset's entry"
+    assert messages(found, NAMED) == {("bolt", "warning"): asked.format("Good"), ("cap", "warning"): asked.format("ok")}
+    mend = "if ok means good, write `good: [ok]` in the dataset's entry"
+    assert mend in messages(found, "training images normal")["cap", "error"]
+    assert check(good=["Good", "ok"]).problems == []
+
+
+@pytest.mark.parametrize("name", ["Good", "OK", "ok_2", "normal", "NORMAL images", "i.O.", "no_defects", "defect-free"])
+def test_names_that_mean_good(name):
+    assert means_good(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ng", "ko", "hole", "not_good", "good_but_dirty", "abnormal", "token", "defect", "2", "", "images", "io_port"],
+)
+def test_names_that_mean_nothing_of_the_kind(name):
+    assert not means_good(name)
+
+
+def test_what_is_passed_over_is_a_warning_that_stops_nothing(line, files, check):
+    (line / "docs").mkdir()
+    files.save(line / "cap/test/hole/more/000.png", 1)
+    found = check()
+    assert found.of("cap") == {("warning", READ, "cap/test/hole/more")}
+    assert found.of("") == {("warning", READ, ".")}
+    assert found.of("bolt") == set()
+
+
 def test_the_same_content_in_two_categories_is_no_leak(line, check):
     shutil.copy(line / "bolt/train/good/000.png", line / "cap/test/good/009.png")
     assert check().problems == []
@@ -129,7 +170,7 @@ def test_wrong_labels_splits_and_faults_of_other_kinds(line, dataset, build):
 
 
 def test_only_empty_categories(tmp_path, check):
-    (tmp_path / "line/void").mkdir(parents=True)
+    (tmp_path / "line/void/train").mkdir(parents=True)
     assert check().of("void") == {("error", "category not empty", "")}
 
 
@@ -146,6 +187,7 @@ def test_data_docs(line, dataset, build, tmp_path):
 
 def test_the_page_names_the_failing_files_and_is_self_contained(line, files, dataset, build, tmp_path):
     shutil.rmtree(line / "bolt/train")
+    (line / "docs").mkdir()
     files.save(line / "cap/test/hole/<b>&.png", 7)
     folder = dataset("folder", root="line")
     frame = build(folder)
@@ -154,7 +196,15 @@ def test_the_page_names_the_failing_files_and_is_self_contained(line, files, dat
     page = (tmp_path / "out/page.html").read_text()
     assert "cap/test/hole/&lt;b&gt;&amp;.png" in page
     assert "<b>" not in page
-    for text in ("0 usable", "3 stopped", "the root is missing", "hole (4)", "CC0", "no training images"):
+    for text in (
+        "0 usable",
+        "3 stopped",
+        "the root is missing",
+        "hole (4)",
+        "CC0",
+        "no training images",
+        "no categories: docs",
+    ):
         assert text in page
     assert "http" not in page
 
@@ -165,4 +215,4 @@ def test_the_page_cuts_long_lists(line, dataset, build, tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert page.count("broken") == 200
     assert "and 800 more" in page
-    assert "(1000 files)" in page
+    assert "(1000 findings)" in page
