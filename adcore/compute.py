@@ -60,7 +60,7 @@ class Computer:
             meta = {**environment(), "parents": parents, "device": self.device, "names": cell.names}
             meta |= {"enhance_s": cost.seconds, "peak_mb": cost.peak_mb}
             with self.store.write("enhancer", key, meta) as folder:
-                trained.write(folder, cost.seconds)
+                trained.write(folder)
             self._forget_checkpoints(key)
 
     def extract(self, cell: Cell, levels: tuple[int, ...], progress: Progress) -> None:

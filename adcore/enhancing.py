@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,17 @@ from safetensors.torch import save_file
 
 from adcore.bank import ImageSet, Live
 from adcore.cells import Cell, contents
+from adcore.drift import COSINE, LOW_LEVEL
 from adcore.enhancers.base import STAGES, Enhancer, Host, Outcome, Subject
 from adcore.features import Extraction, Extractor, Weights
 from adcore.images import UInt8Array
 from adcore.methods.base import Method
 from adcore.names import located
-from adcore.training import Training
+from adcore.training import FIRST_STEP, Training
 
-LEAST_SIMILAR = 0.7  # mean cosine below which low-level features count as destroyed (methods.md, section 5.2)
-LOW_LEVEL = 3  # levels that hosts read
+LEAST_SIMILAR = 0.7  # mean cosine below which low-level features count as destroyed
+GENTLE = 0.99  # mean cosine that the first step of a sound learning rate leaves
+LEARNED = 2.0  # times the accuracy of guessing
 SHOWN, SIDE, CAPTION = 4, 128, 16  # images of the sheet, pixels of a picture and of the line above it
 
 
@@ -34,12 +36,12 @@ class Enhanced:
     subject: Subject
     outcome: Outcome
 
-    def write(self, folder: Path, seconds: float) -> None:
+    def write(self, folder: Path) -> None:
         """weights.safetensors, curves.json, summary.json, and shown.jpg where it was shown made pictures."""
         state = {name: tensor.contiguous().cpu() for name, tensor in self.outcome.state.items()}
         save_file(state, folder / "weights.safetensors")
         _write(folder / "curves.json", self.outcome.curves)
-        _write(folder / "summary.json", self.summary | {"seconds": seconds})
+        _write(folder / "summary.json", self.summary)
         sheet = self._sheet()
         if sheet:
             sheet.save(folder / "shown.jpg", quality=85)
@@ -49,13 +51,8 @@ class Enhanced:
         """Facts for people, and what they should worry about."""
         accuracy = self.outcome.curves.get("accuracy", [])
         facts = self.outcome.facts
-        cosine = {f"map {n}": facts[f"cosine_{n}"] for n in range(1, 9) if f"cosine_{n}" in facts}
-        rest = {name: value for name, value in facts.items() if not name.startswith("cosine_")}
-        warnings = [
-            f"the features of {name} moved far: mean cosine {value:.2f} with the original; lower lr or epochs"
-            for name, value in list(cosine.items())[:LOW_LEVEL]
-            if value < LEAST_SIMILAR and not self.enhancer.control
-        ]
+        cosine, first = _by_map(facts, COSINE), _by_map(facts, FIRST_STEP + COSINE)
+        rest = {name: value for name, value in facts.items() if COSINE not in name}
         return {
             "enhancer": self.enhancer.name,
             "options": self.enhancer.options.model_dump(mode="json"),
@@ -63,9 +60,27 @@ class Enhanced:
             "chance": self.outcome.chance,
             "accuracy": accuracy[-1] if accuracy else None,
             "cosine": cosine,
+            "cosine_after_first_step": first,
             "facts": rest,
-            "warnings": warnings,
+            "stopped": self.outcome.stopped,
+            "warnings": [] if self.enhancer.control else list(self._warnings(cosine, first, accuracy)),
         }
+
+    def _warnings(self, cosine: dict[str, float], first: dict[str, float], accuracy: Sequence[float]) -> Iterator[str]:
+        if self.outcome.stopped:
+            yield self.outcome.stopped
+        for name, value in list(first.items())[:LOW_LEVEL]:
+            if value < GENTLE:
+                yield f"the first step moved {name} to a mean cosine of {value:.2f}: lower the learning rate"
+        for name, value in list(cosine.items())[:LOW_LEVEL]:
+            if value < LEAST_SIMILAR:
+                yield f"the features of {name} moved far: mean cosine {value:.2f} with the original; lower lr or epochs"
+        chance = self.outcome.chance or 0.0
+        if accuracy and accuracy[-1] < LEARNED * chance:
+            yield (
+                f"the pretext task was not learned: accuracy {accuracy[-1]:.0%} where guessing gives {chance:.0%}; "
+                "raise min_steps"
+            )
 
     def _sheet(self) -> Image.Image | None:
         rows = []
@@ -110,6 +125,10 @@ def image_set(cell: Cell, part: str) -> ImageSet:
     rows = cell.train if part == "train" else cell.test
     paths = tuple(located(cell.category.root, path) for path in rows["path"])
     return ImageSet(paths, tuple(contents(rows)), tuple(rows["variant"]) if rows["variant"].any() else ())
+
+
+def _by_map(facts: dict[str, float], prefix: str) -> dict[str, float]:
+    return {f"map {n}": facts[f"{prefix}{n}"] for n in range(1, 9) if f"{prefix}{n}" in facts}
 
 
 def _drawn(rows: Sequence[Sequence[tuple[str, UInt8Array]]]) -> Image.Image:

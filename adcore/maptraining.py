@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from adcore.drift import COMPARED, Drift
 from adcore.features import Extractor, Maps
-from adcore.finetuning import COMPARED
 from adcore.pretext import Pretext
-from adcore.training import Curves, Training, shuffled, steps
+from adcore.training import WARM_UP, Curves, Training, shuffled, steps
 
 if TYPE_CHECKING:
     from adcore.enhancers.base import Host, Subject
 
 PAIRS = 8  # of a normal image and its synthetic twin: 16 pictures a batch
 DECAY = 1e-4  # of AdamW
-IDENTITY = 0.1  # weight of keeping the features of normal pixels
+HEAD_LR = 1e-3  # of what is random at first: the tasks' heads, and the method's own weights
+WARM_UP_STEPS = 20  # over which the module's rates rise, while the heads learn what to ask of it
+IDENTITY = 1.0  # weight of keeping the features of normal pixels
 HOST_BATCH = 4  # images, as CFA takes them
 
 Features = Callable[[torch.Tensor], Maps]
@@ -73,13 +75,15 @@ def pretext(
     subject: Subject,
     shown: Pretext,
     terms: Terms,
-    lr: float,
+    rate: float,
     epochs: int,
     run: Training,
+    drift: Drift,
 ) -> Curves:
-    """Train `module` behind `features` in place (methods.md, section 6): one value an epoch of loss and its terms.
+    """Train `module` behind `features` in place: one value an epoch of loss and its terms.
 
-    Loss: cross-entropy of the puzzles + (BCE + Dice of the defects' masks) + 0.1 x relative change of normal features.
+    Loss: cross-entropy of the puzzles + (BCE + Dice of the defects' masks) + IDENTITY x relative change of normal
+    features.
     """
     with torch.no_grad():
         channels = [maps.shape[1] for maps in module(features(torch.from_numpy(subject.pixels[:1])))]
@@ -103,18 +107,52 @@ def pretext(
         return loss, values
 
     device = next(module.parameters()).device
-    optimiser = torch.optim.AdamW([*module.parameters(), *heads.parameters()], lr, weight_decay=DECAY)
+    optimiser = torch.optim.AdamW([*by_fan_in(module, rate), head_group(heads)], weight_decay=DECAY)
     modules = {"module": module, "heads": heads}
     count = steps(len(subject.pixels), PAIRS)
-    return run.run("pfam", modules, optimiser, epochs, lambda epoch: batches(subject, shown, epoch), step, count)
+    return run.run(
+        "pfam",
+        modules,
+        optimiser,
+        epochs,
+        lambda epoch: batches(subject, shown, epoch),
+        step,
+        count,
+        watch=drift,
+    )
+
+
+def by_fan_in(module: nn.Module, rate: float) -> list[dict[str, Any]]:
+    """Groups of an optimiser like Adam, whose first step moves every weight by its learning rate: `rate` over the
+    number of inputs that a layer sums, so that no step moves a feature by more than about `rate` of its inputs' mean,
+    whether the layer sums 200 of them or 9,000."""
+    groups = []
+    for layer in module.modules():
+        own = list(layer.parameters(recurse=False))
+        if own:
+            inputs = own[0][0].numel()
+            groups.append({"params": own, "lr": rate / inputs, WARM_UP: WARM_UP_STEPS})
+    return groups
+
+
+def head_group(heads: nn.Module) -> dict[str, Any]:
+    """The group of what starts at random."""
+    return {"params": list(heads.parameters()), "lr": HEAD_LR}
 
 
 def host_loss(
-    module: nn.Module, extractor: Extractor, subject: Subject, host: Host, lr: float, epochs: int, run: Training
+    module: nn.Module,
+    extractor: Extractor,
+    subject: Subject,
+    host: Host,
+    rate: float,
+    epochs: int,
+    run: Training,
+    drift: Drift,
 ) -> Curves:
     """Train `module`, which stands behind the extractor's maps already, and the method's own weights by its loss."""
     learned = nn.ParameterList(host.method.begin(host.features(extractor)))  # type: ignore[attr-defined]
-    optimiser = torch.optim.AdamW([*module.parameters(), *learned], lr, weight_decay=DECAY)
+    optimiser = torch.optim.AdamW([*by_fan_in(module, rate), head_group(learned)], weight_decay=DECAY)
 
     def step(index: list[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         maps = extractor.maps(torch.from_numpy(subject.pixels[index]))
@@ -129,6 +167,7 @@ def host_loss(
         lambda epoch: shuffled(len(subject.pixels), subject.seed, epoch, lambda index: index, HOST_BATCH),
         step,
         steps(len(subject.pixels), HOST_BATCH),
+        watch=drift,
     )
 
 
@@ -177,17 +216,7 @@ def change(before: Maps, after: Maps, masks: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def reference(features: Features, subject: Subject) -> Maps:
-    """The maps of the first few images, to compare with."""
+def originals(features: Features, subject: Subject) -> Maps:
+    """The maps of the first few images, which the module is compared on."""
     with torch.no_grad():
         return [maps.clone() for maps in features(torch.from_numpy(subject.pixels[:COMPARED]))]
-
-
-def moved(before: Maps, after: Maps) -> dict[str, float]:
-    """Mean cosine similarity and ratio of norms, by map from 1; of concatenated maps the first channels count."""
-    facts: dict[str, float] = {}
-    for n, (old, longer) in enumerate(zip(before, after, strict=True), start=1):
-        new = longer[:, : old.shape[1]]
-        facts[f"cosine_{n}"] = float(functional.cosine_similarity(old, new, dim=1).mean())
-        facts[f"norm_ratio_{n}"] = float(new.norm() / old.norm())
-    return facts

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from adcore.methods.base import Context
 
 WORKERS = min(8, os.cpu_count() or 1)
+WARM_UP = "warm_up"  # a key of an optimiser's group: steps over which its learning rate rises from 0
+FIRST_STEP = "first_step_"  # before what a watch saw after the first step, a curve of one value
 Curves = dict[str, list[float]]
 Batch = TypeVar("Batch")
 Made = TypeVar("Made")
@@ -30,6 +32,16 @@ Made = TypeVar("Made")
 
 def silent(done: float) -> None:
     """Progress callback that tells nobody."""
+
+
+class Watch(Protocol):
+    """Looks at what is trained: values to log after the first step and after every epoch, and whether to stop."""
+
+    def values(self) -> Mapping[str, float]:
+        """What is logged."""
+
+    def refuses(self, values: Mapping[str, float], epoch: int, epochs: int) -> bool:
+        """Whether this epoch (from 1) is undone and the training stops before it."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +76,37 @@ class Training:
         step: Callable[[Batch], tuple[torch.Tensor, Mapping[str, torch.Tensor | float]]],
         steps: int,
         rate: Callable[[int], float] = lambda epoch: 1.0,
+        watch: Watch | None = None,
     ) -> Curves:
-        """Train `modules` in place: mean loss and mean of each further value of `step`, one an epoch.
+        """Train `modules` in place: mean loss and mean of each further value of `step` and `watch`, one an epoch.
 
         batches(epoch): the epoch's batches, `steps` of them. step(batch): loss, and values to log. rate(epoch): factor
-        on the optimiser's learning rates. `what` is named in errors. Torch's global generator is seeded anew in every
-        epoch and left as it was. Raises RuntimeError for a loss that is not finite, naming epoch and step.
+        on the optimiser's learning rates; a group of it may have a WARM_UP. watch: may end the training, before an
+        epoch that it refuses. `what` is named in errors. Torch's global generator is seeded anew in every epoch and
+        left as it was. Raises RuntimeError for a loss that is not finite, naming epoch and step.
         """
         first, curves = self._resume(modules, optimiser)
         rates = [group["lr"] for group in optimiser.param_groups]
-        for epoch in range(first, epochs):
+
+        def prepare(epoch: int, count: int) -> None:
             for group, full in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = full * rate(epoch)
+                group["lr"] = full * rate(epoch) * min(1.0, (epoch * steps + count) / group.get(WARM_UP, 1))
+
+        def stepped(epoch: int, count: int) -> None:
+            if watch and epoch == 0 and count == 1:
+                curves.update({FIRST_STEP + name: [value] for name, value in watch.values().items()})
+
+        for epoch in range(first, epochs):
+            kept = _copy(modules) if watch else {}
             with torch.random.fork_rng():
                 torch.manual_seed(1_000_003 * self.seed + epoch)
-                means = self._epoch(what, optimiser, (epoch, epochs), batches(epoch), step, steps)
+                means = self._epoch(what, optimiser, (epoch, epochs), batches(epoch), step, steps, prepare, stepped)
+            if watch:
+                means |= watch.values()
+                if watch.refuses(means, epoch + 1, epochs):
+                    for name, module in modules.items():
+                        module.load_state_dict(kept[name])
+                    break
             for name, value in means.items():
                 curves.setdefault(name, []).append(value)
             self._keep(modules, optimiser, epoch + 1, curves)
@@ -92,6 +120,8 @@ class Training:
         batches: Iterable[Batch],
         step: Callable[[Batch], tuple[torch.Tensor, Mapping[str, torch.Tensor | float]]],
         steps: int,
+        prepare: Callable[[int, int], None],
+        stepped: Callable[[int, int], None],
     ) -> dict[str, float]:
         epoch, epochs = position
         sums: dict[str, torch.Tensor] = {}
@@ -106,7 +136,9 @@ class Training:
                 )
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            prepare(epoch, count)
             optimiser.step()
+            stepped(epoch, count)
             for name, value in {"loss": loss, **values}.items():
                 sums[name] = sums.get(name, torch.zeros(())) + torch.as_tensor(value).detach().float().cpu()
             self.progress((epoch + count / steps) / epochs)
@@ -142,6 +174,13 @@ class Training:
         return done["epochs"], done["curves"]
 
 
+def _copy(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, torch.Tensor]]:
+    return {
+        name: {key: value.detach().clone() for key, value in module.state_dict().items()}
+        for name, module in modules.items()
+    }
+
+
 def _tensors(modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
     for name, module in modules.items():
         for key, value in module.state_dict().items():
@@ -160,6 +199,11 @@ def shuffled(count: int, seed: int, epoch: int, make: Callable[[int], Made], bat
 def as_state(curves: Curves) -> dict[str, torch.Tensor]:
     """Curves as a method's state holds them: `loss_curve`, ..."""
     return {f"{name}{CURVE}": torch.tensor(values) for name, values in curves.items()}
+
+
+def taken_first_step(curves: Curves) -> dict[str, float]:
+    """What a watch saw after the first step, taken out of the curves, which have a value an epoch."""
+    return {name: curves.pop(name)[0] for name in list(curves) if name.startswith(FIRST_STEP)}
 
 
 def curves_of(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -19,7 +19,7 @@ from adcore.report.html import write_report
 from adcore.report.measured import Run
 from adcore.report.statistics import Statistics
 from adcore.report.summary import summarise
-from adcore.report.trained import Trained
+from adcore.report.trained import Trained, cautions
 from adcore.samples import samples
 from tasks.tracking import Tracker, view_url
 
@@ -59,9 +59,10 @@ def leaderboard(plan: str, workspace: str, manifests: str, name: str, failed: li
         return
     folder = bench.layout.results
     published = beside.compare(Run.of(name, bench, boards.frame(rows), {}))
-    remarks = bench.remarks()
+    trained = _trained(results)
+    remarks = _remarks(bench.remarks(), trained)
     boards.write_leaderboard(folder, rows, failures, published, remarks)
-    compared, timed, trained = _compared(bench, rows), bench.timings(), _trained(results)
+    compared, timed = _compared(bench, rows), bench.timings()
     effects.write(folder, compared)
     _write_picked(folder / "protocols.csv", bench)
     timings.write(folder, timed)
@@ -104,6 +105,11 @@ def _compared(bench: Bench, rows: list[Row]) -> list[effects.Effect]:
 
 def _trained(results: list[CellResult]) -> list[Trained]:
     return list(dict.fromkeys(training for result in results for training in result.trained))
+
+
+def _remarks(notes: dict[str, str], trained: list[Trained]) -> dict[str, str]:
+    warnings = cautions(trained)
+    return {name: "; ".join(filter(None, (note, *warnings.get(name, ())))) for name, note in notes.items()}
 
 
 def _write_tracebacks(path: Path, failures: list[Row]) -> None:

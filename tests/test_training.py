@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from adcore.training import Curves, Training
+from adcore.training import WARM_UP, Curves, Training, taken_first_step
 
 
 class Killed(Exception):
@@ -106,3 +106,58 @@ def test_rate_scales_the_learning_rate_of_each_epoch():
         "line", {}, optimiser, 3, lambda epoch: [None], lambda _: (model.weight.sum(), {}), 1, lambda epoch: 0.1**epoch
     )
     assert model.weight.item() == pytest.approx(-1.11)
+
+
+class Falling:
+    """A watch that sees the weight, and refuses it below a limit."""
+
+    def __init__(self, weight: torch.Tensor, least: float) -> None:
+        self.weight, self.least = weight, least
+
+    def values(self) -> dict[str, float]:
+        return {"weight": float(self.weight.detach().sum())}
+
+    def refuses(self, values, epoch: int, epochs: int) -> bool:
+        return values["weight"] < self.least
+
+
+def falling(training: Training, least: float, epochs: int = 5) -> tuple[float, Curves]:
+    """A weight that starts at 0 and falls by 1 a step, two steps an epoch."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    optimiser = torch.optim.SGD(model.parameters(), 1.0)
+    curves = training.run(
+        "line",
+        {"line": model},
+        optimiser,
+        epochs,
+        lambda epoch: [None, None],
+        lambda _: (model.weight.sum(), {}),
+        2,
+        watch=Falling(model.weight, least),
+    )
+    return model.weight.item(), curves
+
+
+def test_a_watch_undoes_the_epoch_that_it_refuses_and_ends_the_training():
+    weight, curves = falling(Training(0), least=-5)
+    assert weight == pytest.approx(-4)
+    assert curves["weight"] == pytest.approx([-2, -4])
+
+
+def test_what_a_watch_saw_after_the_first_step_outlives_a_kill(tmp_path: Path):
+    training = Training(0, checkpoint=tmp_path / "state")
+    falling(training, least=-100, epochs=1)
+    weight, curves = falling(training, least=-100, epochs=3)
+    assert taken_first_step(curves) == {"first_step_weight": pytest.approx(-1)}
+    assert weight == pytest.approx(-6)
+
+
+def test_a_groups_rate_rises_over_its_warm_up_and_no_others():
+    slow, fast = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    groups = [{"params": [slow], "lr": 1.0, WARM_UP: 4}, {"params": [fast], "lr": 1.0}]
+    Training(0).run(
+        "two", {}, torch.optim.SGD(groups), 3, lambda epoch: [None, None], lambda _: ((slow + fast).sum(), {}), 2
+    )
+    assert slow.item() == pytest.approx(-(1 / 4 + 2 / 4 + 3 / 4 + 1 + 1 + 1))
+    assert fast.item() == pytest.approx(-6)

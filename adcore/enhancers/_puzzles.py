@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
-class PuzzleOptions(base.Options):
+class PuzzleOptions(base.TrainedOptions):
     """Puzzles of n x n tiles, in `permutations` orders beside the right one. `sources`: a folder of textures for the
     synthetic defects, such as DTD; by default they come from other categories' training images and from noise."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,20 @@ class Options(BaseModel):
     """Options of an enhancer; each enhancer subclasses it and gives every field a default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainedOptions(Options):
+    """Options of an enhancer that is trained. `min_steps`: where `epochs` passes over few images are fewer optimiser
+    steps than this, there are more passes. `least_cosine`: the training stops with the last epoch in which each of the
+    first three maps keeps this mean cosine similarity with the original; -1 is no bound."""
+
+    epochs: NonNegativeInt
+    min_steps: NonNegativeInt
+    least_cosine: float = Field(0.9, ge=-1, le=1)
+
+    def passes(self, steps: int) -> int:
+        """Epochs of so many steps each; none where `epochs` asks for none."""
+        return max(self.epochs, math.ceil(self.min_steps / steps)) if self.epochs else 0
 
 
 @dataclass(frozen=True)
@@ -48,13 +63,14 @@ class Subject:
 class Outcome:
     """What a training gave: everything that `apply` needs, one value an epoch of each curve, and facts for people.
 
-    accuracy: of the pretext task in the last epoch, beside the `chance` of guessing.
+    chance: of guessing in the pretext task. stopped: why it was not trained to the end, in words; "" where it was.
     """
 
     state: dict[str, torch.Tensor]
     curves: dict[str, list[float]] = field(default_factory=dict)
     chance: float | None = None
     facts: dict[str, float] = field(default_factory=dict)
+    stopped: str = ""
 
 
 class Enhancer(ABC):

@@ -29,13 +29,15 @@ class PFAMOptions(_puzzles.PuzzleOptions):
     """`train`: what PFAM learns from; `identity` and `random` are controls, which are not trained.
 
     pretext: segment synthetic defects, solve puzzles (objects only), keep normal features. jigsaw_only: puzzles.
-    host_loss: the method's own loss. `stages`: the method's layers, or layer2 to layer4. `combine`, `convolutions`,
+    host_loss: the method's own loss. `fan_in_lr`: AdamW's learning rate of a layer is this over the inputs that it sums
+    (see adcore.maptraining.by_fan_in). `stages`: the method's layers, or layer2 to layer4. `combine`, `convolutions`,
     `pool_kv`: see adcore.modules.pfam and mfcsam; `pool_kv` averages keys and values of the attention over squares of
     that side.
     """
 
     epochs: NonNegativeInt = 30
-    lr: PositiveFloat = 1e-3
+    min_steps: NonNegativeInt = 60
+    fan_in_lr: PositiveFloat = 0.03
     train: Literal["pretext", "jigsaw_only", "host_loss", "identity", "random"] = "pretext"
     stages: Literal["host", "layer2-4"] = "host"
     combine: Literal["sum", "concat"] = "sum"
@@ -58,7 +60,8 @@ class PFAM(base.Enhancer):
         """Raises RuntimeError when a loss is not finite."""
         import torch
 
-        from adcore import maptraining
+        from adcore import drift, maptraining
+        from adcore.training import steps, taken_first_step
 
         options, inside = self.options, self._inside(extractor.levels)
         plain = list(extractor.behind)  # of the enhancers before this one
@@ -71,25 +74,31 @@ class PFAM(base.Enhancer):
         shapes = [extractor.shapes()[index] for index in inside] if inside else extractor.shapes()
         module = self._module(shapes, subject.seed).to(extractor.device)
         extractor.add(module, self._wired(module, extractor.levels, host.method.levels if host else ()))
-        epochs = 0 if self.control else options.epochs
+        before = maptraining.originals(features, subject)
+        watch = drift.Drift(lambda: _without_gradients(module, before), options.least_cosine)
+        epochs = 0 if self.control else options.passes(steps(len(subject.pixels), maptraining.PAIRS))
         warm = round(epochs * WARM_UP) if host else epochs
         shown = _puzzles.pretext(subject, options)
         curves: dict[str, list[float]] = {}
+        facts: dict[str, float] = {}
         if warm:
             only_puzzles = options.train == "jigsaw_only"
             terms = maptraining.Terms(puzzles=only_puzzles or not subject.texture, defects=not only_puzzles)
             part = training.part("pretext", 0, warm / epochs)
-            curves = maptraining.pretext(module, features, subject, shown, terms, options.lr, warm, part)
-        if host and epochs > warm:
+            curves = maptraining.pretext(module, features, subject, shown, terms, options.fan_in_lr, warm, part, watch)
+        if host and epochs > warm and not watch.stopped:
             part = training.part("host", warm / epochs, 1)
-            learned = maptraining.host_loss(module, extractor, subject, host, options.lr, epochs - warm, part)
+            learned = maptraining.host_loss(
+                module, extractor, subject, host, options.fan_in_lr, epochs - warm, part, watch
+            )
+            facts |= {f"host_{name}": value for name, value in taken_first_step(learned).items()}
             curves |= {f"host_{name}": values for name, values in learned.items()}
         module.eval().requires_grad_(False)
-        before = maptraining.reference(features, subject)
-        facts = maptraining.moved(before, module(before))
+        facts |= taken_first_step(curves) | watch.values() | drift.norm_ratios(before, module(before))
         state = {name: value.detach().cpu() for name, value in module.state_dict().items()}
         state |= {"shapes": torch.tensor(shapes), "permutations": torch.from_numpy(shown.classes)}
-        return base.Outcome(state, curves, 1 / len(shown.classes) if "accuracy" in curves else None, facts)
+        chance = 1 / len(shown.classes) if "accuracy" in curves else None
+        return base.Outcome(state, curves, chance, facts, watch.stopped)
 
     def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[int]) -> None:
         """Put the trained module behind the maps."""
@@ -168,3 +177,11 @@ class PFAM(base.Enhancer):
             return [features for level, features in zip(levels, found, strict=True) if level in asked]
 
         return enhanced
+
+
+def _without_gradients(module: Module, maps: Maps) -> Maps:
+    import torch
+
+    with torch.no_grad():
+        found: Maps = module(maps)
+    return found

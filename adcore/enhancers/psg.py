@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import NonNegativeInt, PositiveFloat
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from adcore.enhancers import base
 
@@ -23,11 +23,15 @@ SGD = {"momentum": 0.9, "weight_decay": 3e-5}
 MLP = (512, 128)  # widths of CutPaste's projection
 
 
-class PSGOptions(base.Options):
-    """`head`: linear, or CutPaste's MLP. `rotations`: quarter turns of the image first. `epochs: 0` is the control."""
+class PSGOptions(base.TrainedOptions):
+    """`lr` of the backbone, which rises from 0 over `warm_up` steps, and `head_lr` of the random head. `head`: linear,
+    or CutPaste's MLP. `rotations`: CutPaste's patch is turned by quarters. `epochs: 0` is the control."""
 
     epochs: NonNegativeInt = 64
+    min_steps: NonNegativeInt = 120
     lr: PositiveFloat = 3e-4
+    head_lr: PositiveFloat = 1e-2
+    warm_up: PositiveInt = 50
     head: Literal["linear", "mlp"] = "linear"
     rotations: bool = False
 
@@ -46,6 +50,9 @@ class PSG(base.Enhancer):
         from adcore import finetuning
         from adcore.training import shuffled, steps
 
+        options = self.options
+        count = steps(len(subject.pixels), BATCH)
+
         def pictures(epoch: int) -> Iterator[Batch]:
             def made(index: int) -> list[tuple[UInt8Array, int]]:
                 return [(picture, label) for label, picture in enumerate(self._three(subject, index, epoch))]
@@ -56,12 +63,12 @@ class PSG(base.Enhancer):
             name="psg",
             classes=3,
             batches=pictures,
-            steps=steps(len(subject.pixels), BATCH),
-            sgd={"lr": self.options.lr, **SGD},
-            head=_mlp if self.options.head == "mlp" else _linear,
-            batch_statistics=True,
+            steps=count,
+            rates=finetuning.Rates(options.lr, options.head_lr, options.warm_up),
+            sgd=SGD,
+            head=_mlp if options.head == "mlp" else _linear,
         )
-        return finetuning.finetune(extractor, subject, task, self.options.epochs, training)
+        return finetuning.finetune(extractor, subject, task, options.passes(count), options.least_cosine, training)
 
     def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[int]) -> None:
         """Load the fine-tuned weights."""
@@ -80,16 +87,13 @@ class PSG(base.Enhancer):
         return [("CutPaste", patch), ("scar", scar)]
 
     def _three(self, subject: base.Subject, index: int, epoch: int) -> tuple[UInt8Array, UInt8Array, UInt8Array]:
-        import numpy as np
-
         from adcore.synthesis import generator
         from adcore.synthesis.cutpaste import cutpaste, scar
 
         rng = generator(subject.seed, subject.hashes[index], epoch, "psg")
         image = subject.pixels[index]
-        if self.options.rotations:
-            image = np.ascontiguousarray(np.rot90(image, int(rng.integers(4)), (1, 2)))
-        return image, cutpaste(image, rng)[0], scar(image, rng)[0]
+        turns = int(rng.integers(4)) if self.options.rotations else 0
+        return image, cutpaste(image, rng, turns)[0], scar(image, rng)[0]
 
 
 def _linear(width: int, classes: int) -> nn.Module:

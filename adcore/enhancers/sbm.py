@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import NonNegativeInt, PositiveFloat
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from adcore.enhancers import _puzzles, base
 
@@ -24,10 +24,14 @@ DROP_AT, DROP = 0.8, 0.1  # the learning rate's fall, at this share of the epoch
 
 
 class SBMOptions(_puzzles.PuzzleOptions):
-    """`lr` of the whole backbone. `epochs: 0` is the control: the backbone as it was."""
+    """`lr` of the backbone, which rises from 0 over `warm_up` steps, and `head_lr` of the puzzles' random head.
+    `epochs: 0` is the control: the backbone as it was."""
 
     epochs: NonNegativeInt = 30
-    lr: PositiveFloat = 1e-3
+    min_steps: NonNegativeInt = 120
+    lr: PositiveFloat = 1e-4
+    head_lr: PositiveFloat = 1e-2
+    warm_up: PositiveInt = 50
 
 
 class SBM(base.Enhancer):
@@ -48,6 +52,8 @@ class SBM(base.Enhancer):
         from adcore.training import shuffled, steps
 
         options = self.options
+        count = steps(len(subject.pixels), BATCH)
+        epochs = options.passes(count)
         shown = _puzzles.pretext(subject, self.options)
 
         def puzzles(epoch: int) -> Iterator[Batch]:
@@ -64,11 +70,12 @@ class SBM(base.Enhancer):
             name="sbm",
             classes=options.permutations + 1,
             batches=puzzles,
-            steps=steps(len(subject.pixels), BATCH),
-            sgd={"lr": options.lr, **SGD},
-            rate=lambda epoch: 1.0 if epoch < DROP_AT * options.epochs else DROP,
+            steps=count,
+            rates=finetuning.Rates(options.lr, options.head_lr, options.warm_up),
+            sgd=SGD,
+            rate=lambda epoch: 1.0 if epoch < DROP_AT * epochs else DROP,
         )
-        outcome = finetuning.finetune(extractor, subject, task, options.epochs, training)
+        outcome = finetuning.finetune(extractor, subject, task, epochs, options.least_cosine, training)
         outcome.state["permutations"] = torch.from_numpy(shown.classes)
         return outcome
 

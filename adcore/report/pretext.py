@@ -52,7 +52,7 @@ def _row(item: Trained, labels: Sequence[str]) -> dict[str, Any]:
     cells = [item.category, part, ", ".join(labels), str(summary["epochs"]), _text(loss[-1], "{:.3g}")]
     cells += [_text(summary[name], "{:.1%}") for name in ("accuracy", "chance")]
     layer, cosine = min(summary["cosine"].items(), key=lambda pair: pair[1], default=("", math.nan))
-    cells += [_text(cosine, f"{{:.3f}} in {layer}"), _text(summary["seconds"], "{:,.0f}")]
+    cells += [_text(cosine, f"{{:.3f}} in {layer}"), _text(item.seconds, "{:,.0f}")]
     return {"cells": cells, "warnings": summary["warnings"]}
 
 

@@ -15,8 +15,8 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Trained:
-    """One training of one part of an enhancer. folder: its artifact, with summary.json, curves.json and, where images
-    were changed for it, shown.jpg; enhancers that share a part share the folder."""
+    """One training of one part of an enhancer. folder: its artifact, with meta.json, summary.json, curves.json and,
+    where images were changed for it, shown.jpg; enhancers that share a part share the folder."""
 
     dataset: str
     category: str
@@ -27,15 +27,18 @@ class Trained:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """epochs, chance and accuracy (or None), cosine by layer, warnings, seconds."""
-        summary: dict[str, Any] = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
-        return summary
+        """epochs, chance and accuracy (or None), cosine by map, warnings."""
+        return self._read("summary.json")
+
+    @property
+    def seconds(self) -> float:
+        """What it took."""
+        return float(self._read("meta.json")["enhance_s"])
 
     @cached_property
     def curves(self) -> dict[str, list[float]]:
         """Name (`loss`, `accuracy`, ...) -> a value an epoch."""
-        curves: dict[str, list[float]] = json.loads((self.folder / "curves.json").read_text(encoding="utf-8"))
-        return curves
+        return self._read("curves.json")
 
     @property
     def sheet(self) -> Path | None:
@@ -53,6 +56,27 @@ class Trained:
     def identity(self) -> list[str | int]:
         """What tells trainings apart: an artifact's folder is named by its content key."""
         return [self.dataset, self.category, self.seed, self.enhancer_label, self.part, self.folder.name]
+
+    def _read(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        return found
+
+
+def cautions(trained: Iterable[Trained]) -> dict[str, list[str]]:
+    """Dataset -> what its rows must not be read without: a sentence for each part of an enhancer that went wrong
+    somewhere, with how often, where, and what was said first."""
+    groups: dict[tuple[str, str], list[Trained]] = {}
+    for item in trained:
+        groups.setdefault((item.dataset, item.name), []).append(item)
+    found: dict[str, list[str]] = {}
+    for (dataset, name), same in groups.items():
+        wrong = [item for item in same if item.summary["warnings"]]
+        if wrong:
+            where = ", ".join(dict.fromkeys(item.category for item in wrong))
+            first = f"{wrong[0].category}, seed {wrong[0].seed}: {wrong[0].summary['warnings'][0]}"
+            line = f"enhancer {name}: warnings in {len(wrong)} of {len(same)} trainings ({where}; {first})"
+            found.setdefault(dataset, []).append(line)
+    return found
 
 
 def by_name(trained: Iterable[Trained], curve: str) -> dict[str, list[list[float]]]:

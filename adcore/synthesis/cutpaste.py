@@ -18,17 +18,18 @@ SCAR_WIDTH, SCAR_LENGTH = (2, 16), (10, 25)  # pixels of an image of 256
 SCAR_DEGREES = 45
 
 
-def cutpaste(image: UInt8Array, rng: np.random.Generator) -> tuple[UInt8Array, BoolArray]:
-    """The image (3, H, W) with a jittered rectangle of it pasted at random, and where (H, W).
+def cutpaste(image: UInt8Array, rng: np.random.Generator, turns: int = 0) -> tuple[UInt8Array, BoolArray]:
+    """The image (3, S, S) with a jittered rectangle of it pasted at random, and where (S, S).
 
-    The rectangle has 0.02 to 0.15 of the area, and an aspect log-uniform in 0.3..1 or its inverse.
+    The rectangle has 0.02 to 0.15 of the area, and an aspect log-uniform in 0.3..1 or its inverse; it is turned by
+    `turns` quarters between cutting and pasting.
     """
     _, height, width = image.shape
     area = rng.uniform(*AREA) * height * width
     aspect = math.exp(rng.uniform(math.log(SMALLEST_ASPECT), 0)) ** rng.choice((-1, 1))
     size = min(round(math.sqrt(area / aspect)), height), min(round(math.sqrt(area * aspect)), width)
-    piece = _jittered(_cut(image, size, rng), rng)
-    return _paste(image, from_picture(piece), np.ones(size, np.bool_), rng)
+    piece = np.rot90(from_picture(_jittered(_cut(image, size, rng), rng)), turns, (1, 2))
+    return _paste(image, piece, np.ones(piece.shape[1:], np.bool_), rng)
 
 
 def scar(image: UInt8Array, rng: np.random.Generator) -> tuple[UInt8Array, BoolArray]:

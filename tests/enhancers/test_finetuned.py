@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from adcore.drift import cosines
 from adcore.enhancers.base import STAGES, Enhancer
 from adcore.enhancers.psg import PSG, PSGOptions
 from adcore.enhancers.sbm import SBM, SBMOptions
-from adcore.finetuning import PREFIX, cosines
+from adcore.finetuning import PREFIX
 from adcore.training import Training
 
 
@@ -19,11 +20,11 @@ def norms(model: nn.Module) -> list[nn.Module]:
 
 
 def sbm(**options) -> SBM:
-    return SBM(SBMOptions(**{"epochs": 1, "permutations": 5} | options))
+    return SBM(SBMOptions(**{"epochs": 1, "min_steps": 1, "permutations": 5} | options))
 
 
 def psg(**options) -> PSG:
-    return PSG(PSGOptions(**{"epochs": 1} | options))
+    return PSG(PSGOptions(**{"epochs": 1, "min_steps": 1, "least_cosine": -1} | options))
 
 
 @pytest.mark.parametrize("make", [sbm, psg])
@@ -58,20 +59,14 @@ def test_training_repeats_itself_for_a_seed(make, subject, extractor):
     assert any(not torch.equal(states[0][key], states[2][key]) for key in states[0] if key.startswith(PREFIX))
 
 
-def test_sbm_keeps_the_statistics_of_batch_norm_and_trains_its_scale(subject, extractor):
+@pytest.mark.parametrize("make", [sbm, psg])
+def test_the_statistics_of_batch_norm_stay_and_its_scale_is_trained(make, subject, extractor):
     plain = dict(extractor(*STAGES).model.named_buffers())
     trained = extractor(*STAGES)
     scale = trained.model.bn1.weight.clone()
-    sbm().fit(trained, subject(), Training(0))
+    make(lr=0.01, warm_up=1, least_cosine=-1).fit(trained, subject(), Training(0))
     assert plain and all(torch.equal(value, plain[name]) for name, value in trained.model.named_buffers())
     assert not torch.equal(trained.model.bn1.weight, scale)
-
-
-def test_psg_updates_the_statistics_of_batch_norm(subject, extractor):
-    trained = extractor(*STAGES)
-    mean = trained.model.bn1.running_mean.clone()
-    psg().fit(trained, subject(), Training(0))
-    assert not torch.equal(trained.model.bn1.running_mean, mean)
 
 
 def test_frozen_features_solve_puzzles_of_numbered_tiles(subject, extractor):
@@ -107,8 +102,8 @@ def test_psg_shows_every_image_normal_with_a_patch_and_with_a_scar(subject):
     (caption, patch), (_, scar) = psg().examples(whole, 3)
     assert caption == "CutPaste" and (patch != whole.pixels[3]).any() and (scar != whole.pixels[3]).any()
     assert (patch != whole.pixels[3]).any(0).sum() > (scar != whole.pixels[3]).any(0).sum()
-    turned = {psg(rotations=True)._three(whole, 0, epoch)[0].tobytes() for epoch in range(20)}
-    assert len(turned) == 4
+    shown = [psg(rotations=True)._three(whole, 0, epoch)[0] for epoch in range(20)]
+    assert all((normal == whole.pixels[0]).all() for normal in shown)  # the paper turns the patch, never the image
 
 
 def test_mlp_head_is_wider(subject, extractor):
@@ -135,3 +130,59 @@ def test_cosines_of_equal_opposed_and_orthogonal_maps():
 @pytest.mark.parametrize("enhancer", [sbm(), psg()])
 def test_they_are_shared_by_all_methods(enhancer: Enhancer):
     assert not enhancer.on_maps and not enhancer.wants_host and enhancer.outputs(3) == 3
+
+
+def test_few_images_are_shown_more_often_and_many_as_often_as_the_paper_says():
+    options = SBMOptions(epochs=30, min_steps=120)
+    assert options.passes(steps=3) == 40
+    assert options.passes(steps=14) == 30
+    assert SBMOptions(epochs=0).passes(steps=3) == 0
+
+
+@pytest.mark.parametrize("make", [sbm, psg])
+def test_the_head_learns_faster_than_the_backbone(make, subject, extractor):
+    """Of weights of one rate the head's would move as little as the backbone's."""
+    given = make(lr=1e-4, head_lr=1e-2, warm_up=1)
+    trained, moved = extractor(*STAGES), {}
+
+    class Watching(Training):
+        def run(self, what, modules, optimiser, *rest):
+            groups = {name: group["lr"] for name, group in zip(modules, optimiser.param_groups, strict=True)}
+            moved.update(groups)
+            return super().run(what, modules, optimiser, *rest)
+
+    given.fit(trained, subject(), Watching(0))
+    assert moved == {"backbone": 1e-4, "head": 1e-2}
+
+
+def test_the_backbone_waits_for_its_head(subject, extractor):
+    """In a warm-up of ten steps the first one moves the backbone a tenth as far."""
+    fall = {}
+    for steps in (1, 10):
+        outcome = sbm(lr=0.1, warm_up=steps, least_cosine=-1).fit(extractor(*STAGES), subject(), Training(0))
+        plain = extractor(*STAGES).model.state_dict()["conv1.weight"]
+        fall[steps] = float((outcome.state[PREFIX + "conv1.weight"] - plain).norm())
+    assert fall[10] == pytest.approx(fall[1] / 10, rel=0.01)
+
+
+@pytest.mark.parametrize("make", [sbm, psg])
+def test_features_that_move_too_far_end_the_training_before_they_do(make, subject, extractor):
+    trained = extractor(*STAGES)
+    outcome = make(epochs=6, lr=0.3, warm_up=6, least_cosine=0.98).fit(trained, subject(), Training(0))
+    kept = len(outcome.curves.get("loss", []))
+    assert kept < 6
+    assert f"stopped after {kept} of 6 epochs" in outcome.stopped
+    assert min(outcome.facts[f"cosine_{n}"] for n in (1, 2, 3)) >= 0.98
+    again = extractor(*STAGES)
+    make().apply(again, outcome.state, STAGES)
+    images = torch.from_numpy(subject().pixels)
+    now = cosines(extractor(*STAGES)(images), again(images))
+    assert now == pytest.approx({f"cosine_{n}": outcome.facts[f"cosine_{n}"] for n in STAGES}, abs=1e-5)
+
+
+def test_drift_is_logged_after_the_first_step_and_after_every_epoch(subject, extractor):
+    outcome = sbm(epochs=3, lr=0.01, warm_up=1, least_cosine=-1).fit(extractor(*STAGES), subject(), Training(0))
+    assert len(outcome.curves["cosine_1"]) == 3
+    assert outcome.curves["cosine_3"][-1] == pytest.approx(outcome.facts["cosine_3"])
+    assert outcome.facts["cosine_3"] < outcome.facts["first_step_cosine_3"] < 1
+    assert not any(name.startswith("first_step") for name in outcome.curves)

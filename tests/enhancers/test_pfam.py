@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from adcore import maptraining
+from adcore.drift import cosines
 from adcore.enhancers.base import Host, Outcome
 from adcore.enhancers.pfam import PFAM, PFAMOptions
 from adcore.features import Extractor
@@ -19,7 +20,7 @@ from adcore.methods.padim import PaDiM
 from adcore.plan import BackboneSpec
 from adcore.training import Training
 
-SMALL = {"epochs": 1, "permutations": 5, "pool_kv": 2}
+SMALL = {"epochs": 1, "min_steps": 1, "permutations": 5, "pool_kv": 2}
 
 
 def pfam(**options) -> PFAM:
@@ -187,3 +188,43 @@ def test_more_permutations_than_there_are_are_refused():
 def test_controls_name_themselves(train: str, control: str, subject: Callable):
     assert pfam(train=train).control == control
     assert bool(pfam(train=train).examples(subject(), 0)) == (not control)
+
+
+@pytest.mark.parametrize(("channels", "side"), [(256, 14), (1024, 7)])
+def test_one_step_at_the_full_rate_leaves_wide_features_where_they_are(channels: int, side: int):
+    """AdamW moves every weight by its rate: at one rate for all, 1e-3, features of these widths fall to 0.8 at once."""
+    from adcore.modules.pfam import PFAM as Module
+
+    def after_one_step(groups: Callable[[torch.nn.Module], list[dict]]) -> float:
+        torch.manual_seed(0)
+        module, heads = Module([(channels, side, side)]), maptraining.Heads([channels], 31)
+        maps = [torch.randn(4, channels, side, side).relu()]
+        masks = torch.rand(4, 1, 4 * side, 4 * side) > 0.5
+        optimiser = torch.optim.AdamW([*groups(module), maptraining.head_group(heads)], weight_decay=maptraining.DECAY)
+        enhanced = module(maps)
+        loss = maptraining.mask_loss(heads.masks(enhanced), masks) + heads.classes(enhanced).logsumexp(1).mean()
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            return cosines(maps, module(maps))["cosine_1"]
+
+    assert after_one_step(lambda module: maptraining.by_fan_in(module, PFAMOptions().fan_in_lr)) > 0.99
+    assert after_one_step(lambda module: [{"params": list(module.parameters()), "lr": 1e-3}]) < 0.8
+
+
+def test_every_weight_of_the_module_has_its_rate(extractor):
+    from adcore.modules.pfam import PFAM as Module
+
+    module = Module([(24, 8, 8), (40, 4, 4)], convolutions="full")
+    groups = maptraining.by_fan_in(module, 0.1)
+    assert sum(len(group["params"]) for group in groups) == len(list(module.parameters()))
+    rates = {id(weight): group["lr"] for group in groups for weight in group["params"]}
+    assert rates[id(module.attention[0].convolutions[3].weight)] == pytest.approx(0.1 / (24 * 81))
+    assert rates[id(module.attention[0].attention.alpha)] == pytest.approx(0.1)
+
+
+def test_a_module_that_moves_its_maps_too_far_is_stopped_before_it_does(subject, extractor):
+    enhancer = pfam(epochs=6, fan_in_lr=30.0, least_cosine=0.95)
+    outcome = enhancer.fit(extractor(1, 2, 3), subject(), Training(0))
+    assert "below least_cosine 0.95" in outcome.stopped
+    assert min(outcome.facts[f"cosine_{n}"] for n in (1, 2, 3)) >= 0.95

@@ -87,8 +87,9 @@ def a_training(folder: Path, part: str = "sbm", sheet: bool = True, **changes: A
     """A training's artifact: two epochs whose loss falls from 2 to 1, and a picture where it was shown some."""
     folder.mkdir(parents=True, exist_ok=True)
     summary = {"epochs": 2, "chance": 0.032, "accuracy": 0.6, "cosine": {"level1": 0.99, "level2": 0.65}}
-    summary |= {"warnings": ["cosine 0.65 < 0.7 in level2"], "seconds": 12.3}
+    summary |= {"warnings": ["cosine 0.65 < 0.7 in level2"]}
     (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "meta.json").write_text(json.dumps({"enhance_s": 12.3}))
     (folder / "curves.json").write_text(json.dumps({"accuracy": [0.2, 0.6], "loss": [2.0, 1.0]}))
     if sheet:
         Image.new("RGB", (64, 32), "teal").save(folder / "shown.jpg")

@@ -1,5 +1,6 @@
 """The report page: self-contained, complete, written only when something changed."""
 
+import json
 import math
 import re
 from html.parser import HTMLParser
@@ -11,6 +12,7 @@ from adcore.report import effects, plots, pretext
 from adcore.report.html import write_report
 from adcore.report.leaderboard import frame
 from adcore.report.summary import summarise
+from adcore.report.trained import cautions
 
 FAILURE = {"dataset": "elpv", "category": "poly", "method_label": "cfa", "error": "RuntimeError: <loss> is NaN"}
 
@@ -136,11 +138,11 @@ def test_page_shows_a_bounded_number_of_sheets_and_counts_the_rest(tmp_path, tra
 
 def test_training_without_epochs_accuracy_or_pictures_is_a_row_of_dashes(tmp_path, training):
     item = training(tmp_path / "a", sheet=False)
-    nothing = '{"epochs": 0, "chance": null, "accuracy": null, "cosine": {}, "warnings": [], "seconds": 0.1}'
+    nothing = '{"epochs": 0, "chance": null, "accuracy": null, "cosine": {}, "warnings": []}'
     (item.folder / "summary.json").write_text(nothing)
     (item.folder / "curves.json").write_text('{"loss": []}')
     found = pretext.panel([item], "elpv")
-    assert found and found["rows"][0]["cells"][3:] == ["0", "–", "–", "–", "–", "0"]
+    assert found and found["rows"][0]["cells"][3:] == ["0", "–", "–", "–", "–", "12"]
     assert not found["figures"] and not found["sheets"]
 
 
@@ -168,3 +170,13 @@ def test_figures_are_reproducible_and_bounded(row):
     svg = plots.category_svg(lines)
     assert svg == plots.category_svg(lines)
     assert len(set(re.findall(r">(m\d+)<", svg))) == plots.MOST
+
+
+def test_what_went_wrong_in_a_training_stands_beside_the_leaderboard(tmp_path, training):
+    sound = training(tmp_path / "sound", seed=1)
+    summary = json.loads((sound.folder / "summary.json").read_text())
+    (sound.folder / "summary.json").write_text(json.dumps(summary | {"warnings": []}))
+    found = cautions([training(tmp_path / "far"), sound])
+    told = "enhancer sbm: warnings in 1 of 2 trainings (mono; mono, seed 0: cosine 0.65 < 0.7 in level2)"
+    assert found == {"elpv": [told]}
+    assert cautions([sound]) == {}

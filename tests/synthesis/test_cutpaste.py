@@ -81,3 +81,11 @@ def test_hues_turn_and_greys_stay() -> None:
     np.testing.assert_allclose(from_picture(shift_hue(red, -1 / 3)).ravel(), [0, 0, 255], atol=8)
     grey = np.repeat(np.arange(256, dtype=np.uint8).reshape(1, 16, 16), 3, axis=0)
     assert (from_picture(shift_hue(to_picture(grey), 0.1)) == grey).all()
+
+
+def test_a_patch_is_turned_by_quarters_and_the_image_is_not() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
+    plain, turned = (cutpaste(image, generator(0, 3), turns) for turns in (0, 1))
+    pieces = [picture[:, *box(mask)] for picture, mask in (plain, turned)]
+    assert np.array_equal(np.rot90(pieces[0], 1, (1, 2)), pieces[1])
+    assert np.array_equal(turned[0][:, ~turned[1]], image[:, ~turned[1]])
