@@ -101,7 +101,7 @@ def metrics(settings: dict[str, Any]) -> Evaluator:
 
 def cell(method: str, settings: dict[str, Any]) -> dict[str, float]:
     """Fit and test one model."""
-    torch.manual_seed(0)
+    torch.manual_seed(settings["seed"])
     size = settings["size"]
     transform = Compose([Resize((size, size), antialias=True), Normalize(settings["mean"], settings["std"])])
     parts = {

@@ -85,6 +85,7 @@ def write_plan(given: argparse.Namespace, images: Path, weights: Path, path: Pat
         "backbone": {"name": given.backbone, "weights": str(weights)},
         "datasets": [{"name": "peers", "kind": "folder", "root": str(images)}],
         "methods": [methods[name] for name in given.methods],
+        "seeds": [given.seed],
         "device": "cpu",
     }
     path.write_text(yaml.safe_dump(plan), encoding="utf-8")
@@ -96,8 +97,8 @@ def write_settings(given: argparse.Namespace, images: Path, weights: Path, path:
     import torch
 
     model = timm.create_model(given.backbone, pretrained=False, features_only=True, out_indices=(1, 2, 3))
-    drawn = torch.randperm(sum(model.feature_info.channels()), generator=torch.Generator().manual_seed(0))
-    names = ("backbone", "size", "coreset", "epochs", "gamma_c", "methods")
+    drawn = torch.randperm(sum(model.feature_info.channels()), generator=torch.Generator().manual_seed(given.seed))
+    names = ("backbone", "size", "coreset", "epochs", "gamma_c", "methods", "seed")
     settings = {name: getattr(given, name) for name in names} | {
         "images": str(images),
         "weights": str(weights),
@@ -152,6 +153,7 @@ def main() -> None:
     parser.add_argument("--coreset", type=float, default=0.1)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--gamma-c", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0, help="of both sides")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
 
@@ -174,7 +176,7 @@ def main() -> None:
         }
     images = f"{given.train} + {given.test} images of {given.size} x {given.size}"
     print(f"{given.dataset}/{given.category}, {images}; {given.backbone}, {kind}")
-    print(f"coreset {given.coreset}, {given.epochs} epochs, {threads} thread(s)\n")
+    print(f"coreset {given.coreset}, {given.epochs} epochs, seed {given.seed}, {threads} thread(s)\n")
     slow = runs["anomalib"]
     rows = [
         (name, found.seconds, slow.seconds / found.seconds, f"{found.peak_mb:.0f}", slow.peak_mb / found.peak_mb)
