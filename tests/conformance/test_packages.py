@@ -52,6 +52,7 @@ def cells(bench: Bench) -> Iterator[tuple[Cell, np.ndarray]]:
         yield cell, np.load(bench.store.path("maps", cell.maps_key) / "maps.npy")
 
 
+@pytest.mark.slow
 def test_every_method_gives_finite_maps_that_differ(bench: Bench) -> None:
     found = dict(cells(bench))
     assert [cell.arm.names["method"] for cell in found] == METHODS
