@@ -140,7 +140,7 @@ def test_an_enhancers_options_and_the_conditions_count(targets: dict[str, list[A
     assert system.differences(enhanced) == ["sbm epochs 5 instead of 30", "pfam epochs 5 instead of 30"]
     assert system.conditions(plan) == [
         "backbone tf_efficientnet_lite0 instead of wide_resnet50_2.tv_in1k",
-        "image 224 instead of 256/224",
+        "image 224 instead of 256",
     ]
 
 
@@ -177,6 +177,29 @@ def test_a_missing_table_is_told_with_those_that_are_there(tmp_path: Path) -> No
     written(tmp_path, HEADER)
     with pytest.raises(PublishedError, match=r"gone.csv.*known: new_table1"):
         published.table("gone", tmp_path)
+
+
+def tolerances(folder: Path, *lines: str) -> list[float]:
+    return [
+        float(value) for value in published.table("new_table1", written(folder, HEADER + "".join(lines)))["tolerance"]
+    ]
+
+
+def test_a_tolerance_is_at_most_half_of_what_is_claimed(tmp_path: Path) -> None:
+    """A claimed gain of 0.18 points must not hold whatever is measured."""
+    plain, better = (ROW.format(category="bolt", value=value) for value in ("97.10", "97.28"))
+    better = better.replace(",none,", ",SBM+PFAM,")
+    assert tolerances(tmp_path, plain, better) == pytest.approx([0.09, 0.09])
+    claim = ROW.format(category="bolt", value="0.30").replace("I-AUROC", "delta_I-AUROC")
+    assert tolerances(tmp_path, claim) == pytest.approx([0.15])
+
+
+def test_a_tolerance_is_no_finer_than_the_print_and_no_wider_than_usual(tmp_path: Path) -> None:
+    rows = [ROW.format(category="bolt", value=value) for value in ("97.1", "97.2")]
+    assert tolerances(tmp_path, rows[0], rows[1].replace("one-class", "1-shot")) == pytest.approx([0.05, 0.05])
+    far = ROW.format(category="bolt", value="60.0").replace("one-class", "1-shot")
+    assert tolerances(tmp_path, rows[0], far) == pytest.approx([0.5, 0.5])
+    assert tolerances(tmp_path, rows[0], ROW.format(category="nut", value="97.2")) == pytest.approx([0.5, 0.5])
 
 
 def test_a_tolerance_may_stand_in_the_file(tmp_path: Path) -> None:

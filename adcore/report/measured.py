@@ -58,8 +58,9 @@ class Found:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Finds measured values in some runs. small: our kind of dataset -> the one in its place, in the small profile;
-    None in the full one. sizes: rows of flows.efficiency; None: networks were not counted."""
+    """Finds measured values in some runs. small: our kind of dataset -> the one in its place, or one category of that
+    as KIND/CATEGORY, in the small profile; None in the full one. sizes: rows of flows.efficiency; None: networks were
+    not counted."""
 
     runs: Sequence[Run]
     small: Mapping[str, str] | None = None
@@ -90,7 +91,13 @@ class Lookup:
 
     def kind(self, kind: str) -> str | None:
         """The kind of dataset that is read for one of a paper; None: nothing takes its place."""
-        return kind if self.small is None else self.small.get(kind)
+        if self.small is None:
+            return kind
+        return self.small[kind].partition("/")[0] if kind in self.small else None
+
+    def category(self, kind: str) -> str:
+        """The category that alone takes the place of a kind of dataset of a paper; '': all do."""
+        return "" if self.small is None else self.small.get(kind, "").partition("/")[2]
 
     def _one(self, target: Target, system: System) -> Found:
         source = {"latency": self._latency, "efficiency": self._size}.get(target.quantity.source)
@@ -100,8 +107,9 @@ class Lookup:
         if kind is None:
             return Found(reasons=(f"nothing takes the place of {target.kind} in the small profile",))
         fitting = self._fitting(system)
+        only = self.category(target.kind)
         found = [
-            _on(target, run, spec, arm, against)
+            _on(target, run, spec, arm, against, only)
             for run, arm, against in fitting
             for spec in run.plan.datasets
             if spec.of_kind == kind
@@ -166,8 +174,8 @@ def _against(system: System, run: Run, arm: Arm) -> list[str]:
     return [*caveats, *system.conditions(run.plan), *(system.differences(arm) or [])]
 
 
-def _on(target: Target, run: Run, spec: DatasetSpec, arm: Arm, against: Sequence[str]) -> Found:
-    """The mean over the target's categories of the mean over seeds, on one dataset of a run."""
+def _on(target: Target, run: Run, spec: DatasetSpec, arm: Arm, against: Sequence[str], only: str = "") -> Found:
+    """The mean over the target's categories of the mean over seeds, on one dataset of a run; `only`: on that one."""
     rows = run.table[run.table["dataset"] == spec.name]
     for name in ("protocol_label", "enhancer_label", "method_label"):
         rows = rows[rows[name] == arm.names[name]]
@@ -177,6 +185,7 @@ def _on(target: Target, run: Run, spec: DatasetSpec, arm: Arm, against: Sequence
     if target.column not in rows or rows[target.column].isna().all():
         return Found(reasons=(f"{spec.name} has no {target.column}",))
     wanted, done = members(target.category, run.datasets[spec.name], run.table), set(rows["category"])
+    wanted = [name for name in wanted if only in ("", name)]
     rows = rows[rows["category"].isin(wanted)].dropna(subset=target.column)
     there = rows["category"].nunique()
     if not there:
@@ -184,7 +193,7 @@ def _on(target: Target, run: Run, spec: DatasetSpec, arm: Arm, against: Sequence
         return Found(reasons=(run.missing.get(spec.name, lacking),))
     by_category = rows.groupby("category")[target.column].mean()
     by_seed = rows.groupby("seed")[target.column].agg(["mean", "size"])
-    reasons = [*against, *_data(spec), *_weights(rows)]
+    reasons = [*filter(None, [target.quantity.caveat]), *against, *_data(spec), *_weights(rows)]
     complete = there == len(wanted)
     if not complete:
         reasons.append(f"{there} of {len(wanted)} categories")

@@ -118,8 +118,7 @@ def _categories(rows: Sequence[tuple[Row, Of]], lookup: Lookup) -> Iterator[tupl
     for row, of in rows:
         if not isinstance(of, Target) or of.averaged or of.combine == "versus":
             continue
-        kind = lookup.kind(of.kind)
-        for dataset, category in _present(kind, lookup):
+        for dataset, category in _present(of.kind, lookup):
             new = {**row, "dataset": dataset, "category": category, "printed": "", "value": math.nan, "note": ""}
             identity = tuple(new[name] for name in IDENTITY)
             if identity not in done:
@@ -127,14 +126,16 @@ def _categories(rows: Sequence[tuple[Row, Of]], lookup: Lookup) -> Iterator[tupl
                 yield new, replace(of, category=category)
 
 
-def _present(kind: str | None, lookup: Lookup) -> list[tuple[str, str]]:
-    """(dataset, category) of a kind, in the runs."""
+def _present(kind: str, lookup: Lookup) -> list[tuple[str, str]]:
+    """(dataset, category) of what takes the place of a kind, in the runs."""
+    instead, only = lookup.kind(kind), lookup.category(kind)
     found = {
         (spec.name, name): None
         for run in lookup.runs
         for spec in run.plan.datasets
-        if spec.of_kind == kind
+        if spec.of_kind == instead
         for name in members("overall", run.datasets[spec.name], run.table)
+        if only in ("", name)
     }
     return list(found)
 

@@ -164,7 +164,7 @@ class Joiner:
         """Method -> the options that some row is told by."""
         names = self.names
         parts = [*names.systems.values(), *names.enhancers.values(), *names.settings.values()]
-        parts += [table.as_ for table in names.tables.values()]
+        parts += [part for table in names.tables.values() for part in (table.as_, *table.systems.values())]
         parts += [part.versus for part in parts if part.versus]
         every = {key for part in parts for key in (*part.options, *part.spread)}
         methods = {ours.method for ours in names.systems.values() if ours.method}
@@ -175,7 +175,8 @@ class Joiner:
         found = self._known(names.systems, row["method"], "systems", stem)
         found = found.then(self._known(names.enhancers, row["enhancer"], "enhancers", stem))
         found = found.then(self._known(names.settings, row["setting"], "settings", stem))
-        return found.then(names.table(stem).as_)
+        table = names.table(stem)
+        return found.then(table.as_).then(table.systems.get(row["method"], Ours()))
 
     def _made(self, ours: Ours) -> System:
         if ours.method is None:

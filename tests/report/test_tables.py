@@ -19,9 +19,9 @@ from adcore.report.measured import Found, Lookup, Run
 from adcore.report.targets import paper
 
 Make = Callable[..., dict[str, Any]]
-PAPER = {"backbone": "wide_resnet50_2.tv_in1k", "image": "256/224", "dataset": "mvtec_ad"}
+PAPER = {"backbone": "wide_resnet50_2.tv_in1k", "image": "256", "dataset": "mvtec_ad"}
 CONTENT: dict[str, Any] = {
-    "image": {"resize": 256, "crop": 224},
+    "image": {"resize": 256},
     "backbone": {"name": "wide_resnet50_2.tv_in1k"},
     "datasets": ["mvtec_ad"],
     "methods": ["padim"],
@@ -94,7 +94,7 @@ def test_a_missing_category_makes_an_average_not_comparable(row: Make) -> None:
     [
         ("random", {"backbone": {"name": "wide_resnet50_2.tv_in1k", "weights": "random"}}, "random weights"),
         ("stand-in, pretrained", {}, "stand-in weights"),
-        ("pretrained", {"image": {"resize": 224}}, "image 224 instead of 256/224"),
+        ("pretrained", {"image": {"resize": 224}}, "image 224 instead of 256"),
         ("pretrained", {"methods": [{"name": "padim", "n_features": 20}]}, "n_features 20 instead of None"),
         ("pretrained", {"datasets": [{"name": "mvtec_ad", "max_train": 9}]}, "at most 9 training images"),
     ],
@@ -103,6 +103,14 @@ def test_what_stands_against_a_comparison_is_named(weights: str, changes: Any, t
     label = "padim(n_features=20)" if "methods" in changes else "padim"
     rows = made(a_run(all_of(row, weights=weights, method_label=label), **changes))
     assert cell(rows, "overall")["verdict"] == f"not comparable: {told}"
+
+
+def test_a_number_of_the_best_epoch_on_test_is_not_held_against_the_last(row: Make) -> None:
+    crop = {"resize": 256, "crop": 224}
+    rows = made(a_run(all_of(row, method_label="cfa"), methods=["cfa"], image=crop))
+    assert cell(rows, "overall", method="CFA")["verdict"].startswith(
+        "not comparable: printed of the best epoch on the te"
+    )
 
 
 def test_another_backbone_is_not_taken_for_the_papers(row: Make) -> None:
@@ -192,14 +200,16 @@ def test_few_shot_draws_are_repeats_and_a_shot_is_a_system_of_its_own(row: Make)
 
 def test_pixels_at_another_size_are_another_number(row: Make) -> None:
     rows = [{**one, "p_auroc": 0.9, "aupro": 0.9} for one in all_of(row)]
-    run = a_run(rows, evaluate_at="original", image={"resize": 256, "crop": 224})
+    setting = {"evaluate_at": "original", "image": {"resize": 256, "crop": 224}}
+    run = a_run(rows, **setting)
     found = made(run, "agpnet_table2")
     assert cell(found, "overall", method="PatchCore")["verdict"] == "not measured: no suite has this system"
     patchcore = [{**one, "method_label": "patchcore"} for one in rows]
-    found = made(a_run(patchcore, evaluate_at="original", methods=["patchcore"]), "agpnet_table2")
-    told = {metric: cell(found, "overall", metric, method="PatchCore")["verdict"] for metric in ("I-AUROC", "PRO")}
-    assert told["PRO"] == "not comparable: pixels of the original images, not of the network's input"
+    found = made(a_run(patchcore, **setting, methods=["patchcore"]), "agpnet_table2")
+    told = {m: cell(found, "overall", m, method="PatchCore")["verdict"] for m in ("I-AUROC", "P-AUROC", "PRO")}
+    assert told["P-AUROC"] == "not comparable: pixels of the original images, not of the network's input"
     assert told["I-AUROC"] == "worse"
+    assert told["PRO"].startswith("not comparable: printed beside ADer's columns, whose PRO takes 200 thresholds")
 
 
 def test_reasons_come_before_numbers() -> None:
@@ -237,7 +247,7 @@ def test_a_range_is_over_the_runs_that_are_there(row: Make) -> None:
 def test_latency_and_sizes_come_from_their_own_files(row: Make) -> None:
     scopes = {"total": {"median_ms": 44.0}}
     timing = {"method_label": "padim", "enhancer_label": "none", "device": "cpu", "threads": 2}
-    run = a_run(all_of(row))
+    run = a_run(all_of(row), image={"resize": 256, "crop": 224})
     run = Run(run.name, run.plan, run.arms, run.table, run.datasets, [{**timing, "latency": {"scopes": scopes}}])
     found = cell(made(run, "sbm-pfam_table2"), "all", "time_ms")
     assert found["measured"] == 44.0
@@ -285,6 +295,16 @@ def small_rows(row: Make) -> list[dict[str, Any]]:
 
 
 SMALL = {"datasets": ["generated"], "backbone": {"name": "tf_efficientnet_lite0"}, "image": {"resize": 128}}
+
+
+def test_leather_with_a_stamp_stands_in_for_mtl_ad(row: Make) -> None:
+    leather = row(**{**small_rows(row)[0], "category": "leather", "i_auroc": 0.8})
+    rows = made(a_run([*small_rows(row), leather], **SMALL), small=True)
+    assert cell(rows, "avg_mtl")["measured"] == pytest.approx(80)
+    assert cell(rows, "avg_mtl")["verdict"].startswith(
+        "not comparable: small profile: 1 category of generated instead of"
+    )
+    assert cell(rows, "overall")["measured"] == pytest.approx(260 / 3)
 
 
 def test_the_small_profile_has_its_own_classes_and_no_verdict(row: Make) -> None:
