@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from adcore import backbones, keys
+from adcore.devices import is_accelerator, to_device
 from adcore.features import BATCH, Extraction, Extractor, Pixels, Weights, decoded
 from adcore.plan import ImageSpec
 from adcore.store import Store, use_of
@@ -60,20 +61,22 @@ class Mapped:
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
         for start in range(0, len(self), BATCH):
-            yield self._read(slice(start, start + BATCH))
+            yield self._read(range(start, min(start + BATCH, len(self))))
 
     def at(self, indices: Sequence[int]) -> list[torch.Tensor]:
-        return self._read(list(indices))
+        return self._read(indices)
 
     @property
     def shapes(self) -> list[tuple[int, int, int]]:
         return [(shape[1], shape[2], shape[3]) for _, shape, _ in self._arrays]
 
-    def _read(self, index: slice | list[int]) -> list[torch.Tensor]:
+    def _read(self, index: Sequence[int]) -> list[torch.Tensor]:
         batch = []
         for file, shape, offset in self._arrays:
             mapped = np.memmap(file, dtype=np.float32, mode="r", offset=offset, shape=shape)
-            batch.append(torch.from_numpy(np.array(mapped[index])).to(self.device))
+            values = torch.empty(len(index), *shape[1:], pin_memory=is_accelerator(self.device))
+            np.take(mapped, index, axis=0, out=values.numpy(), mode="clip")  # the only copy on the host
+            batch.append(to_device(values, self.device))
         return batch
 
 

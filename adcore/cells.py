@@ -259,6 +259,12 @@ def contents(rows: pd.DataFrame) -> list[str]:
     return [f"{sha256}#{variant}" if variant else sha256 for sha256, variant in pairs]
 
 
+def by_path(rows: pd.DataFrame) -> tuple[int, ...]:
+    """Places of the rows in the order of their paths, and of the versions of one image."""
+    ordered = rows.reset_index(drop=True).sort_values(["path", "variant"])
+    return tuple(int(place) for place in ordered.index)
+
+
 def _content(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, str]:
     judged = test[["path", "label", "defect", "subset", "sha256", "mask_sha256"]]
     return {
@@ -323,7 +329,8 @@ def _keys(plan: Plan, arm: Arm, images: Images, links: Sequence[Link], compared:
     late = {name: model["options"][name] for name in arm.method.at_score}
     early = {name: value for name, value in model["options"].items() if name not in late}
     trained = {**model, "options": early, "enhancer": [link.key for link in links]}
-    fit = keys.digest({"step": "fit", "model": trained, "images": content["train"], "seed": arm.seed})
+    order = by_path(images.train) if arm.method.reads_order else None
+    fit = keys.digest({"step": "fit", "model": trained, "images": content["train"], "order": order, "seed": arm.seed})
     scoring = keys.code("adcore.scoring")
     maps = keys.digest({"step": "maps", "fit": fit, "options": late, "images": content["test"], "code": scoring})
     cell = keys.digest(

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from adcore import enhancing, evaluation, latency, scoring
 from adcore.bank import Bank, Live, Mapped
-from adcore.cells import Cell
+from adcore.cells import Cell, by_path
 from adcore.costs import environment, measured
 from adcore.devices import device_of
 from adcore.enhancing import image_set
@@ -216,6 +216,7 @@ class Computer:
             self.plan.budget.memory_gb,
             self.checkpoints / cell.fit_key,
             functools.partial(self.bank.extractor, self._extraction(cell, cell.levels)),
+            by_path(cell.train) if cell.arm.method.reads_order else None,
         )
         return cell.arm.method(cell.arm.options, context)
 

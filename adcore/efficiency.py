@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from adcore import backbones
 from adcore.cells import Arm
 from adcore.devices import device_of
 from adcore.features import Extraction, Extractor, Maps, Pixels
+from adcore.held import Held
 from adcore.methods.base import Context, Network
 from adcore.plan import Plan
 from adcore.sizes import COUNTER, Macs, Size, size
@@ -67,7 +68,7 @@ def throughput(plan: Plan, arm: Arm, extractor: Extractor, batch: int) -> float:
     quick = {name: value for name, value in QUICK.items() if name in type(arm.options).model_fields}
     method = arm.method(arm.options.model_copy(update=quick), context)
     see: Callable[[torch.Tensor], Maps] = Pixels(extractor.device) if method.on_images else extractor
-    method.fit(Held(see(_images(FITTED, side))))
+    method.fit(Held([maps.clone() for maps in see(_images(FITTED, side))]))
     images = _images(batch, side)
 
     def once() -> float:
@@ -81,28 +82,6 @@ def throughput(plan: Plan, arm: Arm, extractor: Extractor, batch: int) -> float:
         times.append(once())
     timed = times[WARM_UP:] or times[-1:]  # a network that takes seconds an image is not run in vain
     return batch * len(timed) / sum(timed)
-
-
-class Held:
-    """A FeatureSource over maps in memory."""
-
-    def __init__(self, maps: Maps) -> None:
-        self.maps = [features.clone() for features in maps]
-
-    def __len__(self) -> int:
-        return len(self.maps[0])
-
-    def __iter__(self) -> Iterator[Maps]:
-        yield self.maps
-
-    def at(self, indices: Sequence[int]) -> Maps:
-        """Of those images."""
-        return [features[list(indices)] for features in self.maps]
-
-    @property
-    def shapes(self) -> list[tuple[int, int, int]]:
-        """(C, H, W) per map."""
-        return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in self.maps]
 
 
 def _images(count: int, size: int) -> torch.Tensor:

@@ -4,8 +4,9 @@ finite."""
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -15,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from adcore.devices import is_accelerator
 from adcore.methods.base import CURVE
 from adcore.prefetch import ahead
 from adcore.synthesis import generator
@@ -22,9 +24,10 @@ from adcore.synthesis import generator
 if TYPE_CHECKING:
     from adcore.methods.base import Context
 
-WORKERS = min(8, os.cpu_count() or 1)
 WARM_UP = "warm_up"  # a key of an optimiser's group: steps over which its learning rate rises from 0
 FIRST_STEP = "first_step_"  # before what a watch saw after the first step, a curve of one value
+CHECKPOINT_S = 300.0  # seconds at least between two checkpoints: one of TFA-Net is 1.8 GB, and an epoch takes a minute
+LOOK = 32  # steps between two looks at the loss of an accelerator, each of which waits for it
 Curves = dict[str, list[float]]
 Batch = TypeVar("Batch")
 Made = TypeVar("Made")
@@ -48,7 +51,8 @@ class Watch(Protocol):
 class Training:
     """How a training runs: seed, torch device, the file that keeps its state between epochs, who hears the progress.
 
-    `checkpoint`: a file that is written after every epoch and read at the start; its owner deletes it.
+    `checkpoint`: a file that is read at the start, and written at the end and after an epoch that ends CHECKPOINT_S
+    after the last writing; its owner deletes it.
     """
 
     seed: int
@@ -86,6 +90,7 @@ class Training:
         left as it was. Raises RuntimeError for a loss that is not finite, naming epoch and step.
         """
         first, curves = self._resume(modules, optimiser)
+        written = time.monotonic()
         rates = [group["lr"] for group in optimiser.param_groups]
 
         def prepare(epoch: int, count: int) -> None:
@@ -109,7 +114,9 @@ class Training:
                     break
             for name, value in means.items():
                 curves.setdefault(name, []).append(value)
-            self._keep(modules, optimiser, epoch + 1, curves)
+            if epoch + 1 == epochs or time.monotonic() - written >= CHECKPOINT_S:
+                self._keep(modules, optimiser, epoch + 1, curves)
+                written = time.monotonic()
         return curves
 
     def _epoch(
@@ -125,23 +132,26 @@ class Training:
     ) -> dict[str, float]:
         epoch, epochs = position
         sums: dict[str, torch.Tensor] = {}
+        losses: list[torch.Tensor] = []
+        look = LOOK if is_accelerator(self.device) else 1
         count = 0
         for count, batch in enumerate(batches, start=1):
             with torch.autocast("cuda", torch.bfloat16, enabled=self.device.startswith("cuda")):
                 loss, values = step(batch)
-            if not torch.isfinite(loss):
-                place = f"epoch {epoch + 1} of {epochs}, step {count} of {steps}"
-                raise RuntimeError(
-                    f"{what}: the loss is {loss.item()} in {place}; check the features, or lower the learning rate"
-                )
+            losses.append(loss.detach())
+            if count % look == 0:
+                _require_finite(what, losses, position, (count, steps))
+                losses.clear()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             prepare(epoch, count)
             optimiser.step()
             stepped(epoch, count)
             for name, value in {"loss": loss, **values}.items():
-                sums[name] = sums.get(name, torch.zeros(())) + torch.as_tensor(value).detach().float().cpu()
+                one = torch.as_tensor(value).detach().float()
+                sums[name] = sums[name] + one if name in sums else one
             self.progress((epoch + count / steps) / epochs)
+        _require_finite(what, losses, position, (count, steps))
         return {name: float(total) / count for name, total in sums.items()}
 
     def _keep(
@@ -181,6 +191,18 @@ def _copy(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, torch.Tensor]
     }
 
 
+def _require_finite(what: str, losses: Sequence[torch.Tensor], epoch: tuple[int, int], steps: tuple[int, int]) -> None:
+    """Raise RuntimeError for the first of the last losses that is not finite; (number, all) of epoch and last step."""
+    values = torch.stack(list(losses)).tolist() if losses else []
+    first = next((place for place, value in enumerate(values) if not math.isfinite(value)), None)
+    if first is None:
+        return
+    place = f"epoch {epoch[0] + 1} of {epoch[1]}, step {steps[0] - len(values) + first + 1} of {steps[1]}"
+    raise RuntimeError(
+        f"{what}: the loss is {values[first]} in {place}; check the features, or lower the learning rate"
+    )
+
+
 def _tensors(modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
     for name, module in modules.items():
         for key, value in module.state_dict().items():
@@ -193,7 +215,7 @@ def _tensors(modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer)
 def shuffled(count: int, seed: int, epoch: int, make: Callable[[int], Made], batch: int) -> Iterator[list[Made]]:
     """make(index) for `count` images, by threads, in an order that is new in each epoch; a short last batch counts."""
     order = generator(seed, "order", epoch).permutation(count)
-    return ahead(order.tolist(), make, batch, WORKERS)
+    return ahead(order.tolist(), make, batch)
 
 
 def as_state(curves: Curves) -> dict[str, torch.Tensor]:

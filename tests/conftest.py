@@ -80,6 +80,14 @@ def plan(parts: Path) -> Callable[..., Plan]:
     return make
 
 
+@pytest.fixture
+def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings write a checkpoint after every epoch, however short it was."""
+    from adcore import training
+
+    monkeypatch.setattr(training, "CHECKPOINT_S", 0.0)
+
+
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace shared by the tests that only add to it; `prepared` reads the dataset into it once."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
-from adcore.training import WARM_UP, Curves, Training, taken_first_step
+from adcore import training as training_module
+from adcore.training import LOOK, WARM_UP, Curves, Training, taken_first_step
+from tests.conformance.accelerator import accelerator
 
 
 class Killed(Exception):
@@ -40,6 +46,73 @@ def run(model: nn.Module, training: Training, epochs: int = 5, die_in: int | Non
     return training.run("net", {"net": model}, optimiser, epochs, batches, step, 3, lambda epoch: 0.1 if epoch else 1.0)
 
 
+def kept(checkpoint: Path) -> int:
+    """The epochs whose end a checkpoint holds; 0 where there is none."""
+    if not checkpoint.exists():
+        return 0
+    with safe_open(checkpoint, framework="pt") as file:
+        return json.loads(file.metadata()["progress"])["epochs"]
+
+
+def seen_at_each_epoch(checkpoint: Path, seconds: float) -> list[int]:
+    """What the checkpoint held at the start of each of four epochs of that length, and at the end."""
+    model, seen = net(), []
+
+    def batches(epoch: int):
+        seen.append(kept(checkpoint))
+        time.sleep(seconds)
+        yield torch.ones(6, 4)
+
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    run = Training(0, checkpoint=checkpoint).run
+    run("net", {"net": model}, optimiser, 4, batches, lambda batch: (model(batch).square().mean(), {}), 1)
+    return [*seen, kept(checkpoint)]
+
+
+def test_a_checkpoint_is_written_by_time_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert training_module.CHECKPOINT_S >= 60
+    assert seen_at_each_epoch(tmp_path / "short", 0.0) == [0, 0, 0, 0, 4]
+    monkeypatch.setattr(training_module, "CHECKPOINT_S", 0.3)
+    assert seen_at_each_epoch(tmp_path / "long", 0.31) == [0, 1, 2, 3, 4]
+    assert seen_at_each_epoch(tmp_path / "half", 0.2)[:3] in ([0, 0, 2], [0, 1, 1], [0, 1, 2])  # a slow machine
+
+
+def test_an_accelerator_is_waited_for_by_looks_at_the_loss_alone():
+    """Nothing that a step logs makes the host wait."""
+    with accelerator() as device, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "CUDA is not available")
+        model = net().to("cuda")
+        optimiser = torch.optim.SGD(model.parameters(), 0.01)
+
+        def step(batch: torch.Tensor):
+            error = model(batch).square().mean()
+            return error, {"double": 2 * error, "number": 1.0}
+
+        batches = [torch.ones(6, 4, device="cuda")] * (2 * LOOK)
+        device.waits.clear()
+        curves = Training(0, "cuda").run("net", {"net": model}, optimiser, 1, lambda _: batches, step, len(batches))
+    assert device.waits == ["tolist", "tolist", "__float__", "__float__"]  # two looks; loss and double
+    assert curves["double"][0] == pytest.approx(2 * curves["loss"][0])
+
+
+@pytest.mark.parametrize("bad", [5, LOOK, LOOK + 3])
+def test_an_accelerator_names_the_first_step_whose_loss_is_not_finite(bad: int):
+    with accelerator(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "CUDA is not available")
+        weight = nn.Parameter(torch.ones(1, device="cuda"))
+        count = iter(range(1, 100))
+
+        def step(batch: None):
+            return weight.sum() * (float("inf") if next(count) >= bad else 1), {}
+
+        place = rf"net: the loss is inf in epoch 1 of 1, step {bad} of {2 * LOOK}"
+        with pytest.raises(RuntimeError, match=place):
+            Training(0, "cuda").run(
+                "net", {}, torch.optim.SGD([weight], 0.0), 1, lambda _: [None] * (2 * LOOK), step, 2 * LOOK
+            )
+
+
+@pytest.mark.usefixtures("every_epoch")
 @pytest.mark.parametrize("sgd", [True, False])
 @pytest.mark.parametrize("die_in", [1, 4])
 def test_a_killed_run_ends_with_the_weights_and_curves_of_one_left_alone(tmp_path: Path, die_in: int, sgd: bool):

@@ -41,10 +41,13 @@ class AGPNetOptions(base.Options):
     `decoder`: UniAD's layers with the tokens as queries (`-self`: self-attention first), or plain ViT blocks
     (`-position`: with a learned embedding of places). `grid`: side of the token grid; default: a transformer's own,
     else a sixteenth of the image's. Noise: none, random, or attention-guided; `intensity` of that on features is
-    constant where given. `mask`: of the frozen network (L), the decoder (D), or both; a network whose class attention
-    cannot be read, as any CNN's, gives none. `attention`: of the class token, or what each patch gets. `teacher`: the
-    decoder's mask is that of a mean teacher, not its own; `ema_warmup`: which follows closely at first. `levels`: of
-    the maps, from 1; default all. `norm` of the maps: `plain`, or the transformer's own `final` one.
+    constant where given. `noise_floor`: intensity that features get everywhere and from the start, beside that, the
+    paper's basic noise factor; it prints no value, so 0. `noise_factor`: all noise on features is relative to each
+    token's root mean square, as UniAD's is; default: its deviation is the intensity itself, Eq. (4). `mask`: of the
+    frozen network (L), the decoder (D), or both; a network whose class attention cannot be read, as any CNN's, gives
+    none. `attention`: of the class token, or what each patch gets. `teacher`: the decoder's mask is that of a mean
+    teacher, not its own; `ema_warmup`: which follows closely at first. `levels`: of the maps, from 1; default all.
+    `norm` of the maps: `plain`, or the transformer's own `final` one.
     """
 
     preset: Literal["paper", "small"] = "paper"
@@ -58,6 +61,8 @@ class AGPNetOptions(base.Options):
     feature_noise: Which = "A"
     image_noise: Which = "A"
     intensity: NonNegativeFloat | None = None
+    noise_floor: NonNegativeFloat = 0.0
+    noise_factor: PositiveFloat | None = None
     mask: Literal["L", "D", "B"] = "B"
     attention: Literal["cls", "column"] = "cls"
     teacher: bool = True
@@ -81,8 +86,9 @@ class AGPNetOptions(base.Options):
             raise ValueError(f"width {self.width} is not {self.heads} heads wide; give a multiple of {self.heads}")
         if self.levels and list(self.levels) != sorted(set(self.levels)):
             raise ValueError(f"levels {list(self.levels)} must ascend without repeats: {sorted(set(self.levels))}")
-        if self.intensity is not None and self.feature_noise == "-":
-            raise ValueError("intensity is of noise on features, but feature_noise is -; leave one out")
+        for name in ("intensity", "noise_floor", "noise_factor"):
+            if self.feature_noise == "-" and getattr(self, name) != AGPNetOptions.model_fields[name].default:
+                raise ValueError(f"{name} is of noise on features, but feature_noise is -; leave one out")
         if self.ema_warmup and not (self.teacher and self.wants_guide):
             raise ValueError("ema_warmup is the mean teacher's, but no teacher gives a mask; leave ema_warmup out")
         return self
@@ -218,6 +224,7 @@ class AGPNet(base.Method):
 
     def _begin(self, features: base.FeatureSource) -> Guided:
         """Make the untrained decoder, and all that it takes to train it."""
+        from adcore.devices import room
         from adcore.modules.agpnet_training import Clean, Frozen, Guided, Noise
 
         options, extractor = self.options, self._extractor()
@@ -230,8 +237,9 @@ class AGPNet(base.Method):
         guide = None
         if options.wants_guide:
             guide = copy.deepcopy(self.decoder).eval().requires_grad_(False) if options.teacher else self.decoder
-        noise = Noise(options.feature_noise, options.image_noise, options.intensity)
-        clean = Clean(features, frozen, self.context.memory_gb * 1e9)
+        strength = options.intensity, options.noise_floor, options.noise_factor
+        noise = Noise(options.feature_noise, options.image_noise, *strength)
+        clean = Clean(features, frozen, room(self.context.device, self.context.memory_gb))
         return Guided(clean, self.decoder, guide, noise, options.epochs, options.ema_warmup)
 
     def _target(self, extractor: Extractor, own: tuple[int, int]) -> Target:

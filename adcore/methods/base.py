@@ -52,6 +52,8 @@ class Context:
 
     checkpoint: a file in which a training keeps its state between epochs (adcore.training); None keeps nothing.
     extractor: the backbone with its enhancers, at the method's levels, for a method that is given images.
+    by_path: for a method that `reads_order`: where the training images stand, in the order of their paths; None: they
+    stand in it.
     """
 
     seed: int
@@ -60,6 +62,7 @@ class Context:
     memory_gb: float = 4.0
     checkpoint: Path | None = None
     extractor: Callable[[], Extractor] | None = None
+    by_path: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,9 @@ class Method(ABC):
     smoothing: ClassVar[float] = 4.0  # standard deviation of the Gaussian on the map, in input pixels; 0: none
     # True: `fit` and `score` get images, a list of one uint8 tensor (B, 3, H, W), and the context has the extractor.
     on_images: ClassVar[bool] = False
+
+    # True: `fit` depends on the order of the training images' paths, which their contents do not tell.
+    reads_order: ClassVar[bool] = False
 
     # Options that `score` alone reads: models that differ in nothing else are fitted once.
     at_score: ClassVar[tuple[str, ...]] = ()

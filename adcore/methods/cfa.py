@@ -65,8 +65,10 @@ class CFA(base.Method):
         """Raises ValueError when `gamma_c` or `gamma_d` leaves too little, RuntimeError when the loss is not finite."""
         import torch
 
+        from adcore.held import held
         from adcore.training import Training, as_state
 
+        features = held(features, self.context.device, self.context.memory_gb)
         learned = torch.nn.ParameterList(self.begin(features))
         batches = self._batches(len(features))
 

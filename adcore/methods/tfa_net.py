@@ -27,6 +27,7 @@ SMALL = {
     "grid": 32,
     "epochs": 30,
     "lr": 1e-3,
+    "standardise": True,
 }
 
 
@@ -34,12 +35,14 @@ class TFANetOptions(base.Options):
     """`preset` small replaces the paper's sizes, grid, epochs and lr by those of SMALL, except those that are given.
 
     `variant`: C is the method; A (rebuilds from the image's own rows) and vanilla (no template) are its shortcut
-    controls, B has no refinement. `template`: which training image, in the order of the training set, or the medoid;
-    `template_raw`: it is not normalised, as in the released code. `grid`: side of the map that all features are resized
-    to, `patch`: positions a side of a token. `width`, `depth`, `heads` of the aggregation, `refine_...` of the
-    refinement. `l2_channels`: features of unit length at each position (released for Wide ResNet-101). `masking` and
-    `mask_ratio`: tokens hidden from the aggregation, see adcore.modules.tfa_net. `distance`: of the map. `loss`: cosine
-    of whole tokens (released) or of positions. `lr`: 1e-4 as released; the paper prints 1e-3.
+    controls, B has no refinement. `template`: which training image, in the order of their paths, or the medoid;
+    `template_raw`: it is not normalised, as in the released code. `standardise`: every channel has mean 0 and deviation
+    1 over the training images, so that none is learned late because it is small. `grid`: side of the map that all
+    features are resized to, `patch`: positions a side of a token. `width`, `depth`, `heads` of the aggregation,
+    `refine_...` of the refinement. `l2_channels`: features of unit length at each position (released for Wide
+    ResNet-101). `masking` and `mask_ratio`: tokens hidden from the aggregation, see adcore.modules.tfa_net. `distance`:
+    of the map. `loss`: cosine of whole tokens (released) or of positions. `lr`: 1e-4 as released; the paper prints
+    1e-3.
     """
 
     preset: Literal["paper", "small"] = "paper"
@@ -56,6 +59,7 @@ class TFANetOptions(base.Options):
     refine_heads: PositiveInt = 16
     use_cls: bool = True
     l2_channels: bool = False
+    standardise: bool = False
     masking: Literal["none", "drop", "complementary"] = "none"
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
     distance: Literal["dual", "euclidean", "cosine"] = "dual"
@@ -96,8 +100,10 @@ class TFANet(base.Method):
     options: TFANetOptions
     levels = (0, 1, 2, 3)  # the stem behind its max-pool, and strides 4, 8 and 16
     smoothing = 0.0
+    reads_order = True
     network: Network
     template: torch.Tensor | None  # (1, C, grid, grid)
+    scale: tuple[torch.Tensor, torch.Tensor] | None = None  # mean and deviation of each channel, (1, C, 1, 1)
     curves: dict[str, torch.Tensor]
 
     @classmethod
@@ -125,11 +131,15 @@ class TFANet(base.Method):
         """Raises ValueError for a template that is not there, RuntimeError when the loss is not finite."""
         import torch
 
+        from adcore.held import held
         from adcore.modules import tfa_net
         from adcore.training import Training, as_state, steps
 
+        source, features = features, held(features, self.context.device, self.context.memory_gb)
         channels = sum(c for c, _, _ in features.shapes)
-        self.template = self._template(features)
+        spread = self._spread(features)
+        varied = bool(spread > 0)  # one image has no variance
+        self.template = self._template(source)
         network = _network(self.options, channels)
         network.initialise(self.context.seed)
         network.to(self.context.device).train()
@@ -139,7 +149,9 @@ class TFANet(base.Method):
             tokens = self._tokens(batch)
             rebuilt = network(tokens, None if normal is None else network.embed(normal))
             euclidean, cosine = tfa_net.losses(rebuilt, tokens, channels, self.options.loss)
-            return euclidean + tfa_net.COSINE_WEIGHT * cosine, {"euclidean": euclidean, "cosine": cosine}
+            values = {"euclidean": euclidean, "cosine": cosine}
+            values |= {"unexplained": euclidean / spread} if varied else {}
+            return euclidean + tfa_net.COSINE_WEIGHT * cosine, values
 
         optimiser = torch.optim.AdamW(network.parameters(), self.options.lr, BETAS)
         curves = Training.of(self.context, progress).run(
@@ -163,9 +175,13 @@ class TFANet(base.Method):
         return maps, maps.flatten(1).std(1, correction=0)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The network's weights, the template's features, and loss, euclidean and cosine term, one value an epoch."""
+        """The network's weights, the template's features, mean and deviation of the channels where they are
+        standardised, and one value an epoch of loss, euclidean and cosine term, and of the euclidean one over the
+        variance about the mean feature map: 1 is what that map alone would give."""
         state = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        return state | self.curves | ({} if self.template is None else {"template": self.template})
+        state |= self.curves
+        state |= {} if self.template is None else {"template": self.template}
+        return state | dict(zip(SCALE, self.scale or (), strict=False))
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
@@ -176,6 +192,9 @@ class TFANet(base.Method):
         network.load_state_dict(weights)
         self.curves = curves_of(state)
         self.template = state["template"].to(self.context.device) if "template" in state else None
+        if self.options.standardise:
+            mean, deviation = (state[name].to(self.context.device) for name in SCALE)
+            self.scale = mean, deviation
         self._settle(network.to(self.context.device))
 
     def _settle(self, network: Network) -> None:
@@ -205,7 +224,25 @@ class TFANet(base.Method):
     def _joined(self, features: list[torch.Tensor]) -> torch.Tensor:
         from adcore.modules.tfa_net import joined
 
-        return joined(features, self.options.grid, self.options.l2_channels)
+        together = joined(features, self.options.grid, self.options.l2_channels)
+        if self.scale is None:
+            return together
+        mean, deviation = self.scale
+        return (together - mean) / deviation
+
+    def _spread(self, features: base.FeatureSource) -> torch.Tensor:
+        """The mean variance (), of each value about the mean feature map; sets the scale of the channels before, where
+        that is asked for."""
+        import torch
+
+        from adcore.modules.tfa_net import Spread
+
+        self.scale = None
+        spread = Spread.of(self._joined(batch) for batch in features)
+        if self.options.standardise:
+            self.scale = spread.mean, spread.deviation
+            return torch.as_tensor((spread.about_map / self.scale[1].square()).mean())
+        return torch.as_tensor(spread.about_map.mean())
 
     def _batches(self, features: base.FeatureSource, epoch: int) -> Iterator[list[torch.Tensor]]:
         """Four images at a time, in a new order each epoch; the next four are read while four are used."""
@@ -225,6 +262,8 @@ class TFANet(base.Method):
             index = self._medoid(features)
         elif index >= len(features):
             raise ValueError(f"tfa_net: template is {index}, but there are {len(features)} training images from 0 on")
+        elif self.context.by_path is not None:
+            index = self.context.by_path[index]
         return self._joined(self._raw(features, index) if self.options.template_raw else features.at([index]))
 
     def _medoid(self, features: base.FeatureSource) -> int:
@@ -248,6 +287,9 @@ class TFANet(base.Method):
         with torch.no_grad():
             maps: list[torch.Tensor] = extractor.maps(255 * mean + deviation * pixels([index]))  # undone by its own
         return maps
+
+
+SCALE = ("mean", "deviation")  # in a state
 
 
 def _network(options: TFANetOptions, channels: int) -> Network:

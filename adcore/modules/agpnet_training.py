@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch.nn import functional
 
+from adcore.devices import to_device
 from adcore.modules import perturbation
 from adcore.modules.agpnet import UniADDecoder, ViTDecoder
 from adcore.modules.attention import Looks
@@ -85,38 +86,37 @@ class Frozen:
 class Clean:
     """The training images, and what the frozen network makes of them undisturbed.
 
-    Kept as far as `memory` bytes reach, first the pixels of the first images, then what the network made of them; the
-    others are read and run again whenever they are asked for.
+    Kept on the network's device as far as `memory` bytes there reach, first the pixels of the first images, then what
+    the network made of them; the others are read and run again whenever they are asked for.
     """
 
     def __init__(self, images: FeatureSource, frozen: Frozen, memory: float) -> None:
         self.images = images
         self.frozen = frozen
         fit = int(memory // prod(images.shapes[0]))
-        self.kept_pixels = _first(images, fit)
+        self.kept_pixels = to_device(_first(images, fit), frozen.extractor.device)
         tokens, mask = frozen.clean(self.pixels([0]))
         room = memory - self.kept_pixels.nbytes
         count = min(len(images), int(room // (tokens.nbytes + mask.nbytes)))
-        self.kept = [torch.empty(count, *one.shape[1:]) for one in (tokens, mask)]
+        self.kept = [torch.empty(count, *one.shape[1:], device=one.device) for one in (tokens, mask)]
         for start in range(0, count, BATCH):
             index = list(range(start, min(start + BATCH, count)))
             for kept, one in zip(self.kept, frozen.clean(self.pixels(index)), strict=True):
-                kept[index] = one.cpu()
+                kept[index] = one
 
     def pixels(self, index: Sequence[int]) -> torch.Tensor:
-        """(B, 3, H, W), uint8, in host memory."""
+        """(B, 3, H, W), uint8, on the network's device."""
         if max(index) < len(self.kept_pixels):
             return self.kept_pixels[list(index)]
-        return self.images.at(index)[0].cpu()
+        return to_device(self.images.at(index)[0], self.frozen.extractor.device)
 
     def at(self, index: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens (B, N, C) and masks M_p (B, N), float32, on the network's device."""
-        device = self.frozen.extractor.device
         far = [place for place, image in enumerate(index) if image >= len(self.kept[0])]
         near = [0 if place in far else image for place, image in enumerate(index)]
         if len(far) == len(index):
             return self.frozen.clean(self.pixels(index))
-        tokens, mask = (kept[near].to(device) for kept in self.kept)
+        tokens, mask = (kept[near] for kept in self.kept)
         if far:
             tokens[far], mask[far] = self.frozen.clean(self.pixels([index[place] for place in far]))
         return tokens, mask
@@ -124,12 +124,12 @@ class Clean:
 
 def _first(images: FeatureSource, count: int) -> torch.Tensor:
     """The first `count` images, uint8."""
-    found: list[torch.Tensor] = [torch.empty(0, *images.shapes[0], dtype=torch.uint8)]
+    found: list[torch.Tensor] = []
     for batch in images if count else ():
-        found.append(batch[0].cpu())
+        found.append(batch[0])
         if sum(map(len, found)) >= count:
             break
-    return torch.cat(found)[:count]
+    return torch.cat(found)[:count] if found else torch.empty(0, *images.shapes[0], dtype=torch.uint8)
 
 
 def final_norm(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -156,12 +156,15 @@ def final_norm(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 @dataclass(frozen=True)
 class Noise:
-    """Where features and images get noise: nowhere, anywhere (`R`), or where attention is (`A`); how much on features,
-    None for the curriculum's."""
+    """Where features and images get noise: nowhere, anywhere (`R`), or where attention is (`A`); how much on features:
+    `intensity`, None for the curriculum's, and `floor`, everywhere and always; both times `factor` of a token's root
+    mean square, where that is given."""
 
     feature: Which = "A"
     image: Which = "A"
     intensity: float | None = None
+    floor: float = 0.0
+    factor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,7 @@ class Guided:
 
     def spoilt(self, index: Sequence[int], mask: torch.Tensor, epoch: int) -> torch.Tensor:
         """I' (B, 3, H, W): noise on the pixels that the mask, or chance, picks."""
-        pixels = self.clean.pixels(index).to(mask.device)
+        pixels = self.clean.pixels(index)
         size = (pixels.shape[2], pixels.shape[3])
         if self.noise.image == "A":
             values = perturbation.enlarged(mask, self.clean.frozen.target.grid, size)
@@ -244,7 +247,8 @@ class Guided:
         noise = self.noise
         if noise.feature != "-":
             intensity = perturbation.alpha(epoch, self.epochs) if noise.intensity is None else noise.intensity
-            given = perturbation.perturbed(given, mask if noise.feature == "A" else torch.ones_like(mask), intensity)
+            where = mask if noise.feature == "A" else torch.ones_like(mask)
+            given = perturbation.perturbed(given, where, intensity, noise.floor, noise.factor)
         if given is not wanted:
             values[name] = perturbation.decibels(wanted, given)
         return functional.mse_loss(self.student(given).float(), wanted)

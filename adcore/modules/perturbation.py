@@ -36,12 +36,20 @@ def joined(*masks: torch.Tensor) -> torch.Tensor:
     return spread(torch.stack([spread(mask) for mask in masks]).sum(0))
 
 
-def perturbed(tokens: torch.Tensor, mask: torch.Tensor, intensity: float) -> torch.Tensor:
+def perturbed(
+    tokens: torch.Tensor, mask: torch.Tensor, intensity: float, floor: float = 0.0, factor: float | None = None
+) -> torch.Tensor:
     """Eq. (4): tokens (B, N, C) with Gaussian noise of that intensity where `mask` (B, N) is 1, less where it is less.
 
-    From torch's global generator. The tokens themselves where the intensity is 0.
+    F' = F + sigma eps (intensity mask + floor), eps from torch's global generator. sigma is 1, or `factor` times the
+    root mean square of each token, as UniAD's jitter has it. The tokens themselves where there is no noise.
     """
-    return tokens + intensity * mask[..., None] * torch.randn_like(tokens) if intensity else tokens
+    if not intensity and not floor:
+        return tokens
+    strength = intensity * mask[..., None] + floor
+    if factor is not None:
+        strength = strength * factor * tokens.square().mean(2, keepdim=True).sqrt()
+    return tokens + strength * torch.randn_like(tokens)
 
 
 def brightest(values: torch.Tensor, share: float) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -166,6 +166,36 @@ def joined(maps: Sequence[torch.Tensor], grid: int, normalise: bool) -> torch.Te
     resized = [functional.interpolate(x, size=size, mode="bilinear", align_corners=True) for x in maps]
     features = torch.cat(resized, 1)
     return functional.normalize(features, dim=1) if normalise else features
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How features lie about their means over the training images: `mean` and `deviation` of each channel over all
+    positions, and each channel's mean variance `about_map`, the mean feature map; all (1, C, 1, 1), float32. The
+    deviation of a channel that is constant is 1."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+    about_map: torch.Tensor
+
+    @classmethod
+    def of(cls, batches: Iterable[torch.Tensor]) -> Spread:
+        """Of all features (B, C, H, W), summed in float64."""
+        count, total, squares = 0, torch.zeros(()), torch.zeros(())
+        for batch in batches:
+            values = batch.double()
+            count += len(values)
+            total, squares = total + values.sum(0), squares + values.square().sum(0)
+        maps, power = total / count, squares / count
+
+        def by_channel(values: torch.Tensor) -> torch.Tensor:
+            return values.mean((1, 2))[None, :, None, None]
+
+        mean = by_channel(maps)
+        variance = (by_channel(power) - mean.square()).clamp(min=0)
+        constant = variance <= 1e-12 * by_channel(power)  # rounding of the difference
+        about_map = by_channel((power - maps.square()).clamp(min=0))
+        return cls(mean.float(), torch.where(constant, 1, variance.sqrt()).float(), about_map.float())
 
 
 def patchify(features: torch.Tensor, patch: int) -> torch.Tensor:

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 DEVICE = torch.device("cuda:0")
+MEMORY = 10**9  # bytes, all free
 REFUSED = {"numpy", "__array__", "pin_memory"}
 ACROSS = {"copy_", "to", "type_as", "__set__", "requires_grad_", "module_load"}  # take tensors of two devices
 STRICT = {"cat", "stack", "concat"}  # take no CPU scalar either
@@ -76,6 +77,7 @@ def accelerator() -> Iterator[Accelerator]:
         patch.setattr(ThreadPoolExecutor, "submit", entered)
         patch.setattr(nn.Module, "_apply", swapped)
         patch.setattr(torch.cuda, "synchronize", lambda device=None: None)
+        patch.setattr(torch.cuda, "mem_get_info", lambda device=None: (MEMORY, MEMORY))
         yield device
 
 

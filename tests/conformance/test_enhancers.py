@@ -139,6 +139,7 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "meta.json"}
 
 
+@pytest.mark.usefixtures("every_epoch")
 def test_killed_halfway_it_ends_with_the_weights_of_one_left_alone(
     opened: Bench, cls: type[Enhancer], tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def host(subject, method) -> Host:
     return Host(method, Held)
 
 
+@pytest.mark.usefixtures("every_epoch")
 def test_host_loss_trains_by_cfas_own_after_a_warm_up(subject, extractor, tmp_path):
     enhancer, method = pfam(train="host_loss", epochs=3), CFA(CFAOptions(), Context(0))
     training = Training(0, checkpoint=tmp_path / "state")

@@ -110,7 +110,9 @@ def test_a_preset_fills_in_what_is_not_given():
         ({"width": 60}, "give a multiple of 8"),
         ({"width": 64, "decoder": "vit384"}, "give a multiple of 6"),
         ({"levels": [3, 1]}, r"must ascend without repeats: \[1, 3\]"),
-        ({"intensity": 1, "feature_noise": "-"}, "intensity is of noise on features"),
+        ({"intensity": 0, "feature_noise": "-"}, "intensity is of noise on features"),
+        ({"noise_floor": 0.1, "feature_noise": "-"}, "noise_floor is of noise on features"),
+        ({"noise_factor": 1, "feature_noise": "-"}, "noise_factor is of noise on features"),
         ({"ema_warmup": True, "teacher": False}, "leave ema_warmup out"),
         ({"ema_warmup": True, "mask": "L"}, "leave ema_warmup out"),
     ],
@@ -216,6 +218,35 @@ def test_the_teacher_follows_every_ten_steps(monkeypatch, warmup, expected):
     assert momenta == pytest.approx(expected)
 
 
+def test_noise_has_a_floor_and_may_be_relative_to_the_features():
+    tokens = torch.tensor([1.0, 4.0])[None, :, None].expand(2, 2, 4000).contiguous()  # of root mean square 1 and 4
+    mask = torch.tensor([[0.0, 0.0], [1.0, 0.5]])
+
+    def deviation(**options: float) -> torch.Tensor:
+        torch.manual_seed(0)
+        return (perturbation.perturbed(tokens, mask, 0.5, **options) - tokens).std(2)
+
+    close = functools.partial(torch.testing.assert_close, rtol=0.05, atol=1e-6)
+    close(deviation(), torch.tensor([[0, 0], [0.5, 0.25]]))
+    close(deviation(floor=0.3), torch.tensor([[0.3, 0.3], [0.8, 0.55]]))
+    close(deviation(floor=0.3, factor=2.0), 2 * torch.tensor([[0.3, 4 * 0.3], [0.8, 4 * 0.55]]))
+
+
+def test_by_default_noise_is_that_of_equation_4_to_the_bit():
+    tokens, mask = torch.randn(2, 3, 5), torch.rand(2, 3)
+    torch.manual_seed(0)
+    expected = tokens + 0.5 * mask[..., None] * torch.randn_like(tokens)
+    torch.manual_seed(0)
+    assert torch.equal(perturbation.perturbed(tokens, mask, 0.5), expected)
+
+
+def test_the_logged_ratio_tells_the_noise():
+    """Half of each token's root mean square, everywhere: 6 dB."""
+    curves = fitted(epochs=1, noise_floor=0.5, intensity=0.0, noise_factor=1.0, image_noise="-").curves
+    assert curves["snr_curve"].item() == pytest.approx(20 * np.log10(2), abs=0.2)
+
+
+@pytest.mark.usefixtures("every_epoch")
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path):
     class Killed(Exception):
         pass

@@ -89,6 +89,7 @@ def test_last_batch_is_dropped_unless_it_is_the_only_one(images, steps):
     assert epochs[0] != epochs[1]
 
 
+@pytest.mark.usefixtures("every_epoch")
 def test_a_killed_training_ends_with_the_weights_of_one_left_alone(make, tmp_path):
     def told(done):
         if done > 0.5:

@@ -82,6 +82,13 @@ def test_the_medoid_is_nearest_to_all_others(make):
     assert torch.equal(fitted(features, template="medoid").template, joined(features.at([brute]), 8, normalise=False))
 
 
+def test_a_template_by_index_is_counted_in_the_order_of_paths(make):
+    context = Context(0, image_size=(32, 32), by_path=(3, 0, *range(4, 12), 1, 2))
+    for index, place in ((0, 3), (1, 0), (11, 2)):
+        template = fitted(make(), context, template=index, epochs=0).template
+        assert torch.equal(template, joined(make().at([place]), 8, normalise=False))
+
+
 def test_a_template_that_is_not_there(make):
     with pytest.raises(ValueError, match="template is 12, but there are 12 training images"):
         fitted(make(), template=12)
@@ -113,6 +120,54 @@ def test_a_raw_template_needs_images(make):
         fitted(make(), template_raw=True)
 
 
+# standardised channels
+
+
+def uneven(make, count: int = 12, seed: int = 0):
+    """Features whose channels have scales from 0.01 to 100, and one that is constant."""
+    features = make(count, seed=seed)
+    for level in features.layers:
+        level.mul_(torch.logspace(-2, 2, level.shape[1])[:, None, None]).add_(3)
+    features.layers[0][:, 0] = 7.0
+    return features
+
+
+def test_standardised_channels_have_mean_0_and_deviation_1(make):
+    features = uneven(make)
+    method = fitted(features, standardise=True, epochs=0)
+    values = method._joined(features.layers).double()
+    expected = torch.ones(values.shape[1], dtype=torch.float64)
+    expected[0] = 0  # the constant one
+    torch.testing.assert_close(values.mean((0, 2, 3)), torch.zeros_like(expected), atol=1e-4, rtol=0)
+    torch.testing.assert_close(values.std((0, 2, 3), correction=0), expected, atol=1e-4, rtol=0)
+    assert torch.equal(method.template, method._joined(features.at([0])))
+
+
+def test_their_scale_does_not_change_the_scores(make):
+    """A positive factor of each channel is taken out again, so that neither training nor maps see it."""
+    plain, factors = make(), [torch.logspace(-2, 2, level.shape[1])[:, None, None] for level in make().layers]
+    scaled = make()
+    scaled.layers = [level * factor for level, factor in zip(scaled.layers, factors, strict=True)]
+    given = make(3, seed=1).layers
+    one = fitted(plain, standardise=True).score(given)[0]
+    other = fitted(scaled, standardise=True).score([x * f for x, f in zip(given, factors, strict=True)])[0]
+    torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_what_is_unexplained_is_the_error_over_that_of_the_mean_feature_map(make, standardise):
+    features = uneven(make)
+    method = fitted(features, standardise=standardise, epochs=1, lr=1e-9)
+    values = method._joined(features.layers).double()
+    variance = (values - values.mean(0)).square().mean()
+    expected = method.curves["euclidean_curve"].double() / variance
+    torch.testing.assert_close(method.curves["unexplained_curve"].double(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_one_image_explains_nothing(make):
+    assert "unexplained_curve" not in fitted(make(1)).state()
+
+
 # training and scores
 
 
@@ -134,24 +189,22 @@ def test_the_seed_decides_the_weights(make):
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
+@pytest.mark.usefixtures("every_epoch")
 def test_a_killed_fit_ends_with_the_weights_of_one_left_alone(make, tmp_path):
     class Killed(Exception):
         pass
 
     options = {"masking": "drop", "epochs": 3}  # with random numbers in every step
     alone = fitted(make(), **options)
-    context, features = Context(0, image_size=(32, 32), checkpoint=tmp_path / "state"), make()
-    reads, read = [], features.at
+    context = Context(0, image_size=(32, 32), checkpoint=tmp_path / "state")
 
-    def dying(indices):
-        reads.append(indices)
-        if len(reads) > 5:  # the template and three batches an epoch
+    def die(done):
+        if done > 0.5:
             raise Killed
-        return read(indices)
 
-    features.at = dying
     with pytest.raises(Killed):
-        fitted(features, context, **options)
+        tfa_net(context, **options).fit(make(), die)
+    assert context.checkpoint.exists()
     again = fitted(make(), context, **options)
     assert all(torch.equal(value, again.state()[name]) for name, value in alone.state().items())
 
@@ -172,6 +225,7 @@ def test_a_loss_that_is_not_finite_names_the_step(make):
         {"masking": "complementary", "distance": "cosine"},
         {"use_cls": False, "loss": "pixel", "distance": "euclidean"},
         {"l2_channels": True, "patch": 4},
+        {"standardise": True},
     ],
 )
 def test_every_option_is_kept_by_state_and_restore(make, options):

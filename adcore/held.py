@@ -1,0 +1,55 @@
+"""Features of an image set in memory, for methods that read them again in every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+import torch
+
+from adcore.devices import room
+
+if TYPE_CHECKING:
+    from adcore.methods.base import FeatureSource
+
+BATCH = 16
+
+Maps = list[torch.Tensor]
+
+
+class Held:
+    """A FeatureSource over maps in memory, wherever they lie."""
+
+    def __init__(self, maps: Sequence[torch.Tensor]) -> None:
+        self.maps = list(maps)
+
+    def __len__(self) -> int:
+        return len(self.maps[0])
+
+    def __iter__(self) -> Iterator[Maps]:
+        for start in range(0, len(self), BATCH):
+            yield [features[start : start + BATCH] for features in self.maps]
+
+    def at(self, indices: Sequence[int]) -> Maps:
+        """Of those images."""
+        return [features[list(indices)] for features in self.maps]
+
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """(C, H, W) per map."""
+        return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in self.maps]
+
+
+def held(source: FeatureSource, device: str, memory_gb: float) -> FeatureSource:
+    """The same features, bit by bit, in memory on `device` where there is room for them; else the source itself."""
+    size = len(source) * sum(4 * prod(shape) for shape in source.shapes)
+    if size > room(device, memory_gb):
+        return source
+    maps = [torch.empty(len(source), *shape, device=device) for shape in source.shapes]
+    filled = 0
+    for batch in source:
+        for whole, part in zip(maps, batch, strict=True):
+            whole[filled : filled + len(part)] = part
+        filled += len(batch[0])
+    return Held(maps)
