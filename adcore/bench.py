@@ -155,11 +155,12 @@ class Bench:
         return self.by_title[cell.plain] if cell.plain else None
 
     def levels(self, cell: Cell) -> tuple[int, ...]:
-        """The levels to extract for a cell: every one that some method of the plan reads, so that one pass gives them
-        all; where an enhancer stands behind the maps, those of the cell's own method."""
+        """The levels to extract for a cell: every one that some method of the plan reads features of, so that one pass
+        gives them all; where an enhancer stands behind the maps, those of the cell's own method."""
         if any(link.enhancer.on_maps for link in cell.links):
             return cell.levels
-        return tuple(sorted({level for cell in self.cells for level in cell.levels}))
+        reading = [cell for cell in self.cells if not cell.arm.method.on_images]
+        return tuple(sorted({level for cell in reading for level in cell.levels}))
 
     def finished(self, metrics: Sequence[str]) -> list[CellResult]:
         """The cells that are in the store, in the order of the plan, with these metrics."""

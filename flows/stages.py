@@ -194,7 +194,8 @@ class Work:
                 yield from self._own(cell)
 
     def _shared(self, group: list[Cell]) -> Iterable[Planned]:
-        """What the cells of a group need together: trained enhancers, extracted features."""
+        """What the cells of a group need together: trained enhancers, and extracted features where a method reads
+        them; one that is given images runs the backbone itself."""
         cell, images = group[0], len(group[0].train)
         title = " ".join(filter(None, [_images(cell), _trained(group)]))
         wanted = {key for member in group for key in self.missing[member.title].enhance}
@@ -202,8 +203,9 @@ class Work:
             if link.key in wanted:
                 step = Step("enhance", link.key, False, work.enhance(link, images))
                 yield step, cell, f"{link.enhancer.name} of {title}"
-        if any(self.missing[member.title].fit or self.missing[member.title].maps for member in group):
-            yield Step("extract", cell.fit_key, False, work.extract(cell)), cell, title
+        reading = [member for member in group if not member.arm.method.on_images]
+        if any(self.missing[member.title].fit or self.missing[member.title].maps for member in reading):
+            yield Step("extract", reading[0].fit_key, False, work.extract(reading[0])), reading[0], title
 
     def _own(self, cell: Cell) -> Iterable[Planned]:
         needs, plain = self.missing[cell.title], self.bench.plain(cell)

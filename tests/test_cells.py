@@ -123,6 +123,26 @@ def test_keys_change_exactly_with_the_content_that_matters(
     assert changed(expand(change(manifest()))[0]) == expected
 
 
+def test_the_order_of_paths_is_in_the_key_of_a_method_that_reads_it() -> None:
+    """TFA-Net's template is the first image by path. A new name that leaves the order alone changes nothing."""
+
+    def fit_key(path: str) -> str:
+        frame = _set("bolt/train/good/1.png", path=path)(manifest())
+        return expand(frame, methods=[{"name": "tfa_net"}])[0].fit_key
+
+    same = [fit_key(f"bolt/train/good/{name}.png") for name in ("1", "1b")]
+    assert same[0] == same[1] != fit_key("bolt/train/good/9.png")
+
+
+def test_the_first_by_path_is_found_among_rows_that_lie_by_content() -> None:
+    frame = manifest()
+    frame["sha256"] = [f"{(7 * number) % 18:02d}" for number in range(18)]
+    train = expand(frame, ("cloth",))[0].train
+    order = cells.by_path(train)
+    assert list(train["path"]) != sorted(train["path"])
+    assert [train["path"].iloc[place] for place in order] == sorted(train["path"])
+
+
 def test_keys_do_not_change_with_the_place_or_the_name_of_the_dataset() -> None:
     frame = manifest()
     assert changed(expand(frame, root=Path("/elsewhere"))[0]) == set()

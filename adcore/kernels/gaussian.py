@@ -6,14 +6,12 @@ BLOCK = 2**23  # float64 values of a block of covariances (64 MB)
 
 
 def fit(samples: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means (P, d) and whiteners (P, d, d), float32, of `samples` (N, P, d), float32, N >= 2.
+    """Means (P, d) and whiteners (P, d, d), float32, of `samples` (N, P, d), float32, N >= 1.
 
     With Sigma = unbiased covariance + `epsilon` I = L L^T, the whitener of a position is the inverse of L. Computed
-    in float64 from centred samples, in blocks of positions. Raises ValueError when N < 2.
+    in float64 from centred samples, in blocks of positions. One sample tells no covariance: Sigma is `epsilon` I then.
     """
     count, positions, dims = samples.shape
-    if count < 2:
-        raise ValueError(f"gaussian: a covariance needs at least 2 samples, not {count}")
     mean = torch.empty(positions, dims, device=samples.device)
     whitener = torch.empty(positions, dims, dims, device=samples.device)
     identity = torch.eye(dims, dtype=torch.float64, device=samples.device)
@@ -23,7 +21,7 @@ def fit(samples: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tens
         block = samples[:, part].transpose(0, 1).double()
         centre = block.mean(1, keepdim=True)
         block = block - centre
-        factor = torch.linalg.cholesky(block.mT @ block / (count - 1) + epsilon * identity)
+        factor = torch.linalg.cholesky(block.mT @ block / max(1, count - 1) + epsilon * identity)
         mean[part] = centre[:, 0].float()
         whitener[part] = torch.linalg.solve_triangular(factor, identity, upper=False).float()
     return mean, whitener

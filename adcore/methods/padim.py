@@ -44,7 +44,7 @@ class PaDiM(base.Method):
     def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
         """Reads the features once for each block of positions that fits in a quarter of the memory budget.
 
-        Raises ValueError with fewer than two images, or fewer channels than `n_features`.
+        Of one image the distances are Euclidean. Raises ValueError with fewer channels than `n_features`.
         """
         import torch
 

@@ -87,6 +87,11 @@ OTHER_WAYS: dict[str, tuple[dict[str, object], str]] = {  # through a method's c
     "column means of it alone": ({"name": "agpnet", "mask": "L", "attention": "column"}, "test_vit"),
     "k-means": ({"name": "cfa", "gamma_c": 4, "train_radius": False}, "test_efficientnet"),
     "the official embedding": ({"name": "patchcore", "embed": "pool1024"}, "test_efficientnet"),
+    "noise with a floor, relative to the features": (
+        {"name": "agpnet", "noise_floor": 0.5, "noise_factor": 1.0},
+        "test_efficientnet",
+    ),
+    "standardised channels": ({"name": "tfa_net", "standardise": True}, "test_efficientnet"),
     "a template that is not normalised": ({"name": "tfa_net", "template_raw": True}, "test_efficientnet"),
     "the medoid, and hidden rows": (
         {"name": "tfa_net", "template": "medoid", "masking": "complementary"},

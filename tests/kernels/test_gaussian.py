@@ -76,6 +76,8 @@ def test_packing_keeps_every_bit():
     assert torch.equal(gaussian.unpack(gaussian.pack(whitener)), whitener)
 
 
-def test_one_sample_has_no_covariance():
-    with pytest.raises(ValueError, match="at least 2 samples, not 1"):
-        gaussian.fit(samples(count=1), 0.01)
+def test_one_sample_has_the_prior_alone():
+    """Euclidean distances over the square root of epsilon."""
+    x, queries = samples(count=1), samples(4, seed=1)
+    distances = gaussian.mahalanobis(queries, *gaussian.fit(x, 0.01))
+    torch.testing.assert_close(distances, (queries - x).norm(dim=2) / 0.1)

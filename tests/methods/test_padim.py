@@ -98,6 +98,10 @@ def test_more_channels_than_there_are(make, context):
         padim(context, n_features=22).fit(make())
 
 
-def test_one_image_is_too_few(make, context):
-    with pytest.raises(ValueError, match="at least 2 samples"):
-        padim(context).fit(make(1))
+def test_one_image_gives_euclidean_distances(make, context):
+    """As few-shot models of one image are: nothing is known of the covariance but epsilon."""
+    features, method = make(1), padim(context, n_features="all")
+    method.fit(features)
+    given = make(3, seed=1)
+    expected = (method._embed(given.layers) - method._embed(features.layers)).norm(dim=2) / 0.1
+    torch.testing.assert_close(method.score(given.layers)[0].flatten(1), expected)
