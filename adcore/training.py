@@ -131,7 +131,7 @@ class Training:
         stepped: Callable[[int, int], None],
     ) -> dict[str, float]:
         epoch, epochs = position
-        sums: dict[str, torch.Tensor] = {}
+        sums: dict[str, torch.Tensor | float] = {}
         losses: list[torch.Tensor] = []
         look = LOOK if is_accelerator(self.device) else 1
         count = 0
@@ -148,8 +148,8 @@ class Training:
             optimiser.step()
             stepped(epoch, count)
             for name, value in {"loss": loss, **values}.items():
-                one = torch.as_tensor(value).detach().float()
-                sums[name] = sums[name] + one if name in sums else one
+                # A new tensor: the value may be a parameter, which the next step changes in place.
+                sums[name] = sums.get(name, 0.0) + torch.as_tensor(value).detach().float()
             self.progress((epoch + count / steps) / epochs)
         _require_finite(what, losses, position, (count, steps))
         return {name: float(total) / count for name, total in sums.items()}

@@ -159,6 +159,14 @@ def test_curves_are_means_over_the_epoch_and_progress_is_told():
     assert parts == pytest.approx([2 / 3, 5 / 6, 1])
 
 
+def test_a_parameter_is_logged_as_each_step_left_it():
+    """The optimiser changes it in place."""
+    weight = nn.Parameter(torch.ones(1))
+    step = lambda batch: (weight.sum(), {"weight": weight})  # noqa: E731
+    curves = Training(0).run("line", {}, torch.optim.SGD([weight], 0.5), 1, lambda _: [None] * 3, step, 3)
+    assert curves["weight"] == pytest.approx([(0.5 + 0 - 0.5) / 3])
+
+
 def test_a_loss_that_is_not_finite_names_the_step():
     model = net()
     optimiser = torch.optim.SGD(model.parameters(), 0.1)
