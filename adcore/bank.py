@@ -20,6 +20,7 @@ import torch
 from adcore import backbones, keys
 from adcore.devices import is_accelerator, to_device
 from adcore.features import BATCH, Extraction, Extractor, Pixels, Weights, decoded
+from adcore.images import ImageFile
 from adcore.plan import ImageSpec
 from adcore.store import Store, use_of
 
@@ -28,18 +29,24 @@ KEPT = 3  # extractors: every fine-tuned category has its own
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Image files and what they hold (sha256, `#N` for a few-shot version), in the same order; `variants`: those N."""
+    """Image files and what they hold (`ImageFile.content`, behind it `#N` for a few-shot version), in the same order;
+    `variants`: those N."""
 
     paths: tuple[Path, ...]
     hashes: tuple[str, ...]
     variants: tuple[int, ...] = ()
 
+    @property
+    def files(self) -> list[ImageFile]:
+        return [ImageFile.of(path, content) for path, content in zip(self.paths, self.hashes, strict=True)]
+
     def decoded(self, image: ImageSpec, only: Sequence[int] | None = None) -> Iterator[torch.Tensor]:
         """Batches (B, 3, H, W), uint8, of all; or one batch of the images with the indices `only`."""
+        files = self.files
         if only is None:
-            return decoded(self.paths, image, variants=self.variants)
+            return decoded(files, image, variants=self.variants)
         variants = [self.variants[index] for index in only] if self.variants else ()
-        return decoded([self.paths[index] for index in only], image, batch=len(only), variants=variants)
+        return decoded([files[index] for index in only], image, batch=len(only), variants=variants)
 
 
 class Mapped:

@@ -13,8 +13,8 @@ import pandas as pd
 from adcore import backbones, keys, registry
 from adcore.chains import NONE, Chain, chain
 from adcore.enhancers.base import Enhancer, Link
+from adcore.images import ImageFile, image_files
 from adcore.methods.base import Method, Options
-from adcore.names import located
 from adcore.plan import BackboneSpec, ImageSpec, Plan, PlanError, known
 from adcore.protocols import PROTOCOLS, Protocol
 
@@ -81,7 +81,7 @@ class Cell:
     train: pd.DataFrame = field(repr=False, compare=False)
     test: pd.DataFrame = field(repr=False, compare=False)
     texture: bool  # what the model is of; a joint one of several categories only if all are
-    sources: tuple[Path, ...] = field(repr=False, compare=False)
+    sources: tuple[ImageFile, ...] = field(repr=False, compare=False)
     links: tuple[Link, ...] = field(repr=False, compare=False)
     plain: str  # title of the same cell without an enhancer, which latency is compared with; "" where there is none
     fit_key: str
@@ -209,7 +209,7 @@ def _cells(plan: Plan, category: Category, combinations: Sequence[Arm]) -> Itera
             images.train,
             images.test,
             images.texture,
-            tuple(located(category.root, path) for path in images.foreign["path"]),
+            tuple(image_files(category.root, images.foreign)),
             links,
             f"{category.dataset}/{category.name} {other.title}" if other else "",
             **_keys(plan, arm, images, links, other is not None),
@@ -254,9 +254,9 @@ def _foreign(category: Category, train: pd.DataFrame) -> pd.DataFrame:
 
 
 def contents(rows: pd.DataFrame) -> list[str]:
-    """What each row shows: the image by its sha256, and which version of it."""
-    pairs = zip(rows["sha256"], rows["variant"], strict=True)
-    return [f"{sha256}#{variant}" if variant else sha256 for sha256, variant in pairs]
+    """What each row shows: the image by its sha256 and the rule it is read by, and which version of it."""
+    pairs = zip(image_files(Path(), rows), rows["variant"], strict=True)
+    return [f"{file.content}#{variant}" if variant else file.content for file, variant in pairs]
 
 
 def by_path(rows: pd.DataFrame) -> tuple[int, ...]:
@@ -277,7 +277,7 @@ def _content(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, str]:
 def _links(plan: Plan, arm: Arm, category: Category, images: Images) -> Iterator[Link]:
     """The enhancers of a cell, each with the key of its weights: what it was shown, and all that stands before it."""
     parent: Any = {"backbone": backbones.identity(plan.backbone), "image": plan.image.model_dump()}
-    sources = images.foreign["sha256"].tolist()
+    sources = [file.content for file in image_files(category.root, images.foreign)]
     for enhancer in arm.chain.of(images.texture):
         shown = {"texture": images.texture, "threshold": category.threshold, "sources": sources}
         host = [arm.names["method"], _options(plan, arm), keys.code(arm.method.__module__)]

@@ -23,10 +23,9 @@ from adcore.costs import environment, measured
 from adcore.devices import device_of
 from adcore.enhancing import image_set
 from adcore.features import Extraction, Pixels
-from adcore.images import UInt8Array, decode, load
+from adcore.images import UInt8Array
 from adcore.latency import Timed
 from adcore.methods.base import CURVE, Context, Method
-from adcore.names import located
 from adcore.plan import Plan
 from adcore.report.gallery import make_gallery
 from adcore.report.groups import TRAINING
@@ -167,11 +166,12 @@ class Computer:
             evaluation.table(judged).to_parquet(folder / "images.parquet", index=False)
 
     def _write_gallery(self, cell: Cell, judged: evaluation.Judged) -> None:
+        files = image_set(cell, "test").files
+
         def image(index: int) -> UInt8Array:
-            path = located(cell.category.root, judged.rows["path"].iloc[index])
             if judged.at == "original":
-                return decode(path)[judged.window(index)]
-            return load(path, cell.image.resize, cell.image.size).transpose(1, 2, 0)
+                return files[index].decode()[judged.window(index)]
+            return files[index].load(cell.image.resize, cell.image.size).transpose(1, 2, 0)
 
         count = len(judged.rows)
         with self.store.write("gallery", cell.gallery_key, {"parents": {"cell": cell.key}}) as folder:

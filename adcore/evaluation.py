@@ -16,8 +16,7 @@ import torch
 from adcore import metrics
 from adcore.images import crop_box
 from adcore.maps import postprocess
-from adcore.masks import CHANNELS, load_channels, load_config, load_mask
-from adcore.names import located
+from adcore.masks import CHANNELS, MaskFile, kind_of
 
 if TYPE_CHECKING:
     from adcore.plan import ImageSpec
@@ -64,32 +63,33 @@ class Judged:
 
     def mask(self, index: int) -> Masks:
         """The mask of one image at the resolution of the judgement; all False for an image without one."""
-        name, rule = self.rows["mask"].iloc[index], self.rows["mask_rule"].iloc[index]
+        file = self.mask_file(index)
         if self.at == "input":
             size = self.image.size
-            return (
-                load_mask(located(self.root, name), self.image.resize, size, rule)
-                if name
-                else np.zeros((size, size), bool)
-            )
+            return file.seen(self.image.resize, size) if file else np.zeros((size, size), bool)
         rows, columns = self.window(index)
-        if name:
-            return load_mask(located(self.root, name), rule=rule)[rows, columns]
+        if file:
+            return file.whole()[rows, columns]
         return np.zeros((rows.stop - rows.start, columns.stop - columns.start), bool)
 
     def regions(self, index: int) -> npt.NDArray[np.integer[Any]]:
         """The defect regions (C, H, W) of one image in its own pixels, as far as the network saw them."""
         rows, columns = self.window(index)
-        name = self.rows["mask"].iloc[index]
-        if not name:
+        file = self.mask_file(index)
+        if not file:
             return np.zeros((0, rows.stop - rows.start, columns.stop - columns.start), np.uint8)
-        seen = load_channels(located(self.root, name))[:, rows, columns]
+        seen = file.regions()[:, rows, columns]
         return seen[seen.any(axis=(1, 2))]
 
+    def mask_file(self, index: int) -> MaskFile | None:
+        """The file of an image's mask; None where it has none."""
+        row = self.rows.iloc[index]
+        return MaskFile.of(self.root, row.to_dict()) if row["mask"] else None
+
     @property
-    def saturating(self) -> list[str]:
-        """The masks that sPRO takes: folders of regions, explained in a config."""
-        return list(self.rows["mask"][self.rows["mask_rule"] == CHANNELS])
+    def saturating(self) -> list[int]:
+        """The images whose masks sPRO takes: folders of regions, explained in a config."""
+        return [index for index, rule in enumerate(self.rows["mask_rule"]) if kind_of(rule) == CHANNELS]
 
     def window(self, index: int) -> tuple[slice, slice]:
         row = self.rows.iloc[index]
@@ -122,7 +122,8 @@ def _spro(judged: Judged) -> float:
     if not judged.saturating:
         return math.nan
     full, count = replace(judged, at="original"), len(judged.rows)
-    config = load_config(located(judged.root, judged.saturating[0]))
+    explained = judged.mask_file(judged.saturating[0])
+    config = explained.config() if explained else None
     return metrics.spro(Lazy(count, full.smooth), Lazy(count, full.regions), config, SPRO_LIMIT)
 
 

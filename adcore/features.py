@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from adcore import backbones, images
+from adcore import backbones
 from adcore.devices import to_device
-from adcore.images import UInt8Array
+from adcore.images import ImageFile, UInt8Array
 from adcore.prefetch import ahead
 from adcore.synthesis.fewshot import variant
 
@@ -128,16 +127,17 @@ class Pixels:
 
 
 def decoded(
-    paths: Sequence[Path], image: ImageSpec, batch: int = BATCH, variants: Sequence[int] = ()
+    files: Sequence[ImageFile], image: ImageSpec, batch: int = BATCH, variants: Sequence[int] = ()
 ) -> Iterator[torch.Tensor]:
     """Batches of resized and cropped images (B, 3, H, W), uint8; the next batch is decoded while one is used.
 
-    variants: for each image which of its few-shot versions is wanted; none: the images themselves.
+    variants: for each image which of its few-shot versions is wanted; none: the images themselves. Raises ImageError
+    for a file that cannot be read or that no longer holds what it has to.
     """
 
-    def load(named: tuple[Path, int]) -> UInt8Array:
-        pixels = images.load(named[0], image.resize, image.size)
-        return variant(pixels, named[1]) if named[1] else pixels
+    def load(item: tuple[ImageFile, int]) -> UInt8Array:
+        pixels = item[0].load(image.resize, image.size)
+        return variant(pixels, item[1]) if item[1] else pixels
 
-    for loaded in ahead(list(zip(paths, variants or [0] * len(paths), strict=True)), load, batch):
+    for loaded in ahead(list(zip(files, variants or [0] * len(files), strict=True)), load, batch):
         yield torch.from_numpy(np.stack(loaded))

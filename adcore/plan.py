@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from adcore import plan_file
+from adcore.images import PixelRule
+from adcore.masks import MaskRule
 from adcore.names import printable
 
 METRICS = ("i_auroc", "i_ap", "i_f1max", "p_auroc", "p_ap", "p_f1max", "aupro", "spro")
@@ -75,6 +77,8 @@ class DatasetSpec(Strict):
     good: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     max_train: int | None = Field(None, ge=1)
     max_test: int | None = Field(None, ge=2)
+    masks: MaskRule = MaskRule()
+    pixels: PixelRule = PixelRule()
 
     @field_validator("categories")
     @classmethod

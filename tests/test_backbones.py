@@ -18,6 +18,7 @@ from adcore import backbones
 from adcore.backbones import WeightsError
 from adcore.devices import device_of
 from adcore.features import Extraction, Extractor, decoded
+from adcore.images import ImageFile
 from adcore.packages import PACKAGES
 from adcore.plan import BackboneSpec, ImageSpec
 
@@ -319,7 +320,7 @@ def test_a_transformer_is_refused_a_size_that_its_patches_do_not_fill() -> None:
 def test_the_extractor_normalises_as_the_backbone_was_trained(parts: Path) -> None:
     spec = BackboneSpec(name="resnet18", weights="random")
     image = ImageSpec(resize=64, crop=48)
-    paths = sorted((parts / "bolt" / "train" / "good").iterdir())[:3]
+    paths = [ImageFile(path) for path in sorted((parts / "bolt" / "train" / "good").iterdir())[:3]]
     batches = list(decoded(paths, image, batch=2))
     assert [tuple(b.shape) for b in batches] == [(2, 3, 48, 48), (1, 3, 48, 48)]
     found = Extractor(Extraction(spec, image, (1,)), "cpu")(batches[0])[0]
@@ -331,7 +332,7 @@ def test_the_extractor_normalises_as_the_backbone_was_trained(parts: Path) -> No
 
 
 def test_decoding_keeps_the_order_whatever_the_batch(parts: Path) -> None:
-    paths = sorted((parts / "bolt" / "train" / "good").iterdir()) * 3
+    paths = [ImageFile(path) for path in sorted((parts / "bolt" / "train" / "good").iterdir())] * 3
     image = ImageSpec(resize=32)
     whole = torch.cat(list(decoded(paths, image, batch=100)))
     assert torch.equal(torch.cat(list(decoded(paths, image, batch=5))), whole) and len(whole) == 18

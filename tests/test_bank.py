@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import os
 import pickle
 import shutil
@@ -22,6 +23,7 @@ from adcore import bank as bank_module
 from adcore.bank import Bank, ImageSet, Live, Mapped
 from adcore.datasets.manifest import build
 from adcore.features import Extraction, Extractor, decoded
+from adcore.images import ChangedError
 from adcore.plan import BackboneSpec, ImageSpec
 
 BACKBONE, IMAGE = BackboneSpec(name="resnet18", weights="random"), ImageSpec(resize=64)
@@ -38,7 +40,7 @@ def extraction(*levels: int, image: ImageSpec = IMAGE) -> Extraction:
 
 def image_set(parts: Path, *folders: str) -> ImageSet:
     paths = tuple(sorted(path for folder in folders for path in (parts / folder).iterdir()))
-    return ImageSet(paths, tuple(str(path.relative_to(parts)) for path in paths))
+    return ImageSet(paths, tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths))
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +85,7 @@ def whole(source: Mapped | Live) -> list[torch.Tensor]:
 
 def direct(images: ImageSet, *levels: int, image: ImageSpec = IMAGE) -> list[torch.Tensor]:
     """Features without a bank, in one batch."""
-    return extractor(extraction(*levels, image=image), "cpu")(next(decoded(images.paths, image, batch=100)))
+    return extractor(extraction(*levels, image=image), "cpu")(next(decoded(images.files, image, batch=100)))
 
 
 def same(found: list[torch.Tensor], expected: list[torch.Tensor]) -> bool:
@@ -120,7 +122,7 @@ def test_level_0_is_kept_and_read_as_any_other(bank: Bank, bolts: ImageSet, runs
 
 
 def test_the_images_themselves_can_be_had(tmp_path: Path, bank: Bank, bolts: ImageSet) -> None:
-    pictures = next(decoded(bolts.paths, IMAGE, batch=100))
+    pictures = next(decoded(bolts.files, IMAGE, batch=100))
     for source in (bank.source(bolts, extraction(1)), Bank(tmp_path / "none", 0, "cpu").source(bolts, extraction(1))):
         assert torch.equal(source.pixels([4, 1]), pictures[[4, 1]])
 
@@ -141,15 +143,30 @@ def test_batches_are_writable_and_apart_from_the_files(bank: Bank, bolts: ImageS
 
 
 def test_other_content_or_preprocessing_or_weights_is_another_entry(
-    bank: Bank, bolts: ImageSet, runs: list[int]
+    bank: Bank, bolts: ImageSet, others: ImageSet, runs: list[int]
 ) -> None:
     bank.source(bolts, extraction(3))
     bank.source(ImageSet(bolts.paths[::-1], bolts.hashes), extraction(3))  # a renamed file is the same content
     assert sum(runs) == 6
-    bank.source(ImageSet(bolts.paths, ("x", *bolts.hashes[1:])), extraction(3))
+    bank.source(ImageSet(others.paths[:1] + bolts.paths[1:], others.hashes[:1] + bolts.hashes[1:]), extraction(3))
     bank.source(bolts, extraction(3, image=ImageSpec(resize=64, crop=48)))
     bank.source(bolts, Extraction(BackboneSpec(name="resnet26", weights="random"), IMAGE, (3,)))
     assert sum(runs) == 4 * 6
+
+
+def test_a_file_that_changed_is_never_extracted_under_its_old_content(
+    tmp_path: Path, bank: Bank, own_parts: Path
+) -> None:
+    images = image_set(own_parts, "bolt/train/good")
+    victim = images.paths[3]
+    victim.write_bytes(images.paths[4].read_bytes())
+    few_shot = ImageSet(images.paths, tuple(f"{sha256}#1" for sha256 in images.hashes), (1,) * len(images.paths))
+    for wanted in (images, few_shot):
+        with pytest.raises(ChangedError, match=str(victim)):
+            bank.source(wanted, extraction(1))
+        with pytest.raises(ChangedError, match=str(victim)):
+            whole(Bank(tmp_path / "none", 0, "cpu").source(wanted, extraction(1)))
+    assert not files(bank)
 
 
 def test_layers_of_the_plan_have_their_own_names(bank: Bank, bolts: ImageSet) -> None:
@@ -350,7 +367,7 @@ def test_a_folder_that_another_run_evicts_meanwhile_does_no_harm(
 def test_it_serves_the_images_of_a_manifest(bank: Bank, prepared_frame: tuple[Path, ImageSet]) -> None:
     root, images = prepared_frame
     source = bank.source(images, extraction(3))
-    loaded = np.concatenate([batch.numpy() for batch in decoded(images.paths, IMAGE)])
+    loaded = np.concatenate([batch.numpy() for batch in decoded(images.files, IMAGE)])
     assert len(source) == len(loaded) == 24 and all(path.is_relative_to(root) for path in images.paths)
 
 

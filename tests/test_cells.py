@@ -35,10 +35,12 @@ def row(path: str, **changes: Any) -> dict[str, Any]:
         "defect": defect,
         "mask": path.replace("test", "ground_truth") if bad else "",
         "mask_rule": "",
+        "pixel_rule": "",
         "subset": "",
         "sha256": f"content of {path}",
         "mask_sha256": f"mask of {path}" if bad else "",
-        **{"width": 64, "height": 64, "mode": "RGB", "bytes": 100, "error": ""},
+        **{"width": 64, "height": 64, "orientation": 1, "mode": "RGB", "highest": 0},
+        **{"bytes": 100, "error": "", "warning": ""},
     }
     return found | changes
 
@@ -106,6 +108,9 @@ def _without(path: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
         (_set("bolt/test/good/1.png", sha256="new"), MAPS),
         (_without("bolt/test/dent/1.png"), MAPS),
         (_set("bolt/test/dent/1.png", mask_sha256="new"), CELL),
+        (_set("bolt/train/good/1.png", pixel_rule="max=4095"), FIT),
+        (_set("bolt/test/good/1.png", pixel_rule="max=4095"), MAPS),
+        (_set("bolt/test/good/1.png", warning="nearly black"), set()),
         (_set("bolt/test/dent/1.png", mask="bolt/ground_truth/dent/moved.png"), set()),
         (_set("bolt/test/dent/1.png", path="bolt/test/dent/renamed.png"), CELL),  # the tables name it
         (_set("bolt/test/dent/1.png", subset="logical"), CELL),

@@ -49,6 +49,8 @@ def judged(
                 "subset": subsets[number] if subsets else "",
                 "mask": name,
                 "mask_rule": "",
+                "mask_sha256": "",
+                "orientation": 1,
                 "height": size[0],
                 "width": size[1],
             }

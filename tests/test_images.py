@@ -1,18 +1,28 @@
 """Decoding against files whose bytes are written by hand or by another library, and the geometry of crops."""
 
+import hashlib
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from adcore.images import ImageError, crop_box, decode, load
-from adcore.masks import load_mask
+from adcore.images import ChangedError, ImageError, ImageFile, PixelRule, crop_box, image_files
+from adcore.masks import MaskFile
+
+
+def decode(path: Path, rule: str = "") -> np.ndarray:
+    return ImageFile(path, rule=rule).decode()
+
+
+def load(path: Path, resize: int, crop: int) -> np.ndarray:
+    return ImageFile(path).load(resize, crop)
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -107,7 +117,7 @@ def test_exif_orientation(tmp_path, orientation):
     image = decode(tmp_path / "a.png")
     assert image.shape[:2] == ((3, 5) if orientation < 5 else (5, 3))
     assert image[CORNERS[orientation]].tolist() == [255] * 3
-    mask = load_mask(tmp_path / "a.png")
+    mask = MaskFile(tmp_path / "a.png").whole()
     assert mask.sum() == 1
     assert mask[CORNERS[orientation]]
 
@@ -174,3 +184,56 @@ def test_crop_box_lies_in_the_image_and_has_its_share(height, width, resize, dat
     for length, part in zip((height, width), crop_box(height, width, resize, crop), strict=True):
         assert 0 <= part.start < part.stop <= length
         assert abs((part.stop - part.start) - length * crop / resize) <= 1
+
+
+def test_16_bit_scaled_by_the_white_of_a_camera(tmp_path):
+    values = np.array([0, 8, 9, 2048, 4095, 4096, 65535], ">u2")
+    png(tmp_path / "a.png", [values.tobytes()], 7, 16, 0)
+    assert decode(tmp_path / "a.png", "max=4095")[0, :, 0].tolist() == [0, 0, 1, 128, 255, 255, 255]
+    every = np.arange(65536, dtype=">u2").reshape(256, 256)
+    png(tmp_path / "b.png", [row.tobytes() for row in every], 256, 16, 0)
+    assert np.array_equal(decode(tmp_path / "b.png", "max=65535"), decode(tmp_path / "b.png"))
+
+
+def test_16_bit_colours_cannot_be_rescaled(tmp_path):
+    row = np.array([4095, 2048, 0, 4095, 4095, 4095], ">u2").tobytes()
+    png(tmp_path / "a.png", [row], 2, 16, 2)
+    assert decode(tmp_path / "a.png").max() == 15
+    with pytest.raises(ImageError, match="colours have 16 bits"):
+        decode(tmp_path / "a.png", "max=4095")
+
+
+def test_transparency_can_be_ignored(tmp_path):
+    row = bytes([10, 20, 30, 255, 200, 100, 50, 51, 200, 100, 50, 0])
+    image = decode(png(tmp_path / "a.png", [row], 3, 8, 6), "alpha=ignore")
+    assert image.tolist() == [[[10, 20, 30], [200, 100, 50], [200, 100, 50]]]
+    palette = chunk(b"PLTE", bytes([9, 8, 7, 200, 100, 50])) + chunk(b"tRNS", bytes([0, 128]))
+    image = decode(png(tmp_path / "b.png", [bytes([0, 1])], 2, 8, 3, palette), "alpha=ignore")
+    assert image.tolist() == [[[9, 8, 7], [200, 100, 50]]]
+    assert decode(tmp_path / "b.png", "alpha=black")[0, 0].tolist() == [0, 0, 0]
+
+
+def test_a_rule_s_text_has_what_is_not_default():
+    assert PixelRule().text == ""
+    assert PixelRule(max=4095, alpha="ignore").text == "max=4095 alpha=ignore"
+    assert PixelRule.of("max=4095") == PixelRule(max=4095)
+
+
+def test_a_file_that_changed_is_refused_by_name(tmp_path):
+    path = png(tmp_path / "a.png", [bytes([0, 100])], 2, 8, 0)
+    file = ImageFile(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    before = file.decode()
+    assert before[0, 1, 0] == 100
+    png(path, [bytes([0, 101])], 2, 8, 0)
+    for read in (file.decode, lambda: file.load(16, 16)):
+        with pytest.raises(ChangedError, match=f"{path}: it changed after its data set was prepared"):
+            read()
+
+
+def test_the_content_of_a_file_leads_back_to_it(tmp_path):
+    rows = pd.DataFrame({"path": ["a.png", "b.png"], "sha256": ["12", "34"], "pixel_rule": ["", "max=4095"]})
+    files = image_files(tmp_path, rows)
+    assert [file.content for file in files] == ["12", "34@max=4095"]
+    for file in files:
+        assert ImageFile.of(file.path, file.content) == file
+        assert ImageFile.of(file.path, f"{file.content}#7") == file

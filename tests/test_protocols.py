@@ -24,7 +24,7 @@ def manifest(train: int = 6, good: int = 3, bad: int = 10) -> pd.DataFrame:
                     {
                         **{"path": path, "category": category, "split": split, "defect": defect, "subset": ""},
                         **{"label": int(defect != "good"), "sha256": f"content of {path}", "mask_sha256": ""},
-                        **{"mask": "", "mask_rule": ""},
+                        **{"mask": "", "mask_rule": "", "pixel_rule": ""},
                     }
                 )
     return pd.DataFrame(rows)

@@ -18,8 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from adcore.images import ImageError, decode
-from adcore.names import located
+from adcore.images import ChangedError, ImageError, ImageFile, image_files
 
 SIDE = 16  # of a hash, in bits
 NEAR = 22  # bits of 256
@@ -57,7 +56,7 @@ def with_lookalikes(frame: pd.DataFrame, root: Path) -> pd.DataFrame:
     frame = frame.assign(near_train="", near_good="", near_repeat="")
     sound = frame[(frame["sha256"] != "") & frame["split"].isin(["train", "test"]) & (frame["width"] > 0)]
     for _, rows in sound.groupby("category"):
-        _mark(frame, rows, hashes(root, rows["path"].tolist(), rows["sha256"].tolist()))
+        _mark(frame, rows, hashes(image_files(root, rows)))
     return frame
 
 
@@ -84,20 +83,22 @@ def _mark(frame: pd.DataFrame, rows: pd.DataFrame, bits: Bits) -> None:
             frame.loc[rows.index[part[close]], column] = paths[nearest[close]]
 
 
-def hashes(root: Path, paths: Sequence[str], contents: Sequence[str]) -> Bits:
+def hashes(files: Sequence[ImageFile]) -> Bits:
     """The perceptual hashes (N, 256) of images, -1 and 1; zeros, which are near nothing, for one that is broken."""
-    new = {content: located(root, path) for path, content in zip(paths, contents, strict=True) if content not in _known}
+    new = {file.content: file for file in files if file.content not in _known}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         _known.update(zip(new, pool.map(_hash, new.values()), strict=True))
-    bits = np.stack([_known[content] for content in contents]).astype(np.float32)
+    bits = np.stack([_known[file.content] for file in files]).astype(np.float32)
     return np.where(bits.any(axis=1, keepdims=True), 2 * bits - 1, 0).astype(np.float32)
 
 
-def _hash(path: Path) -> npt.NDArray[np.bool_]:
+def _hash(file: ImageFile) -> npt.NDArray[np.bool_]:
     import imagehash
 
     try:
-        image = Image.fromarray(decode(path))
+        image = Image.fromarray(file.decode())
+    except ChangedError:
+        raise
     except ImageError:
         return np.zeros(SIDE * SIDE, bool)
     found: npt.NDArray[np.bool_] = imagehash.phash(image, hash_size=SIDE).hash.ravel()

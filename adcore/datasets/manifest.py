@@ -16,150 +16,219 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from adcore.datasets import probe_cache
-from adcore.datasets.base import GOOD, Dataset, Entry
+from adcore.datasets import _doubts, probe_cache
+from adcore.datasets.base import GOOD, DataError, Dataset, Entry
 from adcore.disk import write_file
-from adcore.images import ImageError, mask_values, read, to_rgb
-from adcore.masks import CHANNELS, CONFIG, channel_files, config_file, load_channels, load_config, marked
+from adcore.images import ImageError, PixelRule, file_bytes, pixels, read
+from adcore.masks import (
+    CHANNELS,
+    CONFIG,
+    MaskRule,
+    channel_files,
+    config_file,
+    contents_of,
+    fingerprint,
+    fits,
+    kind_of,
+    marked,
+    parsed_config,
+    rule_of,
+    stacked,
+    values_of,
+)
 from adcore.names import located, printable, written
 
-COLUMNS = ["path", "category", "split", "label", "defect", "mask", "mask_rule", "subset"]  # from the layout
-COLUMNS += ["sha256", "mask_sha256", "width", "height", "mode", "bytes", "error"]  # from the content
-_NUMBERS = {"label": "int64", "width": "int64", "height": "int64", "bytes": "int64"}
-_PROBE_VERSION = 1  # raise it when `_probe` finds something that it did not find before
+COLUMNS = ["path", "category", "split", "label", "defect", "mask", "mask_rule", "pixel_rule", "subset"]  # the layout's
+COLUMNS += ["sha256", "mask_sha256", "width", "height", "orientation", "mode", "highest", "bytes", "error", "warning"]
+_NUMBERS = dict.fromkeys(("label", "width", "height", "orientation", "highest", "bytes"), "int64")
+_PROBE_VERSION = 2  # raise it when `_probe` finds something that it did not find before
 
-_Task = tuple[str, str]  # (absolute path, role), the role being "image", "mask" or "mask:RULE"
+_Task = tuple[str, str]  # (absolute path, role), the role being "image:RULE" or "mask:RULE"
 
 
 @dataclass(frozen=True)
 class _Facts:
-    """What one file holds, upright. `problem` is one phrase, "" where there is none."""
+    """What one file holds, upright. `problem` and `doubt` are one phrase, "" where there is none."""
 
     sha256: str = ""
     width: int = 0
     height: int = 0
     mode: str = ""
+    orientation: int = 1
+    highest: int = 0  # value of an image of 16-bit grey; 0 for others
     bytes: int = 0
-    empty: bool = False  # of a mask: nothing is marked
+    share: float = 0.0  # of a mask that is marked
     problem: str = ""
+    doubt: str = ""
 
 
 def build(dataset: Dataset, cache: Path) -> pd.DataFrame:
     """Hash and decode every file of a dataset: a frame with COLUMNS, sorted by path.
 
-    `cache` is a file that remembers what was found in files whose path, size, time and inode are unchanged.
-    Raises DataError when the root cannot be used; a fault of one file is in the `error` of its row.
+    `cache` is a file that remembers what was found in files whose path, size, times and inode are unchanged.
+    Raises DataError when the root cannot be used; a fault of one file is in the `error` of its row, a doubt in its
+    `warning`.
     """
     root = dataset.root.resolve()
-    entries = dataset.entries()
-    tasks = {_image_task(e, root) for e in entries if _is_image(e)}
+    entries = [_ruled(entry, dataset) for entry in dataset.entries()]
+    rule = dataset.spec.pixels.text
+    tasks = {_image_task(e, root, rule) for e in entries if _is_image(e)}
     tasks |= {_mask_task(e, root) for e in entries if e.mask}
     facts = _remembered(sorted(tasks), root, cache)
-    rows = [_row(entry, root, facts) for entry in entries]
+    rows = [_row(entry, root, facts, rule) for entry in entries]
     frame = pd.DataFrame(rows, columns=COLUMNS).astype(_NUMBERS)
     return dataset.arrange(frame).sort_values(["path", "category"], kind="stable", ignore_index=True)
+
+
+def _ruled(entry: Entry, dataset: Dataset) -> Entry:
+    """An entry whose mask is read as its kind of data set and the plan say. Raises DataError."""
+    own = dataset.spec.masks
+    if entry.mask_rule == CHANNELS and own.model_copy(update={"reduce": "nearest"}) != MaskRule():
+        raise DataError(
+            f"dataset {dataset.name}: masks: of folders of regions only `reduce` can be set; remove the rest"
+        )
+    return replace(entry, mask_rule=" ".join(filter(None, (entry.mask_rule, own.text))) if entry.mask else "")
 
 
 def _is_image(entry: Entry) -> bool:
     return bool(entry.split) or not entry.error
 
 
-def _image_task(entry: Entry, root: Path) -> _Task:
-    return str(located(root, entry.path)), "image"
+def _image_task(entry: Entry, root: Path, rule: str) -> _Task:
+    return str(located(root, entry.path)), f"image:{rule}"
 
 
 def _mask_task(entry: Entry, root: Path) -> _Task:
-    return str(located(root, entry.mask)), f"mask:{entry.mask_rule}" if entry.mask_rule else "mask"
+    return str(located(root, entry.mask)), f"mask:{entry.mask_rule}"
 
 
-def _row(entry: Entry, root: Path, facts: dict[_Task, _Facts]) -> tuple[object, ...]:
-    image = facts.get(_image_task(entry, root), _Facts())
+def _row(entry: Entry, root: Path, facts: dict[_Task, _Facts], rule: str) -> tuple[object, ...]:
+    image = facts.get(_image_task(entry, root, rule), _Facts())
     mask = facts.get(_mask_task(entry, root)) if entry.mask else None
     errors = [entry.error, f"image cannot be read: {image.problem}" if image.problem else ""]
+    doubts = [image.doubt]
     if mask is not None:
         errors.append(_mask_error(entry, image, mask))
-    error = "; ".join(filter(None, errors))
+        doubts += [mask.doubt, _frame_doubt(entry, image, mask)] if mask.share and not errors[-1] else []
+    error, warning = ("; ".join(filter(None, phrases)) for phrases in (errors, doubts))
     label = int(entry.defect != GOOD)
-    mask_sha256 = mask.sha256 if mask else ""
-    rule = entry.mask_rule if entry.mask else ""
-    identity = (entry.path, entry.category, entry.split, label, entry.defect, entry.mask, rule, entry.subset)
-    return (*identity, image.sha256, mask_sha256, image.width, image.height, image.mode, image.bytes, error)
+    identity = (entry.path, entry.category, entry.split, label, entry.defect, entry.mask, entry.mask_rule, rule)
+    content = (image.width, image.height, image.orientation, image.mode, image.highest, image.bytes)
+    return (*identity, entry.subset, image.sha256, mask.sha256 if mask else "", *content, error, warning)
 
 
 def _mask_error(entry: Entry, image: _Facts, mask: _Facts) -> str:
     if mask.problem:
         return mask.problem
-    if not image.problem and (mask.width, mask.height) != (image.width, image.height):
-        return (
-            f"mask of another size: {entry.mask} is {mask.width}x{mask.height}, its image {image.width}x{image.height}"
-        )
-    if entry.defect != GOOD and mask.empty:
-        return f"mask is empty: {entry.mask} marks nothing"
-    if entry.defect == GOOD and not mask.empty:
+    own, size = _mask_size(entry, image, mask), (image.height, image.width)
+    rule = rule_of(entry.mask_rule)
+    if not image.problem and own != size and not (rule.fit and fits(own, size)):
+        sizes = f"{entry.mask} is {own[1]}x{own[0]}, its image {image.width}x{image.height}"
+        return f"mask of another size: {sizes}{_size_mend(own, image, rule)}"
+    if entry.defect != GOOD and not mask.share:
+        return f"mask is empty: {entry.mask} marks nothing{mask.doubt and f'; {mask.doubt}'}"
+    if entry.defect == GOOD and mask.share:
         return f"mask of a good image is not empty: {entry.mask}"
     return ""
+
+
+def _mask_size(entry: Entry, image: _Facts, mask: _Facts) -> tuple[int, int]:
+    """Height and width of a mask as it is laid on its image."""
+    stored = rule_of(entry.mask_rule).frame == "stored"
+    return (mask.width, mask.height) if stored and image.orientation >= 5 else (mask.height, mask.width)
+
+
+def _size_mend(own: tuple[int, int], image: _Facts, rule: MaskRule) -> str:
+    if fits(own, (image.height, image.width)):
+        return "; `masks: {fit: pad}` in the data set's entry cuts or pads it"
+    if image.orientation >= 5 and own == (image.width, image.height) and rule.frame is None:
+        return "; if it was drawn before the turn that EXIF asks for, write `masks: {frame: stored}` in the entry"
+    return ""
+
+
+def _frame_doubt(entry: Entry, image: _Facts, mask: _Facts) -> str:
+    """That an image is turned by EXIF and its mask is not, where their sizes do not tell whether it should be."""
+    turned = image.orientation != 1 and mask.orientation != image.orientation
+    decided = rule_of(entry.mask_rule).frame is not None
+    tells = image.orientation >= 5 and image.width != image.height
+    return "" if decided or tells or not turned else _doubts.TURNED
 
 
 def _probe(task: _Task) -> _Facts:
     """Read one file whole, or a folder of masks."""
     path, (role, _, rule) = Path(task[0]), task[1].partition(":")
-    facts = _probe_channels(path) if rule == CHANNELS else _probe_file(path, role, rule)
+    facts = _probe_image(path, rule) if role == "image" else _probe_mask(path, rule)
     return replace(facts, problem=printable(facts.problem))  # a library's message may quote the file
 
 
-def _probe_file(path: Path, role: str, rule: str) -> _Facts:
-    subject = f"mask cannot be read: {path.name}: " if role == "mask" else ""
+def _probe_image(path: Path, rule: str) -> _Facts:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
-            return _Facts(problem=f"{subject}it is no file")
-        content = path.read_bytes()
-    except OSError as error:
-        return _Facts(problem=f"{subject}{error.strerror or error}")
-    size = len(content)
-    # One file read by two rules is two masks.
-    sha256 = hashlib.sha256(f"{rule}\0".encode() + content if rule else content).hexdigest()
-    try:
-        image, mode = read(path)
-        if role == "image":
-            to_rgb(image)
-            return _Facts(sha256, image.width, image.height, mode, size)
-        values = mask_values(image)
+        content = file_bytes(path)
     except ImageError as error:
-        return _Facts(sha256, bytes=size, problem=f"{subject}{error}")
-    problem = _not_binary(values, path.name) if rule in ("", "inverted") else ""
-    return _Facts(sha256, image.width, image.height, mode, size, not marked(values, rule).any(), problem)
+        return _Facts(problem=str(error))
+    found = _Facts(hashlib.sha256(content).hexdigest(), bytes=len(content))
+    try:
+        picture = read(content)
+        rgb = pixels(picture, PixelRule.of(rule))
+    except ImageError as error:
+        return replace(found, problem=str(error))
+    return replace(
+        found,
+        width=picture.image.width,
+        height=picture.image.height,
+        mode=picture.mode,
+        orientation=picture.orientation,
+        highest=_doubts.highest(picture.image),
+        doubt=_doubts.of_image(picture, rgb, PixelRule.of(rule)),
+    )
 
 
-def _not_binary(values: npt.NDArray[Any], name: str) -> str:
+def _probe_mask(path: Path, text: str) -> _Facts:
+    """One mask, or a folder with a mask a region and the config that explains their values."""
+    channels = kind_of(text) == CHANNELS
+    try:
+        contents = contents_of(path, text)
+    except ImageError as error:
+        return _Facts(problem=f"mask cannot be read: {path.name}: {error}")
+    found = _Facts(fingerprint(contents, text), bytes=sum(len(content) for _, content in contents))
+    files, rule = contents[:-1] if channels else contents, rule_of(text)
+    try:
+        config = parsed_config(contents[-1]) if channels else []
+        pictures = [read(content, 1 if rule.frame == "stored" else None) for _, content in files]
+        regions = stacked([values_of(picture.image, rule) for picture in pictures])
+    except ImageError as error:
+        return replace(found, problem=f"mask cannot be read: {path.name}: {error}")
+    names = [f"{path.name}/{name}" if channels else name for name, _ in files]
+    problems = [_not_binary(values, name, rule) for values, name in zip(regions, names, strict=True)]
+    problems += [_unexplained(values, name, config) for values, name in zip(regions, names, strict=True) if channels]
+    mask = marked(regions.max(axis=0), rule)
+    height, width = mask.shape
+    return replace(
+        found,
+        width=width,
+        height=height,
+        mode="L" if channels else pictures[0].mode,
+        orientation=pictures[0].orientation,
+        share=float(mask.mean()),
+        problem=next(filter(None, problems), ""),
+        doubt=_doubts.of_mask(pictures[0], mask, rule),
+    )
+
+
+def _not_binary(values: npt.NDArray[Any], name: str, rule: MaskRule) -> str:
     levels = np.unique(values)
-    if len(levels) < 2 or (len(levels) == 2 and levels[0] == 0):
+    if rule.threshold is not None or len(levels) < 2 or (len(levels) == 2 and levels[0] == 0):
         return ""
-    return f"mask is not binary: {name} holds {len(levels)} grey values from {levels[0]} to {levels[-1]}"
+    counted = f"{name} holds {len(levels)} grey values from {levels[0]} to {levels[-1]}"
+    return f"mask is not binary: {counted}{_doubts.binary_mend(values)}"
 
 
-def _probe_channels(folder: Path) -> _Facts:
-    """Read a folder of masks, one a region, and the config that explains their values."""
-    try:
-        channels = load_channels(folder)
-        known = {entry["pixel_value"] for entry in load_config(folder)}
-        files = [*channel_files(folder), config_file(folder)]
-        contents = [path.read_bytes() for path in files]
-    except ImageError as error:
-        return _Facts(problem=f"mask cannot be read: {folder.name}: {error}")
-    except OSError as error:
-        return _Facts(problem=f"mask cannot be read: {folder.name}: {error.strerror or error}")
-    problem = ""
-    for path, channel in zip(files, channels, strict=False):
-        problem = problem or _not_binary(channel, path.name)
-        value = int(channel.max())
-        if value == 0:
-            problem = problem or f"mask is empty: {folder.name}/{path.name} marks nothing"
-        elif value not in known:
-            problem = problem or f"mask value unknown: {folder.name}/{path.name} holds {value}, not in {CONFIG}"
-    digests = [(path.name, hashlib.sha256(content).hexdigest()) for path, content in zip(files, contents, strict=True)]
-    sha256 = hashlib.sha256(repr(digests).encode()).hexdigest()
-    height, width = channels.shape[1:]
-    return _Facts(sha256, width, height, "L", sum(map(len, contents)), not channels.any(), problem)
+def _unexplained(values: npt.NDArray[Any], name: str, config: list[dict[str, Any]]) -> str:
+    value = int(values.max())
+    if value == 0:
+        return f"mask is empty: {name} marks nothing"
+    known = {entry["pixel_value"] for entry in config}
+    return "" if value in known else f"mask value unknown: {name} holds {value}, not in {CONFIG}"
 
 
 def _remembered(tasks: list[_Task], root: Path, cache: Path) -> dict[_Task, _Facts]:
@@ -187,16 +256,14 @@ def _stamp(path: str) -> str:
             )
     except (OSError, ImageError):
         return ""
-    return f"{_PROBE_VERSION} {status.st_size} {status.st_mtime_ns} {status.st_ino}"
+    # st_ctime: a file can be written anew under its old size and mtime (cp -p, rsync -t)
+    return f"{_PROBE_VERSION} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 
 
 def _recall(cache: Path, root: Path) -> dict[_Task, tuple[str, _Facts]]:
     inside = written(str(root))
     rows = probe_cache.recall(cache, f"{inside}/", f"{inside}0")  # "0" follows "/"
-    return {
-        (str(located(Path(), path)), role): (stamp, _Facts(sha256, width, height, mode, size, bool(empty), problem))
-        for path, role, stamp, sha256, width, height, mode, size, empty, problem in rows
-    }
+    return {(str(located(Path(), path)), role): (stamp, _Facts(*facts)) for path, role, stamp, *facts in rows}
 
 
 def _remember(cache: Path, found: Iterable[tuple[_Task, str, _Facts]]) -> None:

@@ -14,7 +14,10 @@ from typing import Any
 from adcore import sqlite_files
 
 PATIENCE = 10  # seconds that another process may keep it locked
-COLUMNS = ("path", "role", "stamp", "sha256", "width", "height", "mode", "bytes", "empty", "problem")
+COLUMNS = (
+    *("path", "role", "stamp", "sha256", "width", "height", "mode", "orientation", "highest", "bytes"),
+    *("share", "problem", "doubt"),
+)
 
 Row = tuple[Any, ...]  # in the order of COLUMNS
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from adcore.datasets import _doubts
 from adcore.datasets.base import PASSED_OVER, Dataset, Facts
 from adcore.datasets.leaks import with_lookalikes, with_twins
 
@@ -42,11 +43,20 @@ _FAULTS = {
     "no defects_config.json": "defects_config.json present",
 }
 
+# the same of its `warning`
+_DOUBTS = {
+    "turned by EXIF": "image and mask in one frame",
+    "hidden by transparency": "image opaque",
+    "one colour": "image of several colours",
+    "nearly black": "image not black",
+    "marks nearly everything": "mask of a part",
+}
+DIM, CUT = "16-bit range used", "16-bit range not cut"
 SHARE = "no twins in training"
 SAME, ALIKE = "train and test disjoint", "train and test look different"  # the checks that find twins in training
 READ, NAMED = "every file read", "good images in folders of good images"
 # checks whose warnings stand beside the results: they change what numbers mean
-NOTED: frozenset[str] = frozenset({READ, NAMED})
+NOTED = frozenset({READ, NAMED, *_DOUBTS.values(), DIM, CUT})
 
 # words that mean good, as folders are called in English and German; and words beside them that change nothing
 _GOOD = {"good", "ok", "okay", "io", "normal", "nominal", "healthy", "intact", "pass", "passed", "gut"}
@@ -128,6 +138,9 @@ def _image_checks() -> Iterator[_Check]:
         column="error", regex=f"^$|^{PASSED_OVER}|(?:^|; )(?:{'|'.join(_FAULTS)})"
     )
     yield _Check("no other fault", "error", "{error}", known)
+    for beginning, name in _DOUBTS.items():
+        pattern = gxe.ExpectColumnValuesToNotMatchRegex(column="warning", regex=rf"(?:^|; ){beginning}")
+        yield _Check(name, "warning", "{warning}", pattern)
     sound, training = Column("error") == "", Column("split") == "train"
     splits = gxe.ExpectColumnValuesToBeInSet(column="split", value_set=["train", "test"], row_condition=sound)
     yield _Check("split known", "error", "its split is '{split}', neither train nor test", splits)
@@ -168,6 +181,9 @@ def _category_checks() -> Iterator[_Check]:
     named = gxe.ExpectColumnValuesToBeInSet(column="ask", value_set=[""])
     mend = "images in test/{ask} count as defective; if they are good, write `good: [{ask}]` in the dataset's entry"
     yield _Check(NAMED, "warning", mend, named)
+    for name, column in ((DIM, "dim"), (CUT, "cut")):
+        none = gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[""])
+        yield _Check(name, "warning", f"{{{column}}}", none)
     published = gxe.ExpectColumnValuesToBeInSet(column="differs", value_set=[""])
     yield _Check("as published", "warning", "{differs}: results do not compare with published ones", published)
 
@@ -185,6 +201,8 @@ def _compared(images: pd.DataFrame, facts: Mapping[str, Facts]) -> pd.DataFrame:
     bad = images[(images["split"] == "test") & (images["label"] == 1)]
     defects = bad.groupby("category")["defect"].unique()
     found["ask"] = [", ".join(filter(means_good, defects.get(category, ()))) for category in found["category"]]
+    found["dim"] = [_doubts.dim(images[images["category"] == category]) for category in found["category"]]
+    found["cut"] = [_doubts.cut(images[images["category"] == category]) for category in found["category"]]
     found["differs"] = [_differs(row, images, facts.get(row["category"], Facts())) for row in found.to_dict("records")]
     return found
 

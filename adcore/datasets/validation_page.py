@@ -15,7 +15,7 @@ from PIL import Image
 
 from adcore.datasets.validation import ALIKE, NOTED, SAME, SHARE, Problem, per_category
 from adcore.disk import write_file
-from adcore.images import ImageError, decode
+from adcore.images import ImageError, ImageFile
 from adcore.names import located
 
 _SHOWN = 200  # files listed for one check of one category
@@ -119,7 +119,7 @@ def _finding(found: list[Problem], root: Path | None) -> _Finding:
 def _thumbnail(path: Path) -> str:
     """A small picture as a data URI; "" for one that cannot be read."""
     try:
-        image = Image.fromarray(decode(path))
+        image = Image.fromarray(ImageFile(path).decode())
     except ImageError:
         return ""
     image.thumbnail((_SIDE, _SIDE))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from adcore.enhancers import base
+from adcore.images import ImageFile
 
 if TYPE_CHECKING:
     from adcore.pretext import Pretext
@@ -39,7 +40,7 @@ class PuzzleOptions(base.TrainedOptions):
     def identity(self) -> dict[str, Any]:
         """The options as JSON, the folder by the contents of its files."""
         found: dict[str, Any] = self.model_dump(mode="json", exclude={"sources"})
-        return found | ({"sources": _contents(self.sources)} if self.sources else {})
+        return found | ({"sources": sorted(file.sha256 for file in library(self.sources))} if self.sources else {})
 
 
 def pretext(subject: base.Subject, options: PuzzleOptions) -> Pretext:
@@ -50,7 +51,7 @@ def pretext(subject: base.Subject, options: PuzzleOptions) -> Pretext:
 
     own = options.sources
     synthesiser = (
-        Synthesiser(subject.texture, textures(own), procedural=0.0, threshold=subject.threshold)
+        Synthesiser(subject.texture, library(own), procedural=0.0, threshold=subject.threshold)
         if own
         else Synthesiser(subject.texture, subject.sources, threshold=subject.threshold)
     )
@@ -64,5 +65,6 @@ def textures(folder: Path) -> list[Path]:
 
 
 @functools.cache
-def _contents(folder: Path) -> list[str]:
-    return sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in textures(folder))
+def library(folder: Path) -> tuple[ImageFile, ...]:
+    """The image files under a folder, with what they held when they were first asked for."""
+    return tuple(ImageFile(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in textures(folder))

@@ -6,7 +6,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from adcore.features import Extractor
-    from adcore.images import UInt8Array
+    from adcore.images import ImageFile, UInt8Array
     from adcore.methods.base import FeatureSource, Method
     from adcore.plan import BackboneSpec
     from adcore.synthesis.foreground import Threshold
@@ -54,7 +53,7 @@ class Subject:
     pixels: UInt8Array
     hashes: tuple[str, ...]
     texture: bool
-    sources: tuple[Path, ...]
+    sources: tuple[ImageFile, ...]
     threshold: Threshold | None
     seed: int
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from adcore.images import BoolArray, ImageError, UInt8Array, load
+from adcore.images import BoolArray, ImageFile, UInt8Array
 from adcore.synthesis.foreground import Threshold, foreground, grey
 from adcore.synthesis.jigsaw import shuffle_tiles
 from adcore.synthesis.perlin import perlin_mask
@@ -36,7 +35,7 @@ class Synthesiser:
     def __init__(
         self,
         texture: bool,
-        sources: Sequence[Path] = (),
+        sources: Sequence[ImageFile] = (),
         procedural: float = 0.5,
         threshold: Threshold | None = None,
     ) -> None:
@@ -69,8 +68,8 @@ class Synthesiser:
         if rng.random() < self.procedural:
             texture = procedural(shape, rng)
         else:
-            path = self.sources[int(rng.integers(len(self.sources)))]
-            texture = _crop(_source(path, max(shape)), shape, rng)
+            file = self.sources[int(rng.integers(len(self.sources)))]
+            texture = _crop(_source(file, max(shape)), shape, rng)
         if (image == image[0]).all():  # on grey images, colour would give every defect away
             return np.repeat(grey(texture)[None], 3, axis=0)
         return texture
@@ -85,11 +84,8 @@ def blend(image: UInt8Array, source: UInt8Array, mask: BoolArray, delta: float) 
 
 
 @functools.lru_cache(maxsize=256)  # 50 MB at 256 pixels; a source is wanted every epoch, and decoding takes longest
-def _source(path: Path, side: int) -> UInt8Array:
-    try:
-        return load(path, side, side)
-    except ImageError as error:
-        raise ImageError(f"texture source {path}: {error}") from None
+def _source(file: ImageFile, side: int) -> UInt8Array:
+    return file.load(side, side)
 
 
 def _crop(source: UInt8Array, shape: tuple[int, int], rng: np.random.Generator) -> UInt8Array:

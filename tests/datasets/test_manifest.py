@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from adcore.datasets import manifest
+from adcore.masks import MaskFile
 from adcore.names import located, written
 
 
@@ -38,6 +40,10 @@ def test_a_row_says_what_the_file_holds(line, dataset, build):
     assert set(frame.loc[frame["defect"] == "good", "label"]) == {0}
 
 
+SOFT = "; `masks: {threshold: 0.5}` in the data set's entry reads soft edges and masks stored with losses"
+LEVELS = "; `masks: {threshold: 0}` in the data set's entry takes every value above 0 for a defect"
+
+
 def write_mask(line, values):
     Image.fromarray(np.asarray(values, np.uint8)).save(line / "cap/ground_truth/hole/001_mask.png")
 
@@ -47,7 +53,8 @@ def write_mask(line, values):
     [
         (np.full((8, 16), 255), "mask of another size: cap/ground_truth/hole/001_mask.png is 16x8, its image 16x16"),
         (np.zeros((16, 16)), "mask is empty: cap/ground_truth/hole/001_mask.png marks nothing"),
-        (np.arange(256).reshape(16, 16), "mask is not binary: 001_mask.png holds 256 grey values from 0 to 255"),
+        (np.arange(256).reshape(16, 16), f"mask is not binary: 001_mask.png holds 256 grey values from 0 to 255{SOFT}"),
+        (np.indices((16, 16))[0] % 3, f"mask is not binary: 001_mask.png holds 3 grey values from 0 to 2{LEVELS}"),
         (np.indices((16, 16))[0] % 2 + 1, "mask is not binary: 001_mask.png holds 2 grey values from 1 to 2"),
     ],
 )
@@ -288,3 +295,119 @@ def test_no_cap_keeps_all_and_faults_stay():
     frame = pd.concat([made_up(3, 2, 2), made_up(1, 0, 0).assign(split="")], ignore_index=True)
     pd.testing.assert_frame_equal(manifest.cap(frame, None, None), frame)
     assert (manifest.cap(frame, 1, 2)["split"] == "").sum() == 1
+
+
+# What tools make of a mask -> the option that reads it as it was meant, and what is wrong with it by default.
+SQUARE = np.zeros((16, 16), np.uint8)
+SQUARE[3:7, 4:9] = 255
+SOFT_EDGES = np.where(SQUARE > 0, 255, np.where(scipy.ndimage.binary_dilation(SQUARE), 90, 0)).astype(np.uint8)
+
+
+def palette(colours):
+    image = Image.fromarray(SQUARE // 255, "P")
+    image.putpalette(colours)
+    return image
+
+
+BLACK_WITH_ALPHA = Image.merge("LA", (Image.new("L", (16, 16)), Image.fromarray(SQUARE)))
+AS_PEOPLE_HAVE_THEM = [
+    (Image.fromarray(SOFT_EDGES), {"threshold": 0.5}, "mask is not binary"),
+    (Image.fromarray(np.pad(SQUARE, ((0, 1), (0, 1)))), {"fit": "pad"}, "mask of another size"),
+    (Image.fromarray(SQUARE[:-1, :-2]), {"fit": "pad"}, "mask of another size"),
+    (BLACK_WITH_ALPHA, {"channel": "alpha"}, "mask is empty"),
+    (palette([0] * 6), {"channel": "index"}, "mask is empty"),
+    (palette([255, 255, 255, 255, 0, 0]), {"channel": "index"}, "marks nearly everything"),
+    (Image.fromarray(255 - SQUARE), {"inverted": True}, "marks nearly everything"),
+]
+
+
+@pytest.mark.parametrize(("image", "option", "complaint"), AS_PEOPLE_HAVE_THEM)
+def test_a_mask_is_refused_or_doubted_with_the_option_that_reads_it(line, dataset, build, image, option, complaint):
+    path = "cap/ground_truth/hole/001_mask.png"
+    image.save(line / path)
+    plain = build(dataset("folder", root="line"))
+    row = plain[plain["mask"] == path].iloc[0]
+    assert (row["error"] or row["warning"]).startswith(complaint)
+    ((name, value),) = option.items()
+    assert f"{name}: {str(value).lower()}" in row["error"] or row["warning"]
+    mended = build(dataset("folder", root="line", masks=option))
+    row = mended[mended["mask"] == path].iloc[0]
+    assert not row["error"]
+    assert np.array_equal(MaskFile.of(line, row).whole(), SQUARE > 0)
+    assert set(mended["mask_sha256"]).isdisjoint(set(plain["mask_sha256"]) - {""})
+    assert plain["sha256"].equals(mended["sha256"])
+
+
+def test_jpeg_masks_are_read_by_a_threshold(line, dataset, build):
+    path = line / "cap/ground_truth/hole/001_mask.png"
+    path.unlink()
+    Image.fromarray(SQUARE).save(path.with_suffix(".jpg"), quality=90)
+    assert list(errors(build(dataset("folder", root="line")))) == ["cap/test/hole/001.png"]
+    frame = build(dataset("folder", root="line", masks={"threshold": 0.5}))
+    assert not errors(frame)
+    row = frame[frame["path"] == "cap/test/hole/001.png"].iloc[0]
+    assert np.array_equal(MaskFile.of(line, row).whole(), SQUARE > 0)
+
+
+def test_a_mask_far_from_its_image_s_size_does_not_fit(line, dataset, build):
+    write_mask(line, SQUARE[::2, ::2])
+    (error,) = errors(build(dataset("folder", root="line", masks={"fit": "pad"}))).values()
+    assert error == "mask of another size: cap/ground_truth/hole/001_mask.png is 8x8, its image 16x16"
+
+
+def turned_photograph(line, size, orientation=6):
+    """A test image of cap that EXIF turns, with its mask on the stored pixels (width, height)."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(9).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(pixels).save(line / "cap/test/hole/001.png", exif=exif)
+    mask = np.zeros((size[1], size[0]), np.uint8)
+    mask[0, :3] = 255
+    write_mask(line, mask)
+    return mask
+
+
+@pytest.mark.parametrize(("size", "orientation"), [((16, 16), 6), ((16, 16), 3), ((24, 16), 3), ((24, 16), 2)])
+def test_a_turned_photograph_with_a_mask_that_is_not_turned_is_doubted(line, dataset, build, size, orientation):
+    turned_photograph(line, size, orientation)
+    frame = build(dataset("folder", root="line"))
+    doubtful = frame[frame["warning"] != ""]
+    assert list(doubtful["path"]) == ["cap/test/hole/001.png"]
+    assert doubtful["warning"].iloc[0].startswith("turned by EXIF, its mask is not")
+    for frame_of_masks in ("stored", "upright"):
+        settled = build(dataset("folder", root="line", masks={"frame": frame_of_masks}))
+        assert not settled["warning"].any()
+        assert not settled["error"].any()
+
+
+def test_a_wide_photograph_tells_by_its_size_that_the_mask_is_on_stored_pixels(line, dataset, build):
+    mask = turned_photograph(line, (24, 16))
+    (error,) = errors(build(dataset("folder", root="line"))).values()
+    assert error.endswith("write `masks: {frame: stored}` in the entry")
+    frame = build(dataset("folder", root="line", masks={"frame": "stored"}))
+    assert not errors(frame)
+    row = frame[frame["path"] == "cap/test/hole/001.png"].iloc[0]
+    assert np.array_equal(MaskFile.of(line, row).whole(), np.rot90(mask, -1) > 0)
+
+
+def test_options_of_reading_stay_out_of_what_they_do_not_change(line, dataset, build):
+    """The file's own sha256 stays, so that caps and splits by content choose the same images."""
+    plain = build(dataset("folder", root="line"))
+    other = build(dataset("folder", root="line", pixels={"alpha": "ignore"}, masks={"reduce": "area"}))
+    assert plain["sha256"].equals(other["sha256"])
+    assert set(other["pixel_rule"]) == {"alpha=ignore"}
+    assert set(plain["pixel_rule"]) == {""}
+    assert set(other.loc[other["mask"] == "", "mask_rule"]) == {""}
+
+
+def test_a_file_written_anew_under_its_old_size_and_time_is_read_again(line, dataset, build):
+    before = build(dataset("folder", root="line"))
+    path = line / "cap/test/hole/001.png"
+    times = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = build(dataset("folder", root="line"))
+    changed = before["sha256"] != after["sha256"]
+    assert list(before["path"][changed]) == ["cap/test/hole/001.png"]

@@ -7,7 +7,9 @@ import pytest
 
 from adcore.datasets import manifest, probe_cache
 
-ROWS = [(f"/set/{i}.png", "image", "1 2 3", f"{i:064x}", 64, 48, "RGB", 1000 + i, False, "") for i in range(200)]
+ROWS = [
+    (f"/set/{i}.png", "image:", "1 2 3", f"{i:064x}", 64, 48, "RGB", 1, 0, 1000 + i, i / 7, "", "") for i in range(200)
+]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from PIL import Image
 from adcore import bench, registry
 from adcore.datasets import magnetic_tile, manifest, visa
 from adcore.datasets.base import DataError, Dataset, Entry
-from adcore.masks import load_mask
+from adcore.masks import MaskFile
 from adcore.plan import METRICS, DatasetSpec, parse
 from adcore.synthesis import foreground
 from tests.datasets import layouts
@@ -84,7 +84,7 @@ def test_splits_and_masks(kind: str, category: str, expected: dict, copies: Path
     bad = frame[frame["label"] == 1]
     assert (bad["mask"] != "").all() and bad["mask_sha256"].str.len().eq(64).all()
     for row in bad.itertuples():
-        mask = load_mask(copies / kind / str(row.mask), rule=str(row.mask_rule))
+        mask = MaskFile(copies / kind / str(row.mask), str(row.mask_rule)).whole()
         assert mask.shape == (row.height, row.width) and 100 <= mask.sum() <= 600, row.path
         if kind != "magnetic_tile":  # there the defect is dark
             bright = np.asarray(Image.open(copies / kind / str(row.path)))[..., 0] > 200

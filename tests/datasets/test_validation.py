@@ -1,13 +1,16 @@
 """Validation: each bad input is found, named by its file, and laid at the right category's door."""
 
 import shutil
+import struct
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from adcore.datasets.validation import NAMED, READ, Problem, means_good, validate
+from adcore.datasets import _doubts
+from adcore.datasets.validation import DIM, NAMED, NOTED, READ, Problem, means_good, validate
 from adcore.datasets.validation_page import write_page
 
 
@@ -89,6 +92,7 @@ def test_bad_sets(line, files, check):
         ("warning", "no repeated image", "odd/train/good/007.png"),
         ("warning", "one size", ""),
         ("warning", "one kind of pixels", ""),
+        ("warning", "image of several colours", "odd/train/good/008.png"),
     }
     holes = {f"leak/{split}/hole/00{i}.png" for split in ("train", "test") for i in range(3)}
     twins = holes | {"leak/train/good/001.png", "leak/test/good/007.png"}
@@ -216,3 +220,76 @@ def test_the_page_cuts_long_lists(line, dataset, build, tmp_path):
     assert page.count("broken") == 200
     assert "and 800 more" in page
     assert "(1000 findings)" in page
+
+
+def random(low, high, shape=(16, 16, 3), dtype=np.uint8):
+    return lambda rng: rng.integers(low, high, shape).astype(dtype)
+
+
+def camera(bits):
+    return random(0, 2**bits, (16, 16), np.uint16)
+
+
+def behind(alpha):
+    return lambda rng: np.dstack([random(0, 256)(rng), alpha(rng).astype(np.uint8)])
+
+
+TOP = np.indices((16, 16))[0] < 6
+ODD_PICTURES = {
+    **{f"camera{bits}": (camera(bits), DIM) for bits in (8, 10, 12, 14)},
+    "camera16": (camera(16), ""),
+    "clear": (behind(random(0, 1, (16, 16))), "image opaque"),
+    "alpha_of_one": (behind(random(1, 2, (16, 16))), "image opaque"),
+    "infrared": (behind(random(0, 200, (16, 16))), "image opaque"),
+    "cut_out": (behind(lambda rng: np.where(TOP, 255, 0)), ""),
+    "grey": (lambda rng: np.full((16, 16, 3), 128, np.uint8), "image of several colours"),
+    "dark": (random(0, 12), "image not black"),
+}
+
+
+@pytest.fixture
+def odd_pictures(tmp_path, files):
+    """A category for each kind of pictures; of its training images the first two are such."""
+    for seed, (name, (make, _)) in enumerate(ODD_PICTURES.items()):
+        files.make_category(tmp_path / "line" / name, 1000 * seed)
+        for number in range(2):
+            picture = make(np.random.default_rng(number))
+            Image.fromarray(picture).save(tmp_path / "line" / name / f"train/good/00{number}.png")
+
+
+def test_pictures_that_nobody_can_have_meant_are_told(odd_pictures, check):
+    found = [p for p in check().problems if p.check in NOTED]
+    assert {p.severity for p in found} == {"warning"}
+    assert {(p.category, p.check) for p in found} == {
+        (name, check) for name, (_, check) in ODD_PICTURES.items() if check
+    }
+    assert {p.path for p in found if p.category == "clear"} == {f"clear/train/good/00{n}.png" for n in range(2)}
+    messages = {p.category: p.message for p in found}
+    for bits, white in ((8, 255), (10, 1023), (12, 4095), (14, 16383)):
+        start = f"2 images of 16 bits, the first camera{bits}/train/good/000.png, hold values up to"
+        assert messages[f"camera{bits}"].startswith(start)
+        assert f"`pixels: {{max: {white}}}`" in messages[f"camera{bits}"]
+
+
+def test_the_plan_settles_how_pixels_are_read(odd_pictures, dataset, build):
+    for alpha in ("black", "ignore"):
+        frame = build(dataset("folder", root="line", pixels={"alpha": alpha}))
+        doubtful = frame[frame["warning"].str.startswith("hidden")]
+        assert doubtful.empty
+    frame = build(dataset("folder", root="line", pixels={"max": 4095}))
+    texts = {name: (_doubts.dim(rows), _doubts.cut(rows)) for name, rows in frame.groupby("category")}
+    assert texts["camera12"] == ("", "")
+    assert texts["camera14"][1].startswith("2 images, the first camera14/train/good/000.png, hold values up to")
+
+
+def test_colours_of_16_bits_from_a_camera_of_12_are_told(line, dataset, build):
+    values = np.random.default_rng(0).integers(0, 2**12, (16, 16, 3)).astype(">u2")
+    header = struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in values))
+    parts = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
+    chunks = [struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c)) for kind, c in parts]
+    (line / "cap/train/good/000.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    frame = build(dataset("folder", root="line"))
+    (warning,) = frame.loc[frame["warning"] != "", "warning"]
+    assert warning.startswith("nearly black")
+    assert "its colours have 16 bits" in warning

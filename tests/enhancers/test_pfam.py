@@ -174,7 +174,9 @@ def test_synthetic_defects_come_from_a_folder_where_one_is_given(subject, tmp_pa
     Image.new("RGB", (60, 60), (255, 0, 0)).save(tmp_path / "red.png")
     red = pfam(sources=tmp_path)
     shown = pretext(subject(texture=True), red.options)
-    assert list(shown.synthesiser.sources) == [tmp_path / "red.png"] and shown.synthesiser.procedural == 0
+    assert [file.path for file in shown.synthesiser.sources] == [
+        tmp_path / "red.png"
+    ] and shown.synthesiser.procedural == 0
     before = red.identity(BackboneSpec())
     (tmp_path / "red.png").rename(tmp_path / "crimson.png")
     assert before == pfam(sources=tmp_path).identity(BackboneSpec()) and str(tmp_path) not in str(before)

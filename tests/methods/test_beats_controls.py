@@ -15,9 +15,9 @@ import torch
 
 from adcore.datasets import generated
 from adcore.features import Extraction, Extractor
-from adcore.images import load
+from adcore.images import ImageFile
 from adcore.maps import postprocess
-from adcore.masks import load_mask
+from adcore.masks import MaskFile
 from adcore.methods.agpnet import AGPNet, AGPNetOptions
 from adcore.methods.base import Context, Method, silent
 from adcore.methods.tfa_net import TFANet, TFANetOptions
@@ -99,8 +99,10 @@ def drawn(name: str, levels: Sequence[int], root: Path) -> Category:
                 (root / path).write_bytes(content)
     train, tests = (sorted((root / name / split).glob("*/*.png")) for split in ("train", "test"))
     truths = [root / name / "ground_truth" / path.parent.name / f"{path.stem}_mask.png" for path in tests]
-    masks = [load_mask(path, SIDE) if path.exists() else np.zeros((SIDE, SIDE), bool) for path in truths]
-    images = [torch.from_numpy(np.stack([load(path, SIDE, SIDE) for path in paths])) for paths in (train, tests)]
+    masks = [MaskFile(path).seen(SIDE, SIDE) if path.exists() else np.zeros((SIDE, SIDE), bool) for path in truths]
+    images = [
+        torch.from_numpy(np.stack([ImageFile(path).load(SIDE, SIDE) for path in paths])) for paths in (train, tests)
+    ]
     extractor = Extractor(Extraction(BackboneSpec(), ImageSpec(resize=SIDE), tuple(levels)), "cpu")
     return Category(Held(images[:1]), Held(images[1:]), masks, extractor)
 
