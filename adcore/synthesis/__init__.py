@@ -1,7 +1,7 @@
 """Made defects and jigsaw puzzles for fine-tuning on normal images (methods.md sections 5.1, 5.2 and 7.1).
 
-Images are uint8 arrays (3, H, W) as `adcore.images.ImageFile.load` gives them (of a tensor: `tensor.numpy()`), masks bool (H, W).
-No function changes its input, and all that is random comes from the generator it is handed.
+Images are uint8 arrays (3, H, W) as `adcore.images.ImageFile.load` gives them (of a tensor: `tensor.numpy()`), masks
+bool (H, W). No function changes its input, and all that is random comes from the generator it is handed.
 """
 
 from __future__ import annotations
