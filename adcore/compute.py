@@ -57,6 +57,8 @@ class Computer:
                 trained = enhancing.train(cell, index, self._weights, training, self._method(cell))
             parents = {"enhancer": cell.links[index - 1].key} if index else {}
             meta = {**environment(), "parents": parents, "device": self.device, "names": cell.names}
+            # Options may name files of this machine, which count by their content: not for summary.json.
+            meta |= {"options": trained.enhancer.options.model_dump(mode="json")}
             meta |= {"enhance_s": cost.seconds, "peak_mb": cost.peak_mb}
             with self.store.write("enhancer", key, meta) as folder:
                 trained.write(folder)

@@ -55,7 +55,6 @@ class Enhanced:
         rest = {name: value for name, value in facts.items() if COSINE not in name}
         return {
             "enhancer": self.enhancer.name,
-            "options": self.enhancer.options.model_dump(mode="json"),
             "epochs": len(next(iter(self.outcome.curves.values()), [])),
             "chance": self.outcome.chance,
             "accuracy": accuracy[-1] if accuracy else None,

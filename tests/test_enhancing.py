@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from adcore.enhancers.base import Outcome, Subject
 from adcore.enhancers.sbm import SBM, SBMOptions
@@ -17,12 +18,12 @@ SOUND = {"cosine_1": 0.97, "cosine_2": 0.95, "cosine_3": 0.92, "cosine_4": 0.3, 
 
 
 def enhanced(
-    facts: dict[str, float] | None = None, epochs: int = 30, accuracy: float = 0.95, **changes: Any
+    facts: dict[str, float] | None = None, accuracy: float = 0.95, options: dict[str, Any] | None = None, **changes: Any
 ) -> Enhanced:
     subject = Subject(np.zeros((0, 3, 48, 48), np.uint8), (), False, (), None, 0)
     curves = {"loss": [2.0, 1.0], "accuracy": [0.5, accuracy]}
     outcome = Outcome({}, curves, chance=1 / 31, facts=SOUND | (facts or {}), **changes)
-    return Enhanced(SBM(SBMOptions(epochs=epochs)), subject, outcome)
+    return Enhanced(SBM(SBMOptions(**options or {})), subject, outcome)
 
 
 def test_a_sound_training_warns_of_nothing():
@@ -45,12 +46,14 @@ def test_what_went_wrong_is_said_once(changes: dict[str, Any], warning: str):
 
 
 def test_a_control_is_not_warned_of():
-    assert enhanced(epochs=0, accuracy=0.0, facts={"cosine_1": 0.1}).summary["warnings"] == []
+    assert enhanced(options={"epochs": 0}, accuracy=0.0, facts={"cosine_1": 0.1}).summary["warnings"] == []
 
 
 def test_the_summary_of_equal_trainings_is_equal_to_the_bit(tmp_path: Path):
+    """A folder of textures counts by its content, so that its name must not stand there."""
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-        enhanced(stopped="why").write(tmp_path / name)
+        Image.new("RGB", (60, 60), "red").save(tmp_path / name / "red.png")
+        enhanced(stopped="why", options={"sources": tmp_path / name}).write(tmp_path / name)
     assert (tmp_path / "one/summary.json").read_bytes() == (tmp_path / "other/summary.json").read_bytes()
     assert json.loads((tmp_path / "one/summary.json").read_text())["stopped"] == "why"
