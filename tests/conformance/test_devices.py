@@ -3,6 +3,7 @@ turned into an array there. No GPU is needed. A new file is tested without a lin
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -13,6 +14,7 @@ from adcore import bench, efficiency, latency
 from adcore.bench import Bench
 from adcore.cells import Cell
 from adcore.features import Extraction, Extractor
+from adcore.held import Held
 from adcore.plan import Plan
 from tests.conformance import test_enhancers, test_protocols
 from tests.conformance.accelerator import DEVICE, Accelerator, Remote, accelerator
@@ -160,3 +162,21 @@ def test_what_cuda_allows_is_allowed(device: Accelerator) -> None:
     far[1:] = torch.zeros(2)
     assert float(far.sum()) == 0
     assert device.waits == ["cpu", "cpu", "__float__"]
+
+
+@pytest.mark.parametrize("name", ["agpnet", "cfa", "tfa_net"])
+def test_no_step_of_a_training_waits_for_the_device(name: str, device: Accelerator, opened: Opened) -> None:
+    """Three times the steps of an epoch wait as often: for the features at the start, and for its means at the end."""
+    found = opened(methods=[short(name)])
+    cell = found.cells[0]
+    extractor = found.computer.bank.extractor(found.computer._extraction(cell, cell.levels))
+    waits = []
+    for count in (4, 12):
+        images = torch.randint(0, 256, (count, 3, 64, 64), dtype=torch.uint8).to("cuda")
+        method = found.computer._method(cell)
+        source = Held([images] if method.on_images else extractor(images))
+        context = dataclasses.replace(method.context, by_path=None, checkpoint=None)
+        device.waits.clear()
+        type(method)(method.options, context).fit(source)
+        waits.append(list(device.waits))
+    assert waits[0] == waits[1]
