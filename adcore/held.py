@@ -1,4 +1,4 @@
-"""Features of an image set in memory, for methods that read them again in every epoch."""
+"""Features of an image set in memory; on an accelerator for methods that read them again in every epoch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from adcore.devices import room
+from adcore.devices import is_accelerator, room
 
 if TYPE_CHECKING:
     from adcore.methods.base import FeatureSource
@@ -42,9 +42,10 @@ class Held:
 
 
 def held(source: FeatureSource, device: str, memory_gb: float) -> FeatureSource:
-    """The same features, bit by bit, in memory on `device` where there is room for them; else the source itself."""
+    """The same features, bit by bit, in the memory of an accelerator where there is room for them; else the source
+    itself: on the host, files that are mapped are read as fast as what is held, and the system keeps them in memory."""
     size = len(source) * sum(4 * prod(shape) for shape in source.shapes)
-    if size > room(device, memory_gb):
+    if not is_accelerator(device) or size > room(device, memory_gb):
         return source
     maps = [torch.empty(len(source), *shape, device=device) for shape in source.shapes]
     filled = 0

@@ -1,10 +1,7 @@
-"""Features held in memory: the same bits as their source's, where there is room."""
+"""Features held on an accelerator: the same bits as their source's, where there is room."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
 import torch
 
 from adcore import devices
@@ -16,34 +13,37 @@ SHAPES = [(5, 8, 8), (7, 4, 4)]
 BYTES = 20 * 4 * (5 * 8 * 8 + 7 * 4 * 4)
 
 
-@pytest.fixture
-def source() -> Callable[..., Features]:
-    def make(device: str = "cpu") -> Features:
-        return Features([torch.randn(20, *shape, device=device) for shape in SHAPES], batch=7)
-
-    return make
+def source(device: str = "cpu") -> Features:
+    return Features([torch.randn(20, *shape, device=device) for shape in SHAPES], batch=7)
 
 
-def test_what_fits_is_held_bit_by_bit(source: Callable[..., Features]) -> None:
-    features = source()
-    found = held(features, "cpu", BYTES / 1e9)
-    assert isinstance(found, Held)
-    assert len(found) == 20 and found.shapes == SHAPES
-    for level, pair in enumerate(zip(*found, strict=True)):
-        assert torch.equal(torch.cat(pair), features.layers[level])
-    for one, other in zip(found.at([19, 0, 3]), features.at([19, 0, 3]), strict=True):
-        assert torch.equal(one, other)
-
-
-def test_what_does_not_fit_is_read_from_its_source(source: Callable[..., Features]) -> None:
-    features = source()
-    assert held(features, "cpu", (BYTES - 1) / 1e9) is features
-
-
-def test_on_an_accelerator_it_lies_there_and_takes_half_of_what_is_free(source: Callable[..., Features]) -> None:
+def test_what_fits_an_accelerator_is_held_there_bit_by_bit() -> None:
     with accelerator():
-        found = held(source("cuda"), "cuda", 1.0)
+        features = source("cuda")
+        found = held(features, "cuda", BYTES / 1e9)
         assert isinstance(found, Held)
+        assert len(found) == 20
+        assert found.shapes == SHAPES
         assert {maps.device for maps in found.maps} == {DEVICE}
+        for level, batches in enumerate(zip(*found, strict=True)):
+            assert torch.equal(torch.cat(batches), features.layers[level])
+        for one, other in zip(found.at([19, 0, 3]), features.at([19, 0, 3]), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_what_does_not_fit_is_read_from_its_source() -> None:
+    with accelerator():
+        features = source("cuda")
+        assert held(features, "cuda", (BYTES - 1) / 1e9) is features
+
+
+def test_on_the_host_it_is_read_from_its_source() -> None:
+    features = source()
+    assert held(features, "cpu", 1.0) is features
+
+
+def test_half_of_what_is_free_is_left_to_the_network() -> None:
+    with accelerator():
         assert devices.room("cuda", 100.0) == MEMORY / 2
         assert devices.room("cuda", 0.1) == 0.1e9
+    assert devices.room("cpu", 100.0) == 100e9
