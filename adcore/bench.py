@@ -205,7 +205,14 @@ class Bench:
         """Caveat and licence of each dataset."""
         datasets = {spec.name: self.dataset(spec.name) for spec in self.plan.datasets}
         licences = {name: f"licence: {d.licence}" if d.licence else "" for name, d in datasets.items()}
-        return {name: "; ".join(filter(None, (d.note, licences[name]))) for name, d in datasets.items()}
+        leaky = self._selected_on_test()
+        return {name: "; ".join(filter(None, (d.note, licences[name], leaky))) for name, d in datasets.items()}
+
+    def _selected_on_test(self) -> str:
+        arms = cells.arms(self.plan)
+        labels = dict.fromkeys(a.names["method_label"] for a in arms if a.method.selects_on_test(a.options))
+        why = "kept the epoch that was best on the test images: only to be held against numbers that were printed so"
+        return f"{', '.join(labels)} {why}" if labels else ""
 
     def problems(self, name: str) -> list[Problem]:
         """What validation found in a prepared dataset."""

@@ -330,7 +330,16 @@ def _keys(plan: Plan, arm: Arm, images: Images, links: Sequence[Link], compared:
     early = {name: value for name, value in model["options"].items() if name not in late}
     trained = {**model, "options": early, "enhancer": [link.key for link in links]}
     order = by_path(images.train) if arm.method.reads_order else None
-    fit = keys.digest({"step": "fit", "model": trained, "images": content["train"], "order": order, "seed": arm.seed})
+    fitted: dict[str, Any] = {
+        "step": "fit",
+        "model": trained,
+        "images": content["train"],
+        "order": order,
+        "seed": arm.seed,
+    }
+    if arm.method.selects_on_test(arm.options):
+        fitted["judged"] = [content["test"], content["judged"]]
+    fit = keys.digest(fitted)
     scoring = keys.code("adcore.scoring")
     maps = keys.digest({"step": "maps", "fit": fit, "options": late, "images": content["test"], "code": scoring})
     cell = keys.digest(

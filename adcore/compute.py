@@ -26,6 +26,7 @@ from adcore.features import Extraction, Pixels
 from adcore.images import UInt8Array
 from adcore.latency import Timed
 from adcore.methods.base import CURVE, Context, Method
+from adcore.metrics import image_metrics
 from adcore.plan import Plan
 from adcore.report.gallery import make_gallery
 from adcore.report.groups import TRAINING
@@ -219,8 +220,14 @@ class Computer:
             self.checkpoints / cell.fit_key,
             functools.partial(self.bank.extractor, self._extraction(cell, cell.levels)),
             by_path(cell.train) if cell.arm.method.reads_order else None,
+            functools.partial(self._judge, cell) if cell.arm.method.selects_on_test(cell.arm.options) else None,
         )
         return cell.arm.method(cell.arm.options, context)
+
+    def _judge(self, cell: Cell, method: Method) -> float:
+        """The image AUROC of a method in training on the cell's test images."""
+        scores = scoring.score(method, self._source(cell, "test"), lambda done: None)[1]
+        return image_metrics(scores, cell.test["label"].to_numpy())["i_auroc"]
 
     def _source(self, cell: Cell, part: str) -> Mapped | Live:
         """What the method sees of the cell's images: their features, or the images themselves."""

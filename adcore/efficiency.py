@@ -19,7 +19,7 @@ from adcore.sizes import COUNTER, Macs, Size, size
 
 WARM_UP, SECONDS = 2, 4.0
 FITTED = 2  # images
-QUICK = {"epochs": 1, "template": 0, "template_raw": False}  # of a fit whose weights do not matter
+QUICK = {"epochs": 1, "template": 0, "template_raw": False, "selection": "last"}  # of a fit whose weights do not matter
 BATCHES = (1, 32)
 
 

@@ -148,6 +148,15 @@ def test_the_first_by_path_is_found_among_rows_that_lie_by_content() -> None:
     assert [train["path"].iloc[place] for place in order] == sorted(train["path"])
 
 
+def test_a_fit_that_looks_at_test_images_is_one_of_these_test_images() -> None:
+    frame = manifest()
+    frame.loc[frame["path"] == "bolt/test/good/0.png", "sha256"] = "another"
+    for options, same in (({}, True), ({"selection": "best_test"}, False)):
+        methods = [{"name": "cfa", **options}]
+        before, after = (expand(rows, methods=methods)[0].fit_key for rows in (manifest(), frame))
+        assert (before == after) is same
+
+
 def test_keys_do_not_change_with_the_place_or_the_name_of_the_dataset() -> None:
     frame = manifest()
     assert changed(expand(frame, root=Path("/elsewhere"))[0]) == set()

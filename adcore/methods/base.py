@@ -54,6 +54,7 @@ class Context:
     extractor: the backbone with its enhancers, at the method's levels, for a method that is given images.
     by_path: for a method that `reads_order`: where the training images stand, in the order of their paths; None: they
     stand in it.
+    judge: the image AUROC on the test images of a method as it stands, where its options select by that.
     """
 
     seed: int
@@ -63,6 +64,7 @@ class Context:
     checkpoint: Path | None = None
     extractor: Callable[[], Extractor] | None = None
     by_path: tuple[int, ...] | None = None
+    judge: Callable[[Method], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,12 @@ class Method(ABC):
     @classmethod
     def stand_in(cls, options: Any, backbone: BackboneSpec) -> bool:
         """Whether some of its weights only stand in for the ones that it is meant to have."""
+        return False
+
+    @classmethod
+    def selects_on_test(cls, options: Any) -> bool:
+        """Whether the fit looks at the test images, as the code of some papers does: leaky, and only there to be held
+        against numbers that were printed so. The option that asks for it stands in the label."""
         return False
 
     @classmethod

@@ -104,6 +104,44 @@ def test_a_killed_training_ends_with_the_weights_of_one_left_alone(make, tmp_pat
         assert torch.equal(tensor, resumed.state()[name]), name
 
 
+def chosen(values, checkpoint=None):
+    """A model that keeps the epoch whose value on the test images is the highest of these."""
+    left = iter(values)
+    judge = Context(seed=0, checkpoint=checkpoint, judge=lambda method: next(left))
+    return cfa(judge, epochs=len(values), selection="best_test")
+
+
+def test_the_best_epoch_on_test_is_kept_where_that_is_asked_for(make):
+    method, two = chosen([0.5, 0.9, 0.9, 0.7]), cfa(epochs=2)
+    method.fit(make())
+    two.fit(make())
+    assert torch.equal(method.weight, two.weight)
+    assert torch.equal(method.radius, two.radius)
+    assert len(method.curves["loss_curve"]) == 4
+
+
+def test_a_resumed_training_knows_what_was_best_before(make, tmp_path):
+    def told(done):
+        if done > 0.6:
+            raise KeyboardInterrupt
+
+    whole, parts = chosen([0.9, 0.5, 0.4, 0.3]), ([0.9, 0.5], [0.5, 0.4, 0.3])  # the second epoch is judged twice
+    killed, resumed = (chosen(values, tmp_path / "c") for values in parts)
+    killed.options = resumed.options = whole.options
+    whole.fit(make())
+    with pytest.raises(KeyboardInterrupt):
+        killed.fit(make(), told)
+    resumed.fit(make())
+    assert torch.equal(whole.weight, resumed.weight)
+
+
+def test_without_test_images_there_is_nothing_to_select_by(make):
+    with pytest.raises(
+        ValueError, match="selection best_test looks at test images, and there are none here; write last"
+    ):
+        cfa(selection="best_test").fit(make())
+
+
 def test_seed_changes_the_model(make):
     models = [cfa(Context(seed=s)) for s in (0, 1)]
     for model in models:
