@@ -29,7 +29,7 @@ class SBMOptions(_puzzles.PuzzleOptions):
 
     epochs: NonNegativeInt = 30
     min_steps: NonNegativeInt = 120
-    lr: PositiveFloat = 1e-4
+    lr: PositiveFloat = 5e-5
     head_lr: PositiveFloat = 1e-2
     warm_up: PositiveInt = 50
 
