@@ -15,11 +15,12 @@ import torch
 
 from adcore.datasets import generated
 from adcore.features import Extraction, Extractor
+from adcore.held import Held
 from adcore.images import ImageFile
 from adcore.maps import postprocess
 from adcore.masks import MaskFile
 from adcore.methods.agpnet import AGPNet, AGPNetOptions
-from adcore.methods.base import Context, Method, silent
+from adcore.methods.base import CURVE, Context, silent
 from adcore.methods.tfa_net import TFANet, TFANetOptions
 from adcore.metrics import image_metrics, pixel_metrics
 from adcore.plan import BackboneSpec, ImageSpec
@@ -40,26 +41,6 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-class Held:
-    """A FeatureSource over what is held in memory."""
-
-    def __init__(self, layers: Sequence[torch.Tensor]) -> None:
-        self.layers = layers
-
-    def __len__(self) -> int:
-        return len(self.layers[0])
-
-    def __iter__(self) -> Iterator[list[torch.Tensor]]:
-        return (list(batch) for batch in zip(*(layer.split(16) for layer in self.layers), strict=True))
-
-    def at(self, indices: Sequence[int]) -> list[torch.Tensor]:
-        return [layer[list(indices)] for layer in self.layers]
-
-    @property
-    def shapes(self) -> list[tuple[int, int, int]]:
-        return [tuple(layer.shape[1:]) for layer in self.layers]
-
-
 @dataclass(frozen=True)
 class Category:
     """Images and masks of a generated category, and the backbone that sees them."""
@@ -77,8 +58,8 @@ class Category:
         )
         return Category(train, test, self.masks, self.extractor)
 
-    def measured(self, make: Callable[[Context], Method]) -> dict[str, np.ndarray]:
-        """Each metric on the test images, one value a seed."""
+    def measured(self, make: Callable[[Context], TFANet | AGPNet]) -> dict[str, np.ndarray]:
+        """Each metric on the test images, and how each curve of the training ended, one value a seed."""
         found = []
         for seed in SEEDS:
             method = make(Context(seed, image_size=(SIDE, SIDE), extractor=lambda: self.extractor))
@@ -86,7 +67,8 @@ class Category:
             maps, scores = score(method, self.test, silent)
             maps = postprocess(torch.from_numpy(maps), (SIDE, SIDE), method.smoothing).numpy()
             labels = [mask.any() for mask in self.masks]
-            found.append(pixel_metrics(maps, self.masks) | image_metrics(scores, labels))
+            ends = {name.removesuffix(CURVE): float(values[-1]) for name, values in method.curves.items()}
+            found.append(pixel_metrics(maps, self.masks) | image_metrics(scores, labels) | ends)
         return {name: np.array([one[name] for one in found]) for name in found[0]}
 
 
@@ -114,19 +96,20 @@ def show(**found: dict[str, np.ndarray]) -> None:
 
 
 def test_tfa_net(tmp_path: Path):
-    """On `pill`, the one category whose images lie where the template's do; variant A rebuilds an image from its own
-    rows. By average precision; in AUROC, near its end for pixels, and in AUPRO variant A is a little ahead."""
+    """On `pill`, the one category whose images lie where the template's do. After these 300 steps it has learned more
+    than the mean feature map, but leaves over 0.6 of the variance about it: too little for a template to tell, so that
+    variant A is not compared here (docs/methods.md)."""
     pill = drawn("pill", TFANet.levels, tmp_path).features()
 
     def measured(**options) -> dict[str, np.ndarray]:
         return pill.measured(lambda context: TFANet(TFANetOptions(preset="small", **options), context))
 
-    trained, untrained, control = measured(), measured(epochs=0), measured(variant="A")
-    show(trained=trained, untrained=untrained, control=control)
-    assert min(trained["p_auroc"]) > max(untrained["p_auroc"]) + 0.1
+    trained, untrained = measured(), measured(epochs=0)
+    show(trained=trained, untrained=untrained)
+    assert max(trained["unexplained"]) < 0.85
+    assert min(trained["p_auroc"]) > max(untrained["p_auroc"]) + 0.05
+    assert min(trained["p_ap"]) > max(untrained["p_ap"]) + 0.2
     assert min(trained["i_auroc"]) > max(untrained["i_auroc"]) + 0.3
-    assert trained["p_ap"].mean() > control["p_ap"].mean() + 0.02
-    assert (trained["p_ap"] > control["p_ap"]).all()
 
 
 def test_agpnet(tmp_path: Path):
