@@ -88,6 +88,7 @@ OTHER_WAYS: dict[str, tuple[dict[str, object], str]] = {  # through a method's c
     "attention of a transformer": ({"name": "agpnet"}, "test_vit"),
     "column means of it alone": ({"name": "agpnet", "mask": "L", "attention": "column"}, "test_vit"),
     "k-means": ({"name": "cfa", "gamma_c": 4, "train_radius": False}, "test_efficientnet"),
+    "the epoch that is best on test images": ({"name": "cfa", "selection": "best_test"}, "test_efficientnet"),
     "the official embedding": ({"name": "patchcore", "embed": "pool1024"}, "test_efficientnet"),
     "noise with a floor, relative to the features": (
         {"name": "agpnet", "noise_floor": 0.5, "noise_factor": 1.0},
