@@ -120,6 +120,7 @@ def test_the_best_epoch_on_test_is_kept_where_that_is_asked_for(make):
     assert len(method.curves["loss_curve"]) == 4
 
 
+@pytest.mark.usefixtures("every_epoch")
 def test_a_resumed_training_knows_what_was_best_before(make, tmp_path):
     def told(done):
         if done > 0.6:
