@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
+import os
 import platform
 import resource
 import subprocess
@@ -66,15 +67,22 @@ def _installed(name: str) -> str:
 
 @functools.cache
 def git_commit() -> str:
-    """The commit of the code in use, with `+` where files are changed; "" outside a checkout."""
-    here = Path(__file__).parent
+    """The commit of the code in use, with `+` where files are changed; "" outside a checkout of its own, as where it is
+    unpacked or installed inside another repository."""
+    checkout = Path(__file__).resolve().parents[1]
     try:
-        commit = _git(here, "rev-parse", "HEAD")
-        return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+        if Path(_git(checkout, "rev-parse", "--show-toplevel")).resolve() != checkout:
+            return ""
+        commit = _git(checkout, "rev-parse", "HEAD")
+        return commit + ("+" if _git(checkout, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    # A hook of another repository names that one in them.
+    hooks = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR")
+    environment = {name: value for name, value in os.environ.items() if name not in hooks}
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from flows._start import LOOPBACK
+from flows._start import HOSTS
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -51,7 +51,7 @@ def create_app() -> ASGIApp:
 
     origins = get_current_settings().server.api.cors_allowed_origins.split(",")
     guarded = OwnPagesOnly(create_prefect(), origins)
-    return TrustedHostMiddleware(guarded, allowed_hosts=_hosts(), www_redirect=False)
+    return TrustedHostMiddleware(guarded, allowed_hosts=HOSTS, www_redirect=False)
 
 
 def environment(url: str, auth: str, pages: bool = False) -> dict[str, str]:
@@ -62,15 +62,11 @@ def environment(url: str, auth: str, pages: bool = False) -> dict[str, str]:
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_API_AUTH_STRING": auth,
-        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(f"http://{host}:{port}" for host in _hosts()),
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(f"http://{host}:{port}" for host in HOSTS),
         "PREFECT_SERVER_UI_ENABLED": str(pages),
         "PREFECT__SERVER_FINAL": "1",
     }
     return settings if pages else settings | {"PREFECT__SERVER_EPHEMERAL": "1"}
-
-
-def _hosts() -> list[str]:
-    return [f"[{host}]" if ":" in host else host for host in LOOPBACK]
 
 
 def auth_string(profiles: Path) -> str:

@@ -89,8 +89,7 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def _why(process: subprocess.Popen[bytes], log: Path, length: int) -> str:
-    """Why it did not start, in one sentence: how it ended, and the last of what it wrote after the first `length` bytes
-    of its log, if it wrote anything."""
+    """Why it did not start: how it ended, and the last of what it wrote after the first `length` bytes of its log."""
     code = process.poll()
     if code is None:
         end = "it did not answer within three minutes"
@@ -98,6 +97,6 @@ def _why(process: subprocess.Popen[bytes], log: Path, length: int) -> str:
         end = f"it was ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"
     with log.open("rb") as output:
         output.seek(length)
-        lines = output.read().decode(errors="replace").split("\n")
-    last = [line.strip() for line in lines if line.strip()][-1:]
-    return f"Prefect's server did not start: {end}; " + (f"{last[0]} ({log})" if last else f"{log} is empty")
+        lines = [line.strip() for line in output.read().decode(errors="replace").splitlines() if line.strip()]
+    last = f"{' | '.join(lines[-3:])} ({log})" if lines else f"it wrote nothing to {log}"
+    return f"Prefect's server did not start: {end}; {last}"

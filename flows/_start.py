@@ -19,6 +19,7 @@ ENVIRONMENT = {
     "GOMP_SPINCOUNT": "0",  # threads of torch that wait for each other sleep, so that other work can have the core
 }
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+HOSTS = ("localhost", "127.0.0.1", "[::1]")  # the same as a URL or a Host header names them
 HOME = REPO / ".cache/prefect/home"  # Prefect's, until the workspace is known
 
 
@@ -141,7 +142,14 @@ def _version(api: str) -> object:
         return client.api_version()
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def free_port(wish: int = 0) -> int:
+    """A port on which nothing listens here: the one wished for, if it can be had."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what hangs up is no listener
+        try:
+            listener.bind(("127.0.0.1", wish))
+        except (OSError, OverflowError):
+            if not wish:
+                raise
+            return free_port()
+        return int(listener.getsockname()[1])

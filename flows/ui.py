@@ -6,29 +6,41 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-from flows._start import REPO
+from flows import _start
 from tasks.tracking import Tracker, TrackingError, view_url
 
 
 def main() -> None:
-    """`make ui`."""
+    """`make ui`. Exits with code 2 where there is nothing to show, or the port that was asked for is taken."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workspace", type=Path, default=REPO)
-    parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument("--workspace", type=Path, default=_start.REPO)
+    parser.add_argument("--port", type=int, help="default: 5000, or another one where that is taken")
     given = parser.parse_args()
     workspace = given.workspace.resolve()
     if not (workspace / "mlflow.db").exists():
-        sys.exit(f"error: no runs in {workspace} yet; run `make demo` first")
+        _unusable(f"no runs in {workspace} yet; run `make demo` first")
+    port = _start.free_port(given.port or 5000)
+    if given.port not in (None, port):
+        _unusable(f"port {given.port} is taken or none; `--port {port}` is free")
     tracker = Tracker(workspace)
     try:
-        link = view_url(tracker.experiment_id, f"http://127.0.0.1:{given.port}")
+        link = view_url(tracker.experiment_id, f"http://127.0.0.1:{port}")
     except TrackingError as error:
-        sys.exit(f"error: {error}")
+        _unusable(str(error))
     print(f"leaderboard: {link}\nstop with Ctrl-C", flush=True)
     server = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracker.url]
     server += ["--artifacts-destination", str(workspace / "mlartifacts"), "--host", "127.0.0.1"]
-    os.execv(sys.executable, [*server, "--port", str(given.port), "--workers", "1"])
+    # By default it takes any host that begins like a private network's address, as 10.evil.example does.
+    server += ["--allowed-hosts", ",".join(f"{host}:{port}" for host in _start.HOSTS)]
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # pages to look at; nothing is to run for them
+    os.execv(sys.executable, [*server, "--port", str(port), "--workers", "1"])
+
+
+def _unusable(error: str) -> NoReturn:
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(2)
 
 
 if __name__ == "__main__":
