@@ -78,8 +78,8 @@ def die_with_parent() -> None:
 
 
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the server at `url` answers. Raises TimeoutError when it ends, or takes three minutes."""
-    deadline = time.monotonic() + 180
+    """Wait until the server at `url` answers. Raises TimeoutError when it ends, or takes five minutes."""
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
             if answer.status == 200:
@@ -92,7 +92,7 @@ def _why(process: subprocess.Popen[bytes], log: Path, length: int) -> str:
     """Why it did not start: how it ended, and the last of what it wrote after the first `length` bytes of its log."""
     code = process.poll()
     if code is None:
-        end = "it did not answer within three minutes"
+        end = "it did not answer within five minutes"
     else:
         end = f"it was ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"
     with log.open("rb") as output:

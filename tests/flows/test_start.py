@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -214,13 +213,3 @@ def test_a_server_that_says_nothing_is_told_by_how_it_ended(end: str, reason: st
     process.wait()
     told = _server._why(process, log, log.stat().st_size)
     assert told == f"Prefect's server did not start: {reason}; it wrote nothing to {log}"
-
-
-@pytest.mark.slow
-def test_a_taken_port_is_told(kept: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    kept.setenv("PREFECT_HOME", str(tmp_path))
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/api"
-        with pytest.raises(_start.ServerError, match="address already in use"), _server.started(url, "adcore:string"):
-            pass
