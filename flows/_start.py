@@ -53,11 +53,8 @@ def settle(workspace: Path, console: str = "CRITICAL") -> None:
     It tells nothing by default, since failures are told once, at the end.
     """
     cache = workspace / ".cache"
-    try:
-        (cache / "prefect" / "home").mkdir(parents=True, exist_ok=True)
-    except OSError:  # a workspace that cannot be written gets its message when it is opened
-        return
     if os.environ["PREFECT_HOME"] == str(HOME):
+        (cache / "prefect" / "home").mkdir(parents=True, exist_ok=True)
         os.environ["PREFECT_HOME"] = str(cache / "prefect" / "home")
     os.environ.setdefault("MPLCONFIGDIR", str(cache / "matplotlib"))
     os.environ.setdefault("NUMBA_CACHE_DIR", str(cache / "numba"))

@@ -23,7 +23,7 @@ UNUSABLE_BECAUSE = (plan.PlanError, WeightsError, WorkspaceError)
 def arguments(description: str | None) -> argparse.Namespace:
     """`--plan`, `--workspace`, `--dry-run`, checked. Exits with code 2 for a plan or workspace that cannot be used, and
     after listing what is missing in a dry run."""
-    return checked(parsed(parser(description)))
+    return checked(settled(parser(description).parse_args()))
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -37,13 +37,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return found
 
 
-def parsed(syntax: argparse.ArgumentParser) -> argparse.Namespace:
-    """The arguments, with the libraries settled for their workspace. Exits with code 2 for one that cannot be found."""
-    given = syntax.parse_args()
+def settled(given: argparse.Namespace) -> argparse.Namespace:
+    """The arguments, with the libraries settled for their workspace. Exits with code 2 for one that cannot be used."""
     try:
-        settle(plan.expanded(given.workspace).resolve())
-    except plan.PlanError as error:
+        layout = Layout.of(given.workspace)
+        layout.check()
+    except UNUSABLE_BECAUSE as error:
         unusable(error)
+    settle(layout.workspace)
     return given
 
 

@@ -91,7 +91,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dataset", default="", help="instead of a plan: one public set, by its kind")
     parser.add_argument("--from", dest="source", default="", help="with --dataset: its archive, or its folder")
     parser.add_argument("--accept-licence", action="store_true", help="with --dataset: you consent to its licence")
-    given = command.parsed(parser)
+    given = command.settled(parser.parse_args())
     if given.dataset and given.plan:
         parser.error("give either --plan or --dataset")
     if not given.dataset and (given.source or given.accept_licence):

@@ -161,7 +161,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--workspace", default=str(REPO), help="all is written under this folder (default: the repo)")
     parser.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
-    return command.parsed(parser)
+    return parser.parse_args()
 
 
 def _checked(given: argparse.Namespace) -> argparse.Namespace:
@@ -188,7 +188,7 @@ def _main() -> NoReturn:
     if given.table == "list":
         print("\n".join(published.stems(HOME / "published")))
         sys.exit(command.WELL)
-    chosen = _checked(given)
+    chosen = _checked(command.settled(given))
     chosen.plan = ""
 
     def chosen_flow(plan: str, workspace: str, return_state: bool) -> State[Any]:

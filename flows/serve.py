@@ -6,6 +6,7 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 from urllib.parse import urlsplit
 
+from adcore.bench import Layout, WorkspaceError
 from flows import _guard, _server, _start, command
 
 PROFILES = _start.REPO / ".cache/prefect/profiles.toml"  # as prefect.toml names it
@@ -13,12 +14,13 @@ PROFILES = _start.REPO / ".cache/prefect/profiles.toml"  # as prefect.toml names
 
 def main() -> None:
     """`make serve`."""
-    auth = _guard.auth_string(PROFILES)
-    _start.settle(_start.REPO, console="NOTSET")  # runs of deployments tell more than a command does
     try:
+        Layout(_start.REPO).check()
+        auth = _guard.auth_string(PROFILES)
+        _start.settle(_start.REPO, console="NOTSET")  # runs of deployments tell more than a command does
         with _pages(auth):
             _serve()
-    except _start.ServerError as error:
+    except (_start.ServerError, WorkspaceError) as error:
         command.unusable(error)
 
 
