@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from adcore.chains import Chain
 from adcore.datasets import manifest
 from adcore.datasets.base import GOOD, DataError, Dataset, Facts, Progress, silent
 from adcore.datasets.cautions import cautions
+from adcore.datasets.sight import losses
 from adcore.datasets.validation import NOTED, Problem, validate
 from adcore.datasets.validation_page import twins_in_training
 from adcore.names import printable
@@ -215,8 +216,12 @@ class Bench:
         return f"{', '.join(labels)} {why}" if labels else ""
 
     def problems(self, name: str) -> list[Problem]:
-        """What validation found in a prepared dataset."""
-        return problems(self.store, self.manifests[name], self.dataset(name), self.frame(name))
+        """What validation found in a prepared dataset, and what the plan's image size loses of its masks."""
+        key, dataset, frame = self.manifests[name], self.dataset(name), self.frame(name)
+        image, at = self.plan.image, self.plan.evaluate_at
+        seen = {"manifest": key, "image": image.model_dump(), "at": at, "code": keys.code("adcore.datasets.sight")}
+        lost = _kept(self.store, name, seen, lambda: losses(frame, dataset.root, image, at))
+        return problems(self.store, key, dataset, frame) + lost
 
     def cautions(self, name: str) -> list[str]:
         """The warnings of a dataset that its numbers must not be read without, a sentence each."""
@@ -351,12 +356,18 @@ def _require_textures(dataset: Dataset, listed: set[str]) -> None:
 
 def problems(store: Store, key: str, dataset: Dataset, frame: pd.DataFrame) -> list[Problem]:
     """What validation found in a manifest; computed once for its content."""
-    found = keys.digest({"manifest": key, "code": keys.code("adcore.datasets.validation")})
-    if not store.has("validation", found):
-        with store.write("validation", found, {"dataset": dataset.name}) as folder:
-            content = [asdict(problem) for problem in validate(frame, dataset)]
-            (folder / "problems.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    path = store.path("validation", found) / "problems.json"
+    content = {"manifest": key, "code": keys.code("adcore.datasets.validation")}
+    return _kept(store, dataset.name, content, lambda: validate(frame, dataset))
+
+
+def _kept(store: Store, dataset: str, content: dict[str, Any], find: Callable[[], list[Problem]]) -> list[Problem]:
+    """What `find` gives, from the store where it was found before."""
+    key = keys.digest(content)
+    if not store.has("validation", key):
+        with store.write("validation", key, {"dataset": dataset}) as folder:
+            found = [asdict(problem) for problem in find()]
+            (folder / "problems.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    path = store.path("validation", key) / "problems.json"
     return [Problem(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
 
 

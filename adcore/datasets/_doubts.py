@@ -82,7 +82,7 @@ def of_mask(picture: Picture, mask: BoolArray, rule: MaskRule) -> str:
         return f"`masks: {{channel: {other}}}` in the data set's entry reads the mask there" if other else ""
     if share <= FULL_MASK:
         return ""
-    mends = [] if rule.inverted else ["`masks: {inverted: true}` reads it the other way round"]
+    mends = [] if rule.inverted or share == 1 else ["`masks: {inverted: true}` reads it the other way round"]
     mends += [f"`masks: {{channel: {other}}}` reads the mask there"] if other else []
     return "; ".join([f"marks nearly everything: its mask covers {share:.0%} of it", *mends])
 

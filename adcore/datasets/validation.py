@@ -52,11 +52,12 @@ _DOUBTS = {
     "marks nearly everything": "mask of a part",
 }
 DIM, CUT = "16-bit range used", "16-bit range not cut"
+CROPPED, VANISHED, THINNED = "defect within the crop", "mask kept by the reduction", "regions kept by the reduction"
 SHARE = "no twins in training"
 SAME, ALIKE = "train and test disjoint", "train and test look different"  # the checks that find twins in training
 READ, NAMED = "every file read", "good images in folders of good images"
 # checks whose warnings stand beside the results: they change what numbers mean
-NOTED = frozenset({READ, NAMED, *_DOUBTS.values(), DIM, CUT})
+NOTED = frozenset({READ, NAMED, *_DOUBTS.values(), DIM, CUT, CROPPED, VANISHED, THINNED})
 
 # words that mean good, as folders are called in English and German; and words beside them that change nothing
 _GOOD = {"good", "ok", "okay", "io", "normal", "nominal", "healthy", "intact", "pass", "passed", "gut"}

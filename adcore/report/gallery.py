@@ -58,7 +58,8 @@ def make_gallery(
         _thumbnail(images[index]).save(folder / f"{number:02d}.jpg", quality=85)
         if mask is not None:
             picture = Image.fromarray((np.asarray(mask) > 0).astype(np.uint8) * 255)
-            _shrunk(picture).save(folder / f"{number:02d}_mask.png")
+            # whatever a pixel holds of the defect marks it, so that small ones are seen
+            _shrunk(picture).point([0] + [255] * 255).save(folder / f"{number:02d}_mask.png")
         grid = Image.fromarray(np.asarray(maps[index], dtype=np.float32)).resize((GRID, GRID), Image.Resampling.BOX)
         thumbs.append(np.asarray(grid))
         wrong = _outranked(scores, bad, index)
