@@ -19,6 +19,7 @@ import torch
 
 from adcore import backbones, keys
 from adcore.devices import is_accelerator, to_device
+from adcore.disk import room
 from adcore.features import BATCH, Extraction, Extractor, Pixels, Weights, decoded
 from adcore.images import ImageFile
 from adcore.plan import ImageSpec
@@ -89,9 +90,24 @@ class Mapped:
 
 def _open(path: Path) -> tuple[BinaryIO, tuple[int, ...], int]:
     file = path.open("rb")
+    return file, *_header(file)
+
+
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], int]:
+    """The shape of the array in a file, and where it begins."""
     np.lib.format.read_magic(file)
     shape, _, _ = np.lib.format.read_array_header_1_0(file)
-    return file, shape, file.tell()
+    return shape, file.tell()
+
+
+def _whole(path: Path) -> bool:
+    """Whether a file of features is there, as long as it says; a damaged one is extracted again."""
+    try:
+        with path.open("rb") as file:
+            shape, offset = _header(file)
+            return path.stat().st_size == offset + 4 * int(np.prod(shape))
+    except (OSError, ValueError):
+        return False
 
 
 def _reserve(path: Path) -> None:
@@ -168,7 +184,7 @@ class Bank:
         folder = self._folder(images, extraction)
         files = {level: folder / f"{level}.npy" for level in extraction.names}
         with Store(self.root).lock(folder.name):
-            missing = [level for level, file in files.items() if not file.exists()]
+            missing = [level for level, file in files.items() if not _whole(file)]
             if missing and not self._extract(images, extraction.only(missing), files, progress):
                 return Live(images, self.extractor(extraction), extraction.image)
             with contextlib.suppress(FileNotFoundError):
@@ -206,12 +222,14 @@ class Bank:
                 maps = extractor(batch)
                 if not arrays:
                     shapes = [(total, *features.shape[1:]) for features in maps]
-                    if not self._make_room(sum(4 * int(np.prod(shape)) for shape in shapes), folder):
+                    size = sum(4 * int(np.prod(shape)) for shape in shapes)
+                    if not self._make_room(size, folder):
                         return False
-                    folder.mkdir(parents=True, exist_ok=True)
-                    for part, shape in zip(parts, shapes, strict=True):
-                        arrays.append(np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape))
-                        _reserve(part)
+                    with room(self.root, size):
+                        folder.mkdir(parents=True, exist_ok=True)
+                        for part, shape in zip(parts, shapes, strict=True):
+                            arrays.append(np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape))
+                            _reserve(part)
                 for array, features in zip(arrays, maps, strict=True):
                     array[position : position + len(batch)] = features.cpu().numpy()
                 position += len(batch)
@@ -227,7 +245,7 @@ class Bank:
 
     def _note_seconds(self, folder: Path, names: Sequence[str], seconds: float) -> None:
         path = folder / "seconds.json"
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        record = _record(folder)
         record["+".join(names)] = seconds
         part = path.with_suffix(".part")
         part.write_text(json.dumps(record), encoding="utf-8")
@@ -257,5 +275,13 @@ class Bank:
 
 def _seconds(folder: Path, names: set[str]) -> float:
     """Seconds of the passes that gave these levels; a pass for several levels counts whole."""
-    record = json.loads((folder / "seconds.json").read_text(encoding="utf-8"))
-    return float(sum(seconds for passed, seconds in record.items() if names & set(passed.split("+"))))
+    return float(sum(seconds for passed, seconds in _record(folder).items() if names & set(passed.split("+"))))
+
+
+def _record(folder: Path) -> dict[str, float]:
+    """Levels, joined by `+` -> seconds; nothing where that was not kept."""
+    try:
+        found: dict[str, float] = json.loads((folder / "seconds.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found

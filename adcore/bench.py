@@ -22,6 +22,7 @@ from adcore.datasets.cautions import cautions
 from adcore.datasets.sight import losses
 from adcore.datasets.validation import NOTED, Problem, validate
 from adcore.datasets.validation_page import twins_in_training
+from adcore.disk import room
 from adcore.names import printable
 from adcore.plan import DatasetSpec, Plan, PlanError, expanded, nearest
 from adcore.report.groups import CellResult
@@ -84,7 +85,9 @@ class Layout:
         return Store(self.cache / "store", [self.artifacts])
 
     def check(self) -> None:
-        """Raise WorkspaceError unless files can be written here, and found again by their names."""
+        """Raise WorkspaceError unless files can be written here, and found again by their names.
+
+        Raises DiskFull where there is no room for any."""
         name, length = printable(str(self.workspace)), len(os.fsencode(self.workspace))
         if name != str(self.workspace):
             raise WorkspaceError(f"the path of the workspace, {name}, is not printable text; give another --workspace")
@@ -94,12 +97,13 @@ class Layout:
             )
             raise WorkspaceError(f"{reason}; give another --workspace")
         probe = self.cache / "writable"
-        try:
-            probe.parent.mkdir(parents=True, exist_ok=True)
-            probe.write_text("")
-        except OSError as error:
-            reason = f"cannot write to the workspace {self.workspace}: {error.strerror or error}"
-            raise WorkspaceError(f"{reason}; give another --workspace") from None
+        with room(self.workspace):
+            try:
+                probe.parent.mkdir(parents=True, exist_ok=True)
+                probe.write_text("")
+            except OSError as error:
+                reason = f"cannot write to the workspace {self.workspace}: {error.strerror or error}"
+                raise WorkspaceError(f"{reason}; give another --workspace") from None
 
 
 class Bench:

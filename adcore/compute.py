@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Computer:
             # Options may name files of this machine, which count by their content: not for summary.json.
             meta |= {"options": trained.enhancer.options.model_dump(mode="json")}
             meta |= {"enhance_s": cost.seconds, "peak_mb": cost.peak_mb}
-            with self.store.write("enhancer", key, meta) as folder:
+            with self.store.write("enhancer", key, meta, _bytes(trained.outcome.state)) as folder:
                 trained.write(folder)
             self._forget_checkpoints(key)
 
@@ -95,9 +95,9 @@ class Computer:
                 "peak_mb": cost.peak_mb,
             }
             state = {name: tensor.contiguous().cpu() for name, tensor in method.state().items()}
-            size = sum(tensor.nbytes for tensor in state.values())
+            size = _bytes(state)
             self.store.keep_within("fit", self.plan.budget.disk_gb * 1e9, size)
-            with self.store.write("fit", cell.fit_key, _finite(meta)) as folder:
+            with self.store.write("fit", cell.fit_key, _finite(meta), size) as folder:
                 save_file(state, folder / "state.safetensors")
             self._forget_checkpoints(cell.fit_key)
 
@@ -118,7 +118,7 @@ class Computer:
                 "score_s": cost.seconds,
                 "peak_mb": max(fit["peak_mb"], cost.peak_mb),
             }
-            with self.store.write("maps", cell.maps_key, _finite(meta)) as folder:
+            with self.store.write("maps", cell.maps_key, _finite(meta), maps.nbytes + scores.nbytes) as folder:
                 np.save(folder / "maps.npy", maps)
                 np.save(folder / "scores.npy", scores)
                 _write_json(folder / TRAINING, _curves(method))  # kept here: the fit may go
@@ -265,6 +265,10 @@ def _curves(method: Method) -> dict[str, list[float]]:
     """How the training went: name -> a value an epoch; nothing of a method that does not train."""
     state = {name: tensor for name, tensor in method.state().items() if name.endswith(CURVE)}
     return {name.removesuffix(CURVE): tensor.double().tolist() for name, tensor in state.items()}
+
+
+def _bytes(state: Mapping[str, torch.Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in state.values())
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

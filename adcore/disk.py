@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+WORDS = (os.strerror(errno.ENOSPC), "database or disk is full")
 LEAST = 2**18  # bytes that must be free before anything is begun: less is eaten up by logs and empty folders
 
 
@@ -21,7 +22,7 @@ class DiskFull(Exception):
         """For `wanted` bytes, or more than are free, under a folder that need not be there yet."""
         free = free_bytes(folder)
         bytes_wanted = f"{wanted:,}" if wanted > free else f"more than {free:,}"
-        mend = "make room, or give another --workspace, and run again: what was computed stays"
+        mend = "make room there and run again: what was computed stays"
         return cls(f"no space left in {folder}: {bytes_wanted} bytes are wanted, {free:,} are free; {mend}")
 
 
@@ -46,20 +47,22 @@ class room:
 def free_bytes(folder: Path) -> int:
     """Bytes that may be written under a folder, or under the nearest above it that is there; no bound where a network
     file system does not tell."""
-    usage = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.is_dir()))
+    # Not Path.is_dir, which raises for a name that is too long; that is told elsewhere.
+    there = next(place for place in (folder, *folder.parents) if os.path.isdir(place))  # noqa: PTH112
+    usage = shutil.disk_usage(there)
     return usage.free if usage.total else sys.maxsize
 
 
-def is_full(error: BaseException | None) -> bool:
+def is_full(error: object) -> bool:
     """Whether an error, or what caused it, says that the disk, or this user's share of it, is full.
 
-    Libraries in other languages (safetensors, Arrow) only pass on the system's words."""
-    while error is not None:
+    Libraries in other languages (safetensors, Arrow), and those around SQLite, only pass on the words."""
+    while isinstance(error, BaseException):
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
         if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             return True
-        if isinstance(error, DiskFull) or os.strerror(errno.ENOSPC) in str(error):
+        if isinstance(error, DiskFull) or any(words in str(error) for words in WORDS):
             return True
         error = error.__cause__ or error.__context__
     return False

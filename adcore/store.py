@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from adcore.disk import room
+
 META = "meta.json"
 BLOCK = 2**16  # bytes hashed at once
 
@@ -47,21 +49,23 @@ class Store:
         return loaded
 
     @contextlib.contextmanager
-    def write(self, kind: str, key: str, meta: dict[str, Any]) -> Iterator[Path]:
+    def write(self, kind: str, key: str, meta: dict[str, Any], size: int = 0) -> Iterator[Path]:
         """A fresh folder to fill; on success it appears under its key by one rename, on an error nothing is left.
 
-        `meta` may still be changed inside the block; checksums are added to it.
+        `meta` may still be changed inside the block; checksums are added to it. size: bytes that will be written, where
+        they are many. Raises DiskFull.
         """
         self.sweep()
-        folder = self._temporary()
-        try:
-            yield folder
-            files = {path.name: _checksum(path) for path in sorted(folder.iterdir())}
-            record = {"key": key, "kind": kind, "files": files, **meta}
-            (folder / META).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
-            self._appear(folder, self.path(kind, key))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with room(self.root, size):
+            folder = self._temporary()
+            try:
+                yield folder
+                files = {path.name: _checksum(path) for path in sorted(folder.iterdir())}
+                record = {"key": key, "kind": kind, "files": files, **meta}
+                (folder / META).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+                self._appear(folder, self.path(kind, key))
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def lock(self, key: str, wait: bool = True) -> Iterator[bool]:

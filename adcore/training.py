@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from adcore.devices import is_accelerator
+from adcore.disk import room
 from adcore.methods.base import CURVE
 from adcore.prefetch import ahead
 from adcore.synthesis import generator
@@ -159,19 +161,27 @@ class Training:
     ) -> None:
         if self.checkpoint is None:
             return
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         part = self.checkpoint.with_name(self.checkpoint.name + ".part")
         tensors = {name: value.detach().cpu().contiguous() for name, value in _tensors(modules, optimiser)}
-        save_file(tensors, part, {"progress": json.dumps({"epochs": epochs, "curves": curves})})
-        part.replace(self.checkpoint)
+        with room(self.checkpoint.parent, sum(tensor.nbytes for tensor in tensors.values())):
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                save_file(tensors, part, {"progress": json.dumps({"epochs": epochs, "curves": curves})})
+                part.replace(self.checkpoint)
+            finally:
+                part.unlink(missing_ok=True)
 
     def _resume(self, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -> tuple[int, Curves]:
         """Epochs done and their curves, with everything as it was behind them."""
         if self.checkpoint is None or not self.checkpoint.exists():
             return 0, {}
-        with safe_open(self.checkpoint, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            done = json.loads(file.metadata()["progress"])
+        try:
+            with safe_open(self.checkpoint, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                done = json.loads(file.metadata()["progress"])
+        except SafetensorError as error:
+            sys.stderr.write(f"{self.checkpoint} is damaged ({error}); the training begins anew\n")
+            return 0, {}
         for name, module in modules.items():
             prefix = f"module.{name}."
             module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})

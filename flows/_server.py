@@ -6,17 +6,26 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows import _guard, _start
+from adcore import sqlite_files
+from flows import _guard, _start, _stopping
 from flows._start import ServerError
+
+FOLDER = "adcore-server-"  # in the system's folder for temporary files
+DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before anything forks
 
 
 @contextlib.contextmanager
@@ -37,12 +46,28 @@ def started(url: str, auth: str, pages: bool = False) -> Iterator[None]:
     Prefect's. Raises ServerError when it does not start."""
     home = Path(os.environ["PREFECT_HOME"])
     home.mkdir(parents=True, exist_ok=True)
-    # Two processes that make Prefect's database at once disturb each other.
-    with (home / "start.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        log = home / "server.log"
-        length = log.stat().st_size if log.exists() else 0
-        process = _launch(url, _guard.environment(url, auth, pages), log)
+    environment = _guard.environment(url, auth, pages)
+    with contextlib.ExitStack() as stack:
+        if DATABASE in environment:  # a person's own
+            starting: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        elif pages:
+            starting = _alone_with(home / "prefect.db", environment)
+        else:
+            starting = _made_once(stack.enter_context(_folder()) / "prefect.db", home, environment)
+        with starting:
+            process = _started(url, environment, home / "server.log")
+        with _stopping.ending(lambda: _end(process, 0)):
+            try:
+                yield
+            finally:
+                _end(process, 5)
+
+
+def _started(url: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """A server that answers. Raises ServerError."""
+    length = log.stat().st_size if log.exists() else 0
+    process = _launch(url, environment, log)
+    with _stopping.ending(lambda: _end(process, 0)):
         try:
             _wait_until_healthy(url, process)
         except TimeoutError:
@@ -51,30 +76,113 @@ def started(url: str, auth: str, pages: bool = False) -> Iterator[None]:
         except BaseException:
             process.kill()
             raise
+    return process
+
+
+def _end(process: subprocess.Popen[bytes], patience: float) -> None:
+    process.terminate()
     try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:  # it waits for connections that idle clients hold
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _alone_with(database: Path, environment: dict[str, str]) -> Iterator[None]:
+    """The database of a server with pages, which keeps the log of its runs. Two processes that make it at once disturb
+    each other, so one waits."""
+    with database.with_name("start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _forget_damaged(database, "it is only a log of runs, and is made anew")
+        environment[DATABASE] = sqlite_files.url(database, "aiosqlite")
         yield
+
+
+@contextlib.contextmanager
+def _made_once(database: Path, home: Path, environment: dict[str, str]) -> Iterator[None]:
+    """The database of one command: a copy of an empty one, which the first command leaves, because making the tables
+    takes longer than starting the server."""
+    empty = home / f"empty-{version('prefect')}.db"
+    _forget_damaged(empty, "it is only a cache, and is made anew")
+    there = empty.exists()
+    if there:
+        database.write_bytes(empty.read_bytes())
+    environment[DATABASE] = sqlite_files.url(database, "aiosqlite")
+    yield
+    if not there:
+        with contextlib.suppress(OSError, sqlite3.Error):  # then the next command makes its own again
+            _copy(database, empty)
+
+
+def _copy(database: Path, target: Path) -> None:
+    """What a running server has in its database, as one file without journals. Atomic."""
+    part = target.with_name(f"{target.name}.{os.getpid()}")
+    try:
+        with contextlib.closing(sqlite3.connect(database)) as source, contextlib.closing(sqlite3.connect(part)) as copy:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        part.replace(target)
     finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:  # it waits for connections that idle clients hold
-            process.kill()
-            process.wait()
+        sqlite_files.remove(part)
+
+
+def _forget_damaged(database: Path, why: str) -> None:
+    problem = sqlite_files.damage(database, 5) if database.exists() else ""
+    if problem:
+        sys.stderr.write(f"{database} is damaged ({problem}); {why}\n")
+        sqlite_files.remove(database)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for the time of the block that is not in the workspace, whose disk may be full; those of commands that
+    were killed are removed."""
+    place = Path(tempfile.gettempdir())
+    for left in place.glob(f"{FOLDER}*/lock"):
+        with contextlib.suppress(OSError), left.open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: its command is at work
+            _remove(left.parent)
+    made = Path(tempfile.mkdtemp(prefix="adcore-new-"))
+    with (made / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = made.rename(place / made.name.replace("adcore-new-", FOLDER))  # seen by others only with its lock
+        with _stopping.ending(lambda: _remove(folder)):
+            try:
+                yield folder
+            finally:
+                _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _launch(url: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "uvicorn", "--factory", "flows._guard:create_app", "--app-dir", str(_start.REPO)]
     command += ["--host", "127.0.0.1", "--port", str(urlsplit(url).port), "--lifespan", "on", "--log-level", "error"]
-    with log.open("ab") as output:
+    with log.open("ab") as output:  # in its own session, so that a terminal's Ctrl-C ends it only behind us
         return subprocess.Popen(
-            command, env=environment, cwd=log.parent, stdout=output, stderr=output, preexec_fn=die_with_parent
+            command,
+            env=environment,
+            cwd=log.parent,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=dying_with(os.getpid()),
         )
 
 
-def die_with_parent() -> None:
-    """For the child of a process that may be killed: end when it does."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def dying_with(parent: int) -> Callable[[], None]:
+    """For the child of a process that may be killed: what makes it end with it, from its first instant."""
+
+    def prepare() -> None:
+        if LIBC is not None:
+            LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; it may be busy starting, and hear nothing less
+        if os.getppid() != parent:  # killed before it was asked for
+            os._exit(1)
+
+    return prepare
 
 
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:

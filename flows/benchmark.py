@@ -12,13 +12,14 @@ from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from adcore.backbones import require_known
 from adcore.bench import Bench, Failure
-from flows import command, stages
+from adcore.disk import DiskFull
+from flows import _stopping, command, stages
 from flows.stages import Row
 from tasks.progress import Display
 
@@ -31,6 +32,7 @@ def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     command.require_device(loaded.device)
     bench, lost = stages.prepare_all(loaded, layout)
     work = stages.Work.find(bench)
+    _stopping.count(work.counts)
     if work.cells:
         require_known(loaded.backbone.name)  # only now: it takes timm, which a plan that is all there does without
     errors = _compute(work) if work.cells else {}
@@ -46,12 +48,21 @@ def _compute(work: stages.Work) -> dict[str, Exception]:
     def listener(percent: float, title: str) -> None:
         update_progress_artifact(artifact_id=shown, progress=min(percent, 100.0), description=title)
 
-    with Display(work.weights(), listener):
+    with Display(work.weights(), listener) as display, _stopping.ending(display.close):
         futures = work.submit()
-        wait([future for chain in futures.values() for future in chain])
+        for future in as_completed([future for chain in futures.values() for future in chain]):
+            _require_room(future)
     update_progress_artifact(artifact_id=shown, progress=100.0, description="done")
     errors = {title: _error(chain) for title, chain in futures.items()}
     return {title: error for title, error in errors.items() if error}
+
+
+def _require_room(future: PrefectFuture[Any]) -> None:
+    """End a command where a step raised DiskFull, as the others would; elsewhere raise it."""
+    error = future.state.result(raise_on_failure=False) if future.state.is_failed() else None
+    if isinstance(error, DiskFull):
+        _stopping.leave(command.PARTLY, f"error: {error}")
+        raise error
 
 
 def _error(chain: list[PrefectFuture[Any]]) -> Exception | None:

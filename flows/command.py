@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from prefect.logging.handlers import APILogHandler
@@ -12,7 +13,8 @@ from prefect.logging.handlers import APILogHandler
 from adcore import cells, plan
 from adcore.backbones import WeightsError, identity
 from adcore.bench import Layout, WorkspaceError, kind_of
-from flows import stages
+from adcore.disk import DiskFull, is_full, room
+from flows import _stopping, stages
 from flows._server import server
 from flows._start import REPO, ServerError, settle
 
@@ -38,22 +40,20 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def settled(given: argparse.Namespace) -> argparse.Namespace:
-    """The arguments, with the libraries settled for their workspace. Exits with code 2 for one that cannot be used."""
-    try:
+    """The arguments, with the libraries settled for their workspace. Exits with code 2 for one that cannot be used, and
+    with 3 where its disk is full."""
+    _stopping.listen()
+    with clear_errors(given.workspace):
         layout = Layout.of(given.workspace)
         layout.check()
-    except UNUSABLE_BECAUSE as error:
-        unusable(error)
     settle(layout.workspace)
     return given
 
 
 def checked(given: argparse.Namespace) -> argparse.Namespace:
     """The arguments, where plan and workspace can be used; else, and after a dry run, this exits."""
-    try:
+    with clear_errors(given.workspace):
         loaded, layout = opened(given.plan, given.workspace)
-    except UNUSABLE_BECAUSE as error:
-        unusable(error)
     if given.dry_run:
         sys.exit(WELL if stages.list_missing(loaded, layout) else PARTLY)
     return given
@@ -89,18 +89,34 @@ def unusable(error: Exception) -> NoReturn:
     sys.exit(UNUSABLE)
 
 
+def full(error: DiskFull) -> NoReturn:
+    """End with code 3, the error in one line, and what there is."""
+    _stopping.leave(PARTLY, f"error: {error}")
+    sys.exit(PARTLY)
+
+
+@contextlib.contextmanager
+def clear_errors(workspace: str) -> Iterator[None]:
+    """Within the block a full disk, and what cannot be used, ends the command in one line, with its exit code."""
+    try:
+        with room(plan.expanded(workspace).resolve()):
+            yield
+    except DiskFull as error:
+        full(error)
+    except (*UNUSABLE_BECAUSE, ServerError) as error:
+        unusable(error)
+
+
 def run(flow: Callable[..., Any], given: argparse.Namespace) -> NoReturn:
     """Run the flow, print its last line to stdout, and exit with its code."""
-    try:
+    with clear_errors(given.workspace):
         with server():
             places = [str(plan.expanded(name).resolve()) for name in (given.plan, given.workspace)]
             state = flow(plan=places[0], workspace=places[1], return_state=True)
             outcome = state.result(raise_on_failure=False)
             APILogHandler().flush()
-    except ServerError as error:
-        unusable(error)
-    if isinstance(outcome, UNUSABLE_BECAUSE):
-        unusable(outcome)
+        if isinstance(outcome, (DiskFull, *UNUSABLE_BECAUSE)) or is_full(outcome):
+            raise outcome
     if isinstance(outcome, BaseException):
         sys.stderr.write(f"error: {outcome}\n")
         sys.exit(1)

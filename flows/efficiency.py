@@ -54,12 +54,10 @@ def _key(plan: Plan, arm: Arm) -> str:
 
 if __name__ == "__main__":
     given = command.arguments(__doc__)
-    opened, place = command.opened(given.plan, given.workspace)
-    try:
+    with command.clear_errors(given.workspace):
+        opened, place = command.opened(given.plan, given.workspace)
         command.require_device(opened.device)
-    except command.UNUSABLE_BECAUSE as error:
-        command.unusable(error)
-    measured = rows(opened, place)
-    tables.write(place.results, measured)
+        measured = rows(opened, place)
+        tables.write(place.results, measured)
     print(f"methods: {len(measured)} in {(place.results / 'efficiency.md').relative_to(place.workspace)}")
     sys.exit(command.WELL)

@@ -27,10 +27,11 @@ def prune(bench: Bench, layout: Layout) -> None:
 
 if __name__ == "__main__":
     given = command.arguments(__doc__)
-    plan, layout = command.opened(given.plan, given.workspace)
-    bench, lost = stages.in_place(plan, layout)
-    absent = [spec.name for spec in plan.datasets if not stages.is_in_place(spec, layout)]
-    count = export(bench, layout)
+    with command.clear_errors(given.workspace):
+        plan, layout = command.opened(given.plan, given.workspace)
+        bench, lost = stages.in_place(plan, layout)
+        absent = [spec.name for spec in plan.datasets if not stages.is_in_place(spec, layout)]
+        count = export(bench, layout)
     if not lost and not absent:  # otherwise cells of the plan are not known, and theirs stay
         prune(bench, layout)
     for problem in (*(f"{f.dataset}/{f.category}: {f.error}" for f in lost), *absent):

@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 from prefect import flow
 from prefect.states import Completed, Failed, State
 
-from adcore.bench import Failure, Layout, WorkspaceError, make_dataset
+from adcore.bench import Failure, Layout, make_dataset
 from adcore.datasets.base import DataError, Progress
 from adcore.datasets.getting import get
-from adcore.plan import Plan, PlanError, expanded, parse
+from adcore.plan import Plan, expanded, parse
 from flows import command, stages
 from flows._start import REPO
 
@@ -103,10 +103,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _checked(given: argparse.Namespace) -> argparse.Namespace:
-    try:
+    with command.clear_errors(given.workspace):
         alone, layout = _only(given.dataset, given.workspace)
-    except (PlanError, WorkspaceError) as error:
-        command.unusable(error)
     if given.dry_run:
         there = stages.is_in_place(alone.datasets[0], layout)
         print(f"{'in place' if there else 'missing'}: the files of {given.dataset}")

@@ -167,15 +167,13 @@ def _arguments() -> argparse.Namespace:
 def _checked(given: argparse.Namespace) -> argparse.Namespace:
     """The arguments, where all plans can be used; else, and after a dry run, this exits."""
     well = True
-    try:
+    with command.clear_errors(given.workspace):
         source = _read(given.table)
         for plan in source.plans(given.profile):
             loaded, layout = command.opened(str(plan), given.workspace)
             if given.dry_run:
                 print(f"suite: {plan.stem}")
                 well &= stages.list_missing(loaded, layout)
-    except command.UNUSABLE_BECAUSE as error:
-        command.unusable(error)
     if given.dry_run:
         if given.profile == "full" and source.sizes:
             print(f"sizes of {', '.join(source.sizes)}: counted without data")

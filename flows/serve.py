@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from contextlib import AbstractContextManager, nullcontext
 from urllib.parse import urlsplit
 
+import psutil
+
 from adcore.bench import Layout, WorkspaceError
-from flows import _guard, _server, _start, command
+from adcore.disk import DiskFull
+from flows import _guard, _server, _start, _stopping, command
 
 PROFILES = _start.REPO / ".cache/prefect/profiles.toml"  # as prefect.toml names it
 
@@ -18,8 +22,10 @@ def main() -> None:
         Layout(_start.REPO).check()
         auth = _guard.auth_string(PROFILES)
         _start.settle(_start.REPO, console="NOTSET")  # runs of deployments tell more than a command does
-        with _pages(auth):
+        with _pages(auth), _stopping.ending(_end_runs):
             _serve()
+    except DiskFull as error:
+        command.full(error)
     except (_start.ServerError, WorkspaceError) as error:
         command.unusable(error)
 
@@ -39,6 +45,23 @@ def _serve() -> None:
     )
     parameters = {"plan": "params.yaml", "workspace": "."}
     serve(*(flow.to_deployment(name="demo", parameters=parameters) for flow in (prepare, benchmark, leaderboard)))
+
+
+def _end_runs() -> None:
+    """End the runs of deployments, which would compute on without us. The server, which they tell of it, ends later."""
+    runs = [child for child in psutil.Process().children(recursive=True) if not _is_server(child)]
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for run in runs:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                end(run)
+        _, runs = psutil.wait_procs(runs, timeout=_stopping.PATIENCE / 2)
+
+
+def _is_server(process: psutil.Process) -> bool:
+    try:
+        return "uvicorn" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _pages(auth: str) -> AbstractContextManager[None]:

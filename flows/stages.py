@@ -18,6 +18,7 @@ from adcore.datasets.base import DataError
 from adcore.datasets.cautions import cautions
 from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import write_page
+from adcore.disk import DiskFull
 from adcore.plan import DatasetSpec, Plan
 from adcore.results import Missing, missing
 from tasks import data, publish
@@ -124,7 +125,10 @@ def publish_all(bench: Bench, name: str, failed: list[Row], failures: list[Row])
 
 
 def _reason(state: State[Any]) -> str:
+    """Why a task failed. Raises DiskFull, which nothing goes on behind."""
     error = state.result(raise_on_failure=False)
+    if isinstance(error, DiskFull):
+        raise error
     return str(error) if isinstance(error, BaseException) else str(state.message)
 
 
@@ -149,6 +153,12 @@ class Work:
     def find(cls, bench: Bench) -> Work:
         """Ask the store for all keys in one pass."""
         return cls(bench, {cell.title: missing(bench.store, cell, bench.plain(cell)) for cell in bench.cells})
+
+    def counts(self) -> tuple[int, int, int]:
+        """Cells whose metrics came since, were there before, and are not there."""
+        todo = [cell for cell in self.bench.cells if self.missing[cell.title].computed]
+        computed = sum(self.bench.store.path("cell", cell.key).exists() for cell in todo)
+        return computed, len(self.bench.cells) - len(todo), len(todo) - computed
 
     @property
     def cells(self) -> list[Cell]:

@@ -9,6 +9,7 @@ from prefect import Task
 
 from adcore.bench import Bench, reopened
 from adcore.cells import Cell
+from adcore.disk import room
 from tasks.caching import cached
 from tasks.progress import step
 
@@ -19,7 +20,7 @@ def _task(name: str, compute: Callable[[Bench, Cell, str, Progress], None]) -> T
     @cached(name)
     def run(title: str, key: str, cell: str, plan: str, workspace: str, manifests: str) -> str:
         opened = reopened(plan, workspace, manifests)
-        with step(f"{name} {title}") as progress:
+        with step(f"{name} {title}") as progress, room(opened.store.root):
             compute(opened, opened.by_title[cell], key, progress)
         return key
 

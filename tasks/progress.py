@@ -43,7 +43,12 @@ class Display:
     def __exit__(self, *error: object) -> None:
         global _current
         _current = None
-        self.live.stop()
+        self.close()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self.console.is_terminal:
+            self.live.stop()
 
     def left(self) -> str:
         """`3 min left`, from the share of the work done so far."""

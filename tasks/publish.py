@@ -39,9 +39,9 @@ def track(plan: str, workspace: str, manifests: str, name: str) -> None:
     runs: dict[str, str] = {}
     for dataset, version in bench.manifests.items():
         mine = [group for group in groups if group.dataset == dataset]
-        found = tracker.log_groups(mine, {"git_commit": git_commit(), "data_version": version, "plan": name})
-        logged = [group for group in mine if group.run_key in found]
-        runs |= {boards.run_place(result.row): found[group.run_key] for group in logged for result in group.results}
+        ids = tracker.log_groups(mine, {"git_commit": git_commit(), "data_version": version, "plan": name})
+        logged = [group for group in mine if group.run_key in ids]
+        runs |= {boards.run_place(result.row): ids[group.run_key] for group in logged for result in group.results}
     boards.write_run_ids(bench.layout.results / "leaderboard.csv", runs)
     create_link_artifact(key="mlflow", link=view_url(tracker.experiment_id), link_text="MLflow leaderboard (make ui)")
 

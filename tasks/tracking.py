@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adcore import sqlite_files
+from adcore.disk import DiskFull, room
 from adcore.report.groups import NAMES, Group
 from adcore.report.leaderboard import frame
 from adcore.report.summary import COST, SIZE, metric_columns
@@ -134,10 +135,10 @@ class Tracker:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            with self._alone():
+            with room(self.database.parent), self._alone():
                 self._require_database()
                 yield _mlflow(self.url)
-        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, DiskFull) as error:
             raise self._failure(error) from error
 
     def _require_database(self) -> None:

@@ -22,6 +22,7 @@ import torch
 from adcore import bank as bank_module
 from adcore.bank import Bank, ImageSet, Live, Mapped
 from adcore.datasets.manifest import build
+from adcore.disk import DiskFull
 from adcore.features import Extraction, Extractor, decoded
 from adcore.images import ChangedError
 from adcore.plan import BackboneSpec, ImageSpec
@@ -250,6 +251,17 @@ def test_the_bank_may_be_emptied_at_any_time(bank: Bank, bolts: ImageSet) -> Non
     assert same(whole(source), whole(bank.source(bolts, extraction(1))))
 
 
+@pytest.mark.parametrize("damage", [b"", b"no array of numbers", None])
+def test_damaged_features_are_extracted_again(bank: Bank, bolts: ImageSet, damage: bytes | None) -> None:
+    bank.source(bolts, extraction(1, 2))
+    level1, seconds = (next(bank.root.rglob(name)) for name in ("level1.npy", "seconds.json"))
+    content = level1.read_bytes()
+    level1.write_bytes(content[: len(content) // 2] if damage is None else damage)
+    seconds.write_bytes(b"{")
+    assert same(whole(bank.source(bolts, extraction(1, 2))), direct(bolts, 1, 2))
+    assert level1.read_bytes() == content
+
+
 def test_an_error_leaves_no_part(bank: Bank, bolts: ImageSet, runs: list[int]) -> None:
     def fail(done: float) -> None:
         if done > 0.5:
@@ -280,7 +292,7 @@ def test_a_full_disk_is_an_error_that_leaves_no_part(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskFull, match=r"no space left in .*bank: .* bytes are wanted"):
         bank.source(bolts, extraction(1))
     assert not files(bank)
 

@@ -136,6 +136,24 @@ def test_a_cut_off_checkpoint_is_not_read(tmp_path: Path):
     assert run(model, training) == run(other, Training(3))
 
 
+@pytest.mark.parametrize("damage", ["cut", "header", "empty"])
+def test_a_damaged_checkpoint_is_done_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, damage: str
+):
+    monkeypatch.setattr(training_module, "CHECKPOINT_S", 0)
+    training = Training(3, checkpoint=tmp_path / "state")
+    with pytest.raises(Killed):
+        run(net(), training, die_in=4)
+    content = (tmp_path / "state").read_bytes()
+    damaged = {"cut": content[: len(content) // 2], "header": b"{" * 64 + content[64:], "empty": b""}
+    (tmp_path / "state").write_bytes(damaged[damage])
+    model, other = net(), net()
+    assert run(model, training) == run(other, Training(3))
+    assert torch.equal(model[0].weight, other[0].weight)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path / 'state'} is damaged (")
+
+
 def test_seed_decides_the_dropout_and_the_global_generator_is_left_alone():
     torch.manual_seed(11)
     before = torch.random.get_rng_state()
