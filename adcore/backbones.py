@@ -115,6 +115,7 @@ def build(spec: BackboneSpec, levels: Sequence[int], size: int) -> Any:
         if spec.weights not in ("pretrained", "random"):
             torch.manual_seed(1)
             _require_complete(model, _create(spec, layers, size), spec)
+    _require_unchanged(spec)
     _drop_unused(model)
     if not spec.layers and STEM in levels and model.feature_info.reduction()[0] == STRIDES[STEM]:
         model.register_forward_hook(_pool_stem)
@@ -251,6 +252,13 @@ def _drop_unused(model: Any) -> None:
     last = model.feature_info.module_name()[-1]
     if last.startswith("blocks."):
         model.blocks = model.blocks[: int(last.split(".")[1]) + 1]
+
+
+def _require_unchanged(spec: BackboneSpec) -> None:
+    """Raise WeightsError unless the file that was just read is the one that the keys of this run are made of."""
+    path = None if spec.weights == "random" else weights_file(spec)
+    if path and _sha256(path) != identity(spec)["weights"]:
+        raise WeightsError(f"{path} changed after the plan was read; run the command again to take it as it is now")
 
 
 def _sha256(path: Path) -> str:

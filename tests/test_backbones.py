@@ -152,6 +152,17 @@ def test_a_file_with_another_sha256_is_refused(local: tuple[Path, Any]) -> None:
         backbones.identity(spec)
 
 
+def test_a_file_that_changed_after_its_key_was_made_is_refused(local: tuple[Path, Any], tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(local[0].read_bytes())
+    spec = BackboneSpec(name="resnet18", weights=str(path))
+    backbones.identity(spec)
+    other = {name: value + 1 for name, value in torch.load(path, weights_only=True).items()}
+    torch.save(other, path)
+    with pytest.raises(WeightsError, match=r"weights\.pth changed after the plan was read"):
+        backbones.build(spec, (1,), 64)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     spec = BackboneSpec(name="resnet18", weights=str(tmp_path / "absent.pth"))
     for attempt in (lambda: backbones.identity(spec), lambda: backbones.build(spec, (1,), 64)):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
+from adcore.backbones import WeightsError
 from adcore.enhancers import base
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ class LGFFP(base.Enhancer):
         options = self.options
         widths = shapes[0][0], shapes[1][0]
         blocks = frozen_blocks(widths, name=options.cait, count=options.blocks, weights=weights, seed=seed)
+        if weights not in ("pretrained", STAND_IN) and _sha256.__wrapped__(weights) != _sha256(weights):
+            raise WeightsError(f"{weights} changed after the plan was read; run the command again")
         return Module(shapes, blocks, grid=options.grid, standardise=options.standardise, seed=seed)
 
 
