@@ -21,6 +21,7 @@ from adcore import bench, costs, latency
 from adcore.bench import Bench, Layout, WorkspaceError
 from adcore.cells import Cell
 from adcore.datasets.base import DataError
+from adcore.images import ChangedError
 from adcore.plan import METRICS, DatasetSpec, Plan
 from adcore.results import Missing, missing
 from adcore.store import intact
@@ -251,6 +252,49 @@ def test_a_changed_image_is_another_manifest(own_parts: Path, tmp_path: Path) ->
     assert bench.prepare(spec, layout) == before
     Image.new("RGB", (64, 64), "red").save(own_parts / "bolt" / "train" / "good" / "000.png")
     assert bench.prepare(spec, layout) != before
+
+
+def test_a_file_that_changes_after_preparing_fails_its_category_by_name(
+    own_parts: Path, tmp_path: Path, plan: Callable[..., Plan]
+) -> None:
+    """Whichever step reads it; nothing is kept under the key of what it was, and the other category goes on."""
+    made = plan(datasets=[{"name": "parts", "kind": "folder", "root": str(own_parts)}], methods=["padim"])
+    layout = Layout(tmp_path / "workspace")
+    opened = Bench(made, layout.workspace, {"parts": bench.prepare(made.datasets[0], layout)})
+    cells = {cell.category.name: cell for cell in opened.cells}
+    cell, store = cells["bolt"], opened.store
+    steps = [
+        ("train/good/000.png", opened.computer.fit, ("fit", cell.fit_key)),
+        ("test/good/000.png", opened.computer.score, ("maps", cell.maps_key)),
+        ("ground_truth/square/000_mask.png", lambda cell, _: opened.computer.evaluate(cell), ("cell", cell.key)),
+    ]
+    for name, step, artifact in steps:
+        file = own_parts / "bolt" / name
+        content = file.read_bytes()
+        Image.new("L" if "mask" in name else "RGB", (64, 64), 255).save(file)
+        with pytest.raises(ChangedError, match=f"{file}: it changed after its data set was prepared"):
+            step(cell, silent)
+        assert not store.has(*artifact)
+        file.write_bytes(content)
+        step(cell, silent)
+        assert store.has(*artifact)
+        step(cells["cloth"], silent)
+
+
+def test_what_the_image_size_loses_of_masks_is_noted_beside_the_results(
+    own_parts: Path, tmp_path: Path, plan: Callable[..., Plan]
+) -> None:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[0, 0] = 255  # nearest neighbour takes pixel 2, 6, 10 ... of 64 at 16
+    Image.fromarray(mask).save(own_parts / "bolt/ground_truth/square/000_mask.png")
+    made = plan(datasets=[{"name": "parts", "kind": "folder", "root": str(own_parts)}], image={"resize": 16})
+    layout = Layout(tmp_path / "workspace")
+    opened = Bench(made, layout.workspace, {"parts": bench.prepare(made.datasets[0], layout)})
+    (caution,) = opened.cautions("parts")
+    assert caution.startswith("bolt: nearest neighbour leaves no pixel of its mask at 16 x 16 pixels")
+    assert caution.endswith("(bolt/test/square/000.png)")
+    assert caution in opened.remarks()["parts"]
+    assert not opened.failures
 
 
 def test_the_cap_of_a_plan(prepared: Bench, plan: Callable[..., Plan], parts: Path) -> None:
