@@ -23,7 +23,7 @@ from adcore.datasets.sight import losses
 from adcore.datasets.validation import NOTED, Problem, validate
 from adcore.datasets.validation_page import twins_in_training
 from adcore.disk import room
-from adcore.names import printable
+from adcore.names import composed, located, printable
 from adcore.plan import DatasetSpec, Plan, PlanError, expanded, nearest
 from adcore.report.groups import CellResult
 from adcore.results import failed_row, result, timing
@@ -353,8 +353,9 @@ def read(spec: DatasetSpec, layout: Layout) -> str:
 
 def _require_textures(dataset: Dataset, listed: set[str]) -> None:
     """Raise DataError for a texture of the plan that is no category: it would pass for an object."""
+    known = {composed(name) for name in (*listed, *dataset.facts)}
     for name in dataset.spec.textures or ():
-        if name not in listed and name not in dataset.facts and not (dataset.root / name).is_dir():
+        if composed(name) not in known and not located(dataset.root, name).is_dir():
             raise DataError(f"dataset {dataset.name}: textures: there is no category '{name}'{nearest(name, listed)}")
 
 

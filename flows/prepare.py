@@ -13,6 +13,7 @@ from prefect.states import Completed, Failed, State
 from adcore.bench import Failure, Layout, make_dataset
 from adcore.datasets.base import DataError, Progress
 from adcore.datasets.getting import get
+from adcore.names import printable
 from adcore.plan import Plan, expanded, parse
 from flows import command, stages
 from flows._start import REPO
@@ -96,6 +97,8 @@ def _arguments() -> argparse.Namespace:
         parser.error("give either --plan or --dataset")
     if not given.dataset and (given.source or given.accept_licence):
         parser.error("--from and --accept-licence go with --dataset")
+    if printable(given.source) != given.source:
+        parser.error(f"--from {printable(given.source)} is not printable text; rename it, or link to it")
     if not given.dataset:
         given.plan = given.plan or str(REPO / "params.yaml")
         return command.checked(given)

@@ -21,7 +21,7 @@ import pandas as pd
 from adcore import sqlite_files
 from adcore.disk import DiskFull, room
 from adcore.report.groups import NAMES, Group
-from adcore.report.leaderboard import frame
+from adcore.report.leaderboard import frame, grid
 from adcore.report.summary import COST, SIZE, metric_columns
 from adcore.report.trained import by_curve, epoch_mean, epoch_table
 
@@ -323,6 +323,5 @@ def write_artifacts(folder: Path, group: Group) -> None:
 
 def _markdown(table: pd.DataFrame) -> str:
     shown = table[["category", *metric_columns(table)]].dropna(axis="columns", how="all")
-    rows = [list(shown.columns), ["---"] * shown.shape[1]]
-    rows += [[x if isinstance(x, str) else f"{x:.3f}" for x in row] for row in shown.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
+    rows = [[x if isinstance(x, str) else f"{x:.3f}" for x in row] for row in shown.itertuples(index=False)]
+    return grid(list(shown.columns), rows)

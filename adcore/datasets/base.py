@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from adcore.names import composed
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -155,4 +157,5 @@ class Dataset(ABC):
         return frame
 
     def is_texture(self, category: str) -> bool:
-        return category in (self.textures if self.spec.textures is None else self.spec.textures)
+        textures = self.textures if self.spec.textures is None else self.spec.textures
+        return composed(category) in map(composed, textures)

@@ -298,3 +298,5 @@ def test_textures_are_those_of_the_spec(line, dataset):
     assert cap.is_texture("cap")
     assert not cap.is_texture("bolt")
     assert not dataset("folder", root="line").is_texture("cap")
+    accented = dataset("folder", root="line", textures=[normalize("NFC", "Käppchen")])
+    assert accented.is_texture(normalize("NFD", "Käppchen"))

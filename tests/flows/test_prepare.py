@@ -45,6 +45,7 @@ def test_a_set_that_cannot_be_had_is_told(tmp_path: Path) -> None:
     [
         (["--dataset", "visa", "--plan", "params.yaml"], 2, "give either --plan or --dataset"),
         (["--from", "somewhere"], 2, "--from and --accept-licence go with --dataset"),
+        (["--dataset", "visa", "--from", "fr\udcfch.tar"], 2, r"--from fr\xfch.tar is not printable text"),
         (["--dataset", "viza"], 2, "unknown dataset kind 'viza' (did you mean 'visa'?)"),
         (["--dataset", "visa", "--dry-run"], command.PARTLY, "missing: the files of visa"),
     ],
