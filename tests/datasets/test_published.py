@@ -223,7 +223,7 @@ def test_loco_faults(loco, tmp_path: Path) -> None:
         f"{test}/logical_anomalies/002.png": "mask is empty: 002/001.png marks nothing",
         f"{test}/structural_anomalies/000.png": "mask of another size: "
         "pushpins/ground_truth/structural_anomalies/000 is 64x64, its image 96x64",
-        f"{test}/structural_anomalies/001.png": "mask cannot be read: 001: the masks in 001 have several sizes",
+        f"{test}/structural_anomalies/001.png": "mask cannot be read: 001: the masks in it have several sizes",
     }
     (root / "pushpins/defects_config.json").unlink()
     assert [e.error for e in entries() if e.path == "pushpins"] == [
@@ -281,7 +281,7 @@ def test_visa_follows_the_csv_and_not_the_folders(tmp_path: Path) -> None:
     assert counts(frame)["train", "good"] == 6 and "9999" not in " ".join(frame["path"])
     assert frame[frame["error"] != ""].set_index("path")["error"].to_dict() == {
         "candle/Data/Images/Normal": "passed over: 1 file (9999.JPG) that the set does not list",
-        "candle/Data/Images/Normal/0001.JPG": "image cannot be read: No such file or directory",
+        "candle/Data/Images/Normal/0001.JPG": "image cannot be read: the file is missing",
     }
 
 
@@ -315,7 +315,7 @@ def test_visa_a_mask_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
     (root / "pcb1/Data/Masks/Anomaly/001.png").unlink()
     frame = read(at("visa", root, "candle", "pcb1"), tmp_path).set_index("path")
     assert frame["error"][frame["error"] != ""].to_dict() == {
-        "pcb1/Data/Images/Anomaly/001.JPG": "mask cannot be read: 001.png: No such file or directory"
+        "pcb1/Data/Images/Anomaly/001.JPG": "mask cannot be read: 001.png: the file is missing"
     }
 
 
