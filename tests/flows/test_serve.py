@@ -27,15 +27,17 @@ def port() -> Iterator[int]:
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.serve"], cwd=REPO, env=shell(port), stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None
-    lines = iter(process.stdout.readline, "")
-    assert re.fullmatch(rf"Prefect: http://127.0.0.1:{port}; its page asks once for this: adcore:\S+\n", next(lines))
-    for line in lines:
-        if "being served" in line:
-            break
-    yield port
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
+    try:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        assert re.fullmatch(
+            rf"Prefect: http://127.0.0.1:{port}; its page asks once for this: adcore:\S+\n", next(lines)
+        )
+        assert any("being served" in line for line in lines)
+        yield port
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
 
 
 def shell(port: int) -> dict[str, str]:
@@ -45,6 +47,7 @@ def shell(port: int) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_deployment_runs_for_us_and_for_nobody_else(port: int, plan_file: PlanFile, tmp_path: Path) -> None:
     for headers in ({}, {"Origin": "http://evil.example"}, {"Host": "evil.example"}):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)

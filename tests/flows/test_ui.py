@@ -55,17 +55,19 @@ def port(work: Path) -> Iterator[int]:
             taken.bind(("127.0.0.1", 5000))
             taken.listen()
         process = subprocess.Popen(command(work), cwd=REPO, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        assert process.stdout is not None
-        link = process.stdout.readline()
-        match = re.match(r"leaderboard: http://127\.0\.0\.1:(\d+)/", link)
-        assert match, link
-        number = int(match.group(1))
-        deadline = time.monotonic() + 200
-        while _start.free_port(number) == number and time.monotonic() < deadline:
-            time.sleep(0.2)
-        yield number
-        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C
-        process.communicate(timeout=60)
+        try:
+            assert process.stdout is not None
+            link = process.stdout.readline()
+            match = re.match(r"leaderboard: http://127\.0\.0\.1:(\d+)/", link)
+            assert match, link
+            number = int(match.group(1))
+            deadline = time.monotonic() + 200
+            while _start.free_port(number) == number and time.monotonic() < deadline:
+                time.sleep(0.2)
+            yield number
+        finally:
+            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C
+            process.communicate(timeout=60)
 
 
 @pytest.mark.slow
