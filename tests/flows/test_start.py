@@ -187,7 +187,7 @@ def test_a_command_runs_under_a_tool(way: list[str], plan_file: PlanFile, tmp_pa
     taken = {"PYTHONPATH": str(REPO), "PREFECT_HOME": None, "PREFECT_API_URL": ""}
     done = run([sys.executable, *way, *given], **taken)
     assert "categories: 2 ready, 0 failed" in done.stdout, done.stderr
-    assert (tmp_path / "work/.cache/prefect/home/prefect.db").exists()
+    assert (tmp_path / "work/.cache/prefect/home/server.log").exists()
 
 
 def test_a_server_that_dies_first_says_why(kept: pytest.MonkeyPatch, tmp_path: Path) -> None:
