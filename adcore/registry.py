@@ -83,14 +83,18 @@ def options(choice: Choice, model: type[Model], what: str) -> Model:
 
 
 def label(choice: Choice, checked: BaseModel) -> str:
-    """Name and every non-default option that was given, sorted: `patchcore(coreset=0.01)`; with a preset always epochs
-    too."""
-    fields, told = type(checked).model_fields, {*choice.options, "epochs"}
-    always = {"epochs"} if "preset" in choice.options else set()
+    """Name and every option that was given and is not the default, or not what the preset says, sorted:
+    `patchcore(coreset=0.01)`; with a preset always epochs too."""
+    given, model = choice.options, type(checked)
+    defaults = {name: field.default for name, field in model.model_fields.items()}
+    always = {"epochs"} if "preset" in given else set()
+    if "preset" in given:
+        implied = model.model_validate({"preset": given["preset"]}).model_dump()
+        defaults = implied | {"preset": defaults["preset"]}
     values = {
-        k: value
-        for k, value in checked.model_dump().items()
-        if k in told and (value != fields[k].default or k in always)
+        name: value
+        for name, value in checked.model_dump().items()
+        if name in always or (name in given and value != defaults[name])
     }
     inside = ",".join(f"{key}={shown(values[key])}" for key in sorted(values))
     return f"{choice.name}({inside})" if inside else choice.name

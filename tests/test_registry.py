@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict
@@ -115,3 +116,22 @@ def test_options_are_checked_and_labelled() -> None:
         registry.options(Choice.model_validate({"name": "m", "wide": "far"}), Sizes, "method")
     with pytest.raises(PlanError, match=r"enhancer 'm': unknown key 'hihg' \(did you mean 'high'\?\)"):
         registry.options(Choice.model_validate({"name": "m", "hihg": 1}), Sizes, "enhancer")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "inside"),
+    [
+        ("tfa_net", {"preset": "small"}, "epochs=30,preset=small"),
+        ("tfa_net", {"preset": "small", "standardise": False}, "epochs=30,preset=small,standardise=False"),
+        ("tfa_net", {"preset": "small", "standardise": True}, "epochs=30,preset=small"),
+        ("agpnet", {"preset": "small", "lr": 1e-4}, "epochs=30,lr=0.0001,preset=small"),
+        ("agpnet", {"preset": "small", "lr": 1e-3}, "epochs=30,preset=small"),
+        ("agpnet", {"lr": 1e-3}, "lr=0.001"),
+        ("agpnet", {"preset": "paper", "lr": 1e-4}, "epochs=500"),
+    ],
+)
+def test_a_label_tells_what_differs_from_the_preset(name: str, options: dict[str, Any], inside: str) -> None:
+    """Also where it is the default without one."""
+    choice = Choice.model_validate({"name": name, **options})
+    checked = registry.options(choice, registry.method(name).Options, "method")
+    assert registry.label(choice, checked) == f"{name}({inside})"

@@ -9,6 +9,7 @@ import timm
 import torch
 
 from adcore import backbones, registry
+from adcore.cells import arms
 from adcore.packages import PACKAGES
 from adcore.plan import BackboneSpec, load
 
@@ -33,6 +34,13 @@ RELEASED = {
     "vit_base_patch16_clip_quickgelu_224.openai": ("QuickGELU", CLIP),  # OpenAI's x * sigmoid(1.702 x)
 }
 ACTIVATIONS = {"ReLU", "ReLU6", "SiLU", "GELU", "QuickGELU"}
+
+
+@pytest.mark.parametrize("stem", SUITES)
+def test_every_arm_of_a_suite_has_a_label_of_its_own(stem: str) -> None:
+    """Where two have one, the plan is refused."""
+    plan = SUITES[stem]
+    assert {arm.names["method"] for arm in arms(plan)} == {method.name for method in plan.methods}
 
 
 def test_every_backbone_of_a_suite_is_told_here() -> None:
