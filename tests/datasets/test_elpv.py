@@ -101,7 +101,7 @@ def test_a_missing_image_is_an_error_of_its_row(package, dataset, build, tmp_pat
     (tmp_path / "data/elpv/images/cell0000.png").unlink()
     frame = build(dataset("elpv"))
     (row,) = frame[frame["error"] != ""].itertuples()
-    assert (row.path, row.error) == ("images/cell0000.png", "image cannot be read: No such file or directory")
+    assert (row.path, row.error) == ("images/cell0000.png", "image cannot be read: the file is missing")
 
 
 def test_the_licence_keeps_images_out_of_the_readme(dataset):
