@@ -207,11 +207,14 @@ class Bench:
         }
 
     def notes(self) -> dict[str, str]:
-        """Caveat and licence of each dataset."""
+        """Caveat and licence of each dataset, and what the plan says of how its files are read."""
         datasets = {spec.name: self.dataset(spec.name) for spec in self.plan.datasets}
         licences = {name: f"licence: {d.licence}" if d.licence else "" for name, d in datasets.items()}
         leaky = self._selected_on_test()
-        return {name: "; ".join(filter(None, (d.note, licences[name], leaky))) for name, d in datasets.items()}
+        return {
+            name: "; ".join(filter(None, (d.note, licences[name], leaky, *_readings(d.spec))))
+            for name, d in datasets.items()
+        }
 
     def _selected_on_test(self) -> str:
         arms = cells.arms(self.plan)
@@ -357,6 +360,11 @@ def _require_textures(dataset: Dataset, listed: set[str]) -> None:
     for name in dataset.spec.textures or ():
         if composed(name) not in known and not located(dataset.root, name).is_dir():
             raise DataError(f"dataset {dataset.name}: textures: there is no category '{name}'{nearest(name, listed)}")
+
+
+def _readings(spec: DatasetSpec) -> list[str]:
+    """How its files are read, where that is not as by default."""
+    return [f"{name}: {rule.text}" for name, rule in (("masks", spec.masks), ("pixels", spec.pixels)) if rule.text]
 
 
 def problems(store: Store, key: str, dataset: Dataset, frame: pd.DataFrame) -> list[Problem]:

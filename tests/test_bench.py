@@ -281,6 +281,12 @@ def test_a_file_that_changes_after_preparing_fails_its_category_by_name(
         step(cells["cloth"], silent)
 
 
+def test_how_files_are_read_stands_beside_the_results(tmp_path: Path, plan: Callable[..., Plan]) -> None:
+    spec = {"name": "mine", "kind": "folder", "root": str(tmp_path), "masks": {"reduce": "area", "threshold": 0.5}}
+    made = plan(datasets=[spec | {"pixels": {"max": 4095}}, {"name": "plain", "kind": "folder"}])
+    assert Bench(made, tmp_path).notes() == {"mine": "masks: threshold=0.5 reduce=area; pixels: max=4095", "plain": ""}
+
+
 def test_what_the_image_size_loses_of_masks_is_noted_beside_the_results(
     own_parts: Path, tmp_path: Path, plan: Callable[..., Plan]
 ) -> None:
