@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from adcore import sqlite_files
+from adcore.disk import room
 from flows import _guard, _start, _stopping
 from flows._start import ServerError
 
@@ -143,7 +144,8 @@ def _folder() -> Iterator[Path]:
         with contextlib.suppress(OSError), left.open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: its command is at work
             _remove(left.parent)
-    made = Path(tempfile.mkdtemp(prefix="adcore-new-"))
+    with room(place):
+        made = Path(tempfile.mkdtemp(prefix="adcore-new-"))
     with (made / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         folder = made.rename(place / made.name.replace("adcore-new-", FOLDER))  # seen by others only with its lock
