@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -20,8 +21,7 @@ from adcore.datasets import manifest
 from adcore.datasets.base import GOOD, DataError, Dataset, Facts, Progress, silent
 from adcore.datasets.cautions import cautions
 from adcore.datasets.sight import losses
-from adcore.datasets.validation import NOTED, Problem, validate
-from adcore.datasets.validation_page import twins_in_training
+from adcore.datasets.validation import NOTED, Problem, twinned, validate
 from adcore.disk import room
 from adcore.names import composed, located, printable
 from adcore.plan import DatasetSpec, Plan, PlanError, expanded, nearest
@@ -169,7 +169,13 @@ class Bench:
 
     def finished(self, metrics: Sequence[str]) -> list[CellResult]:
         """The cells that are in the store, in the order of the plan, with these metrics."""
-        return [result(self.store, cell, metrics) for cell in self.cells if self.store.has("cell", cell.key)]
+        done = [cell for cell in self.cells if self.store.has("cell", cell.key)]
+        return [result(self.store, cell, metrics, self.twins[cell.category.dataset]) for cell in done]
+
+    @cached_property
+    def twins(self) -> dict[str, set[tuple[str, str]]]:
+        """Dataset -> (category, path) of its test images with a twin in training."""
+        return {name: twinned(self.problems(name), self.frame(name)) for name in self.manifests}
 
     def timings(self) -> list[dict[str, Any]]:
         """Latencies by part, once a method and enhancer."""
@@ -241,10 +247,9 @@ class Bench:
         if name not in self.manifests:
             return ""
         frame = self.frame(name)
-        found = self.problems(name)
         tested = frame["category"][frame["split"] == "test"].value_counts()
-        twins = sorted(twins_in_training(found, frame).items())
-        listed = ", ".join(f"{count} of {tested[category]} of {category}" for category, count in twins)
+        twins = sorted(Counter(category for category, _ in self.twins[name]).items())
+        listed = ", ".join(f"{count} of {tested[it]} of {it} ({count / tested[it]:.1%})" for it, count in twins)
         return f"test images with a twin in training: {listed} (see validation.html)" if listed else ""
 
     def frame(self, name: str) -> pd.DataFrame:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from adcore.cells import Cell
 from adcore.plan import METRICS, Plan
-from adcore.report.groups import CellResult
+from adcore.report.groups import UNTWINNED, CellResult
 from adcore.report.summary import COST, SIZE
 from adcore.report.trained import Trained
 from adcore.store import Store
@@ -44,8 +48,10 @@ def missing(store: Store, cell: Cell, plain: Cell | None = None) -> Missing:
     return Missing(fit, maps, evaluate, latency, not cell_there, enhance, compared)
 
 
-def result(store: Store, cell: Cell, metrics: Sequence[str]) -> CellResult:
+def result(store: Store, cell: Cell, metrics: Sequence[str], twins: Collection[tuple[str, str]] = ()) -> CellResult:
     """A finished cell as the leaderboard shows it, with these metrics and what subsets add to them.
+
+    twins: (category, path) of the test images of its dataset that have a twin in training.
 
     Raises FileNotFoundError where it is not finished."""
     folder = store.path("cell", cell.key)
@@ -61,10 +67,31 @@ def result(store: Store, cell: Cell, metrics: Sequence[str]) -> CellResult:
         **{name: _number(latency["size"].get(name)) for name in SIZE},
     }
     row = {**cell.names, **{name: _number(found[name]) for name in (*metrics, *extra)}, **costs}
+    if "i_auroc" in metrics:
+        row[UNTWINNED] = _untwinned(folder, cell.category.name, row["i_auroc"], twins)
     row |= {"key": cell.key, "mlflow_run_id": "", "status": "ok"}
     maps = store.path("maps", cell.maps_key)
     gallery = store.path("gallery", cell.gallery_key) if store.has("gallery", cell.gallery_key) else None
     return CellResult(row, folder, gallery, maps if maps.exists() else None, _trained(store, cell))
+
+
+def _untwinned(folder: Path, category: str, whole: float, twins: Collection[tuple[str, str]]) -> float:
+    """Image AUROC without the images that have a twin in training; NaN where no category of the dataset has any, so
+    that means over categories are over all of them."""
+    own = {path for name, path in twins if name == category}
+    if not own:
+        return whole if twins else math.nan
+    images = pd.read_parquet(folder / "images.parquet")
+    kept = images[~images["path"].isin(own)]
+    subsets = sorted(set(images["subset"]) - {""})
+    parts = [kept[kept["subset"].isin(["", name])] for name in subsets] or [kept]
+    return float(np.mean([_image_auroc(part) for part in parts]))
+
+
+def _image_auroc(images: pd.DataFrame) -> float:
+    from adcore.metrics import image_metrics  # and SciPy with it, which a set without twins does without
+
+    return image_metrics(images["score"], images["label"])["i_auroc"] if len(images) else math.nan
 
 
 def timing(store: Store, cell: Cell) -> dict[str, Any] | None:

@@ -17,12 +17,14 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from adcore import bench, costs, latency
+from adcore import bench, costs, latency, results
 from adcore.bench import Bench, Layout, WorkspaceError
 from adcore.cells import Cell
 from adcore.datasets.base import DataError
+from adcore.datasets.cautions import cautions
 from adcore.images import ChangedError
 from adcore.plan import METRICS, DatasetSpec, Plan
+from adcore.report.groups import UNTWINNED
 from adcore.results import Missing, missing
 from adcore.store import intact
 
@@ -118,6 +120,68 @@ def test_rows_tell_what_the_artifacts_hold(computed: Bench) -> None:
         assert images["path"].tolist() == cell.test["path"].tolist()
         assert set(computed.plan.metrics) <= set(row) and set(result.curves) == {"image", "pixel"}
         assert result.gallery is not None and (result.gallery / "index.json").exists()
+
+
+def row_without(opened: Bench, cell: Cell, twins: set[tuple[str, str]]) -> dict[str, Any]:
+    return results.result(opened.store, cell, METRICS, twins).row
+
+
+def test_image_auroc_without_twins_is_that_of_the_images_left(computed: Bench) -> None:
+    cell = computed.cells[0]
+    images = pd.read_parquet(computed.store.path("cell", cell.key) / "images.parquet")
+    gone = {*images["path"][images["label"] == 0][:1], *images["path"][images["label"] == 1][:2]}
+    kept = images[~images["path"].isin(gone)]
+    row = row_without(computed, cell, {(cell.category.name, path) for path in gone})
+    assert row[UNTWINNED] == roc_auc_score(kept["label"], kept["score"])
+
+
+def test_image_auroc_without_twins_of_a_category_without_any_is_the_whole(computed: Bench) -> None:
+    row = row_without(computed, computed.cells[0], {("cloth", "cloth/test/good/000.png")})
+    assert row[UNTWINNED] == row["i_auroc"]
+
+
+def test_image_auroc_without_twins_is_empty_where_there_are_none_or_nothing_is_left(computed: Bench) -> None:
+    cell = computed.cells[0]
+    assert math.isnan(row_without(computed, cell, set())[UNTWINNED])
+    everything = {(cell.category.name, path) for path in cell.test["path"]}
+    assert math.isnan(row_without(computed, cell, everything)[UNTWINNED])
+    good = {(cell.category.name, path) for path in cell.test["path"][cell.test["label"] == 0]}
+    assert math.isnan(row_without(computed, cell, good)[UNTWINNED])
+
+
+def test_subsets_without_twins_are_averaged_as_with_them(computed: Bench, tmp_path: Path) -> None:
+    cell = computed.cells[0]
+    images = pd.DataFrame(
+        {"path": list("abcdef"), "label": [0, 0, 1, 1, 1, 1], "score": [0.1, 0.5, 0.3, 0.9, 0.2, 0.6]}
+    )
+    images.assign(subset=["", "", *["logical"] * 2, *["structural"] * 2]).to_parquet(tmp_path / "images.parquet")
+    found = results._untwinned(tmp_path, cell.category.name, 0.0, {(cell.category.name, "d")})
+    assert found == pytest.approx((0.5 + 0.75) / 2)
+
+
+@pytest.fixture
+def leaky(own_parts: Path, tmp_path: Path, plan: Callable[..., Plan]) -> Bench:
+    """The tiny dataset where one test image of bolt is a training image in less light."""
+    dark = np.asarray(Image.open(own_parts / "bolt/train/good/002.png")) * 0.6
+    Image.fromarray(dark.astype(np.uint8)).save(own_parts / "bolt/test/good/009.png")
+    made = plan(datasets=[{"name": "parts", "kind": "folder", "root": str(own_parts)}])
+    layout = Layout(tmp_path / "work")
+    return Bench(made, layout.workspace, {"parts": bench.read(made.datasets[0], layout)})
+
+
+def test_leaks_are_told_beside_the_results_and_known_to_the_metric(leaky: Bench) -> None:
+    assert leaky.twins == {"parts": {("bolt", "bolt/test/good/009.png")}}
+    assert "test images with a twin in training: 1 of 7 of bolt (14.3%)" in leaky.remarks()["parts"]
+    assert [line for line in cautions(leaky.problems("parts")) if "have a twin in training" in line] == [
+        "bolt: 1 of 7 test images (14.3%) have a twin in training, to the bit or to the eye: "
+        "what is measured on them is too good"
+    ]
+
+
+def test_twins_are_looked_for_once(leaky: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = leaky.twins
+    monkeypatch.delattr(bench, "validate")
+    assert Bench(leaky.plan, leaky.layout.workspace, leaky.manifests).twins == first
 
 
 def test_bright_squares_are_found(computed: Bench) -> None:

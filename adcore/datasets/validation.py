@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -124,6 +124,12 @@ def validate(frame: pd.DataFrame, dataset: Dataset, docs: Path | None = None) ->
     if docs is not None:
         context.build_data_docs()
     return sorted(problems, key=lambda p: (p.category, p.severity, p.check, p.path))
+
+
+def twinned(problems: Iterable[Problem], frame: pd.DataFrame) -> set[tuple[str, str]]:
+    """(category, path) of the test images that have a twin in training, to the bit or to the eye."""
+    testing = set(frame["path"][frame["split"] == "test"])
+    return {(p.category, p.path) for p in problems if p.check in (SAME, ALIKE) and p.path in testing}
 
 
 def _image_checks() -> Iterator[_Check]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from adcore.datasets.validation import ALIKE, NOTED, SAME, SHARE, Problem, per_category
+from adcore.datasets.validation import ALIKE, NOTED, SAME, SHARE, Problem, per_category, twinned
 from adcore.disk import write_file
 from adcore.images import ImageError, ImageFile
 from adcore.names import located
@@ -94,9 +94,7 @@ def _section(
 
 def twins_in_training(problems: Iterable[Problem], frame: pd.DataFrame) -> Counter[str]:
     """Category -> how many of its test images have a twin in training, to the bit or to the eye."""
-    testing = set(frame["path"][frame["split"] == "test"])
-    found = {(p.category, p.path) for p in problems if p.check in (SAME, ALIKE) and p.path in testing}
-    return Counter(category for category, _ in found)
+    return Counter(category for category, _ in twinned(problems, frame))
 
 
 def _group(problem: Problem) -> tuple[str, str, int, str]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ GROUP_BY = (
 )
 NAMES = tuple(name.removesuffix("_label") for name in GROUP_BY)
 TRAINING = "training.json"  # in a maps artifact: the curves of the method's training
+UNTWINNED = "i_auroc_untwinned"  # column: image AUROC of the test images without a twin in training
 PLAIN = ("", "none", "identity", "one-class")  # enhancers and protocols that a readable name need not tell
 
 
@@ -94,8 +96,10 @@ class Group:
 
     @property
     def run_key(self) -> str:
-        """Hash of the group and its sorted cell keys: another set of categories, or new code, is another run."""
+        """Hash of the group and its sorted cell keys: another set of categories, or new code, is another run, and so
+        are other twins."""
         content = [*self.identity, *sorted(str(result.row["key"]) for result in self.results)]
+        content += [f"{value}" for result in self.results if (value := result.row.get(UNTWINNED, nan)) == value]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:20]
 
     @property

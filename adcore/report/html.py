@@ -18,7 +18,7 @@ from adcore.report import timings as latency
 from adcore.report.beside import Beside
 from adcore.report.effects import Effect
 from adcore.report.gallery import Entry, Scale
-from adcore.report.groups import CellResult
+from adcore.report.groups import UNTWINNED, CellResult
 from adcore.report.leaderboard import GMAC, Row, caption, cells, failure_text, frame, percent, write_atomic
 from adcore.report.statistics import Statistics
 from adcore.report.summary import SETTING, TITLES, Line, applying, best, headline, summarise, verdict
@@ -28,6 +28,7 @@ from adcore.report.trained import Trained
 SHOWN = {"hardest normal": 4, "hardest defect": 4}  # strips a contender: bounds the page
 MEANING = {
     "i_auroc": "probability that a defective image scores higher than a normal one; ties count half",
+    UNTWINNED: "image AUROC over the test images that have no twin in training; empty for a dataset without twins",
     "i_ap": "area under the image precision-recall curve as a step function (average precision)",
     "i_f1max": "largest F1 over all thresholds on the test scores: an oracle, not a working point",
     "p_auroc": "as image AUROC, over all pixels of all test images pooled",

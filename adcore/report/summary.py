@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from adcore.report.groups import GROUP_BY, PLAIN, weights_mark
+from adcore.report.groups import GROUP_BY, PLAIN, UNTWINNED, weights_mark
 
 SIZE = ("learnable_params", "total_params", "macs")
 COST = ("extract_s", "fit_s", "score_ms", "peak_mb", *SIZE)
@@ -18,6 +18,7 @@ SETTING = GROUP_BY[:-1]  # what makes a contender; the seed only repeats it
 HEADLINES = ("i_auroc", "p_auroc")  # ranked by the first that has a value
 TITLES = {
     "i_auroc": "image AUROC",
+    UNTWINNED: "image AUROC without twins",
     "i_ap": "image AP",
     "i_f1max": "image F1-max",
     "p_auroc": "pixel AUROC",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from collections.abc import Callable
@@ -14,11 +13,10 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from adcore import registry
-from adcore.datasets import leaks, manifest
+from adcore.datasets import manifest
 from adcore.datasets.base import Dataset, Facts
 from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import twins_in_training, write_page
-from adcore.images import ImageFile
 from adcore.plan import DatasetSpec
 from tests.datasets import layouts
 
@@ -61,7 +59,7 @@ def test_a_random_split_of_tiles_is_caught_and_the_split_by_tile_is_not(tmp_path
     leaked = set(test["path"][tile[test.index].isin(training)])
     assert 12 <= len(leaked) < len(test)  # the good ones, but not the broken tiles
     caught = {p.path: p.twin for p in problems if p.check == "train and test look different"}
-    assert len(leaked & set(caught)) >= 0.8 * len(leaked)
+    assert len(leaked & set(caught)) >= 0.9 * len(leaked)
     for path, twin in caught.items():
         assert path.split("num_")[1] == twin.split("num_")[1], (path, twin)
     share = [p for p in problems if p.check == "no twins in training"]
@@ -124,27 +122,10 @@ def test_twins_to_the_bit_are_not_told_again_as_lookalikes(line: Path, check) ->
     assert share.startswith("1 of 7 test images (14.3%)")
 
 
-def test_distances_are_those_of_imagehash(line: Path) -> None:
-    import imagehash
-
-    paths = sorted(line.glob("bolt/train/good/*.png"))
-    bits = leaks.hashes([ImageFile(path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths])
-    one, two = (imagehash.phash(Image.open(path), hash_size=16) for path in paths[:2])
-    assert (256 - bits[0] @ bits[1]) / 2 == one - two
-    assert (np.diag(bits @ bits.T) == 256).all()
-
-
 def test_a_broken_image_is_like_nothing(line: Path, check) -> None:
     for name in ("001.png", "002.png"):
         (line / "bolt/train/good" / name).write_bytes(f"no image {name}".encode())
     assert {p.check for p in check()} == {"image readable"}
-
-
-def test_a_large_category_is_compared_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tiles_at_random(tmp_path)
-    whole = found(at("folder", root), tmp_path)[0]
-    monkeypatch.setattr(leaks, "_ROWS", 7)
-    assert found(at("folder", root), tmp_path)[0] == whole and whole
 
 
 def test_the_page_shows_pairs_and_shares(tmp_path: Path) -> None:

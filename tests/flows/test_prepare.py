@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, ImageEnhance
 
 from flows import command
 from flows import prepare as module
@@ -22,10 +23,14 @@ def run(**arguments: Any) -> dict[str, Any]:
 
 def test_a_folder_is_linked_read_and_validated(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     copy = layouts.write("btad", tmp_path / "copy")
+    training = Image.open(copy / "01/train/ok/0000.bmp")
+    ImageEnhance.Brightness(training).enhance(0.6).save(copy / "01/test/ok/0009.bmp")
     work = tmp_path / "work"
     outcome = run(dataset="btad", source=str(copy), workspace=str(work))
     assert outcome == {"failed": 0, "last_line": "categories: 3 ready, 0 failed"}
-    assert "btad: licence CC BY-SA 4.0" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "btad: licence CC BY-SA 4.0" in told
+    assert "warning: btad/01: 1 of 7 test images (14.3%) have a twin in training" in told
     assert (work / "data/btad").readlink() == copy
     assert (work / "manifests/btad.csv").exists()
     page = (work / "results/validation.html").read_text()

@@ -1,6 +1,7 @@
 """Groups: which cells make one run, and what its key depends on."""
 
 import json
+import math
 
 import pytest
 
@@ -28,6 +29,15 @@ def test_run_key_ignores_order_and_follows_setting_and_cells(tmp_path, row):
     assert key(a, b) == key(b, a)
     others = [key(a), key(a, b | {"key": "new"}), key(*(x | {"method_label": "cfa"} for x in (a, b)))]
     assert len({key(a, b), *others}) == 4
+
+
+def test_run_key_follows_the_twins_and_is_the_old_one_where_there_are_none(tmp_path, row):
+    def key(**changes):
+        (group,) = group_rows(results(tmp_path, row(**changes)))
+        return group.run_key
+
+    assert key(i_auroc_untwinned=math.nan) == key()
+    assert len({key(), key(i_auroc_untwinned=0.5), key(i_auroc_untwinned=0.6)}) == 3
 
 
 @pytest.mark.parametrize(

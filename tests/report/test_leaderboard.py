@@ -121,3 +121,17 @@ def test_metrics_files_are_one_a_contender_rounded_and_null_where_nothing_applie
 def test_a_pipe_in_a_name_keeps_the_markdown_table_whole(row):
     text = leaderboard.markdown(leaderboard.frame([row(method_label="mine(a|b)")]))
     assert "| mine(a\\|b) | 90.0 |" in text
+
+
+def test_what_is_without_twins_stands_beside_image_auroc_and_nowhere_where_there_are_none(tmp_path, row):
+    rows = [row(i_auroc_untwinned=0.7), row(dataset="clean", i_auroc_untwinned=math.nan)]
+    leaderboard.write_leaderboard(tmp_path, rows)
+    table = leaderboard.read(tmp_path / "leaderboard.csv")
+    columns = list(table.columns)
+    assert columns.index("i_auroc_untwinned") == columns.index("i_auroc") + 1
+    assert table["i_auroc_untwinned"].tolist() == pytest.approx([0.7, math.nan], nan_ok=True)
+    leaky, clean = (tmp_path / "leaderboard.md").read_text().split("## clean")
+    assert "| method | image AUROC | image AUROC without twins |" in leaky
+    assert "| padim | 90.0 | 70.0 |" in leaky
+    assert "without twins" not in clean
+    assert json.loads((tmp_path / "metrics/elpv/padim.json").read_text())["i_auroc_untwinned"] == 0.7
