@@ -64,8 +64,8 @@ def test_trained_module_is_had_again_and_the_backbone_is_left_alone(texture, sub
     for mine, maps in zip(trained(images(subject)), enhanced(images(subject)), strict=True):
         assert torch.equal(mine, maps)
     assert not torch.equal(enhanced(images(subject))[0], extractor(1)(images(subject))[0])
-    puzzles = {"puzzle", "accuracy"}
-    assert outcome.curves.keys() == {"loss", "mask", "change"} | (set() if texture else puzzles)
+    puzzles, drift = {"puzzle", "accuracy"}, {"cosine_1", "cosine_2", "cosine_3"}
+    assert outcome.curves.keys() == {"loss", "mask", "change"} | drift | (set() if texture else puzzles)
     assert (outcome.chance is None) == texture
 
 
@@ -82,7 +82,7 @@ def test_pretext_is_learned(subject, extractor):
 
 def test_jigsaw_only_has_no_masks_even_on_a_texture(subject, extractor):
     outcome = pfam(train="jigsaw_only").fit(extractor(2, 3), subject(texture=True), Training(0))
-    assert outcome.curves.keys() == {"loss", "puzzle", "accuracy"}
+    assert outcome.curves.keys() == {"loss", "puzzle", "accuracy", "cosine_1", "cosine_2"}
     assert outcome.curves["loss"] == pytest.approx(outcome.curves["puzzle"])
 
 
