@@ -14,15 +14,14 @@ COSINE = "cosine_"  # and the map's number from 1
 
 
 class Drift:
-    """Watches a training (see `adcore.training.Watch`): features of some images now, beside those before it.
+    """Watches a training (see `adcore.training.Watch`): features of some images now, beside the original ones.
 
-    features: the maps of those images as they are now. least: the mean cosine similarity that no low-level map may fall
-    below. Maps that have become longer are compared in their first channels.
+    before: their maps without the enhancer. features: as they are now. least: the mean cosine similarity that no
+    low-level map may fall below. Maps that have become longer are compared in their first channels.
     """
 
-    def __init__(self, features: Callable[[], Maps], least: float) -> None:
-        self.features, self.least = features, least
-        self.before = [maps.clone() for maps in features()]
+    def __init__(self, before: Maps, features: Callable[[], Maps], least: float) -> None:
+        self.before, self.features, self.least = before, features, least
         self.stopped = ""
 
     def values(self) -> dict[str, float]:

@@ -55,9 +55,10 @@ def finetune(
     """
     model = extractor.model
     compared = torch.from_numpy(subject.pixels[:COMPARED])
-    drift = Drift(lambda: extractor(compared), least_cosine)
+    before = [maps.clone() for maps in extractor(compared)]
+    drift = Drift(before, lambda: extractor(compared), least_cosine)
     model.requires_grad_(True)
-    head = _seeded(task.head, drift.before[-1].shape[1], task.classes, subject.seed).to(extractor.device)
+    head = _seeded(task.head, before[-1].shape[1], task.classes, subject.seed).to(extractor.device)
     groups = [
         {"params": list(model.parameters()), "lr": task.rates.backbone, WARM_UP: task.rates.warm_up},
         {"params": list(head.parameters()), "lr": task.rates.head},

@@ -75,7 +75,7 @@ class PFAM(base.Enhancer):
         module = self._module(shapes, subject.seed).to(extractor.device)
         extractor.add(module, self._wired(module, extractor.levels, host.method.levels if host else ()))
         before = maptraining.originals(features, subject)
-        watch = drift.Drift(lambda: _without_gradients(module, before), options.least_cosine)
+        watch = drift.Drift(before, lambda: _without_gradients(module, before), options.least_cosine)
         epochs = 0 if self.control else options.passes(steps(len(subject.pixels), maptraining.PAIRS))
         warm = round(epochs * WARM_UP) if host else epochs
         shown = _puzzles.pretext(subject, options)

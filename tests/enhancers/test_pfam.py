@@ -52,6 +52,9 @@ def test_random_control_changes_the_first_and_last_map_only(subject, extractor):
     enhanced = applied(enhancer, outcome, extractor(1, 2, 3), (1, 2, 3))
     plain, maps = extractor(1, 2, 3)(images(subject)), enhanced(images(subject))
     assert [torch.equal(a, b) for a, b in zip(plain, maps, strict=True)] == [False, True, False]
+    told = {name: value for name, value in outcome.facts.items() if name.startswith("cosine")}
+    assert told == pytest.approx(cosines(plain, maps), abs=1e-5)
+    assert told["cosine_1"] < 0.95
 
 
 @pytest.mark.parametrize("texture", [True, False])
