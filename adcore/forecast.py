@@ -40,8 +40,9 @@ def foresee(plan: Plan, cells: Sequence[Cell]) -> Forecast:
     """Of cells of which nothing is there. The extractor has random weights: sizes and speed do not depend on them.
 
     Raises WeightsError for a backbone that timm does not have."""
-    networks = {cell.levels: _Network(plan, cell.levels) for cell in cells}
-    models = {cell.fit_key: (_model(cell, networks[cell.levels].shapes), cell.title) for cell in cells}
+    networks = {levels: _Network(plan, levels) for levels in {cell.levels for cell in cells}}
+    sizes = _models(cells, networks)
+    models = {cell.fit_key: (sizes[_setting(cell)], cell.title) for cell in cells}
     seconds = max(network.seconds for network in networks.values())
     return Forecast(
         features=sum(_features(group, networks) for group in _groups(cells)),
@@ -94,8 +95,17 @@ class _Network:
         return passes + BACKWARD * own / self.macs
 
 
-def _model(cell: Cell, shapes: Shapes) -> int:
-    return cell.arm.method.state_bytes(cell.arm.options, shapes, len(cell.train))
+def _models(cells: Sequence[Cell], networks: dict[tuple[int, ...], _Network]) -> dict[tuple[object, ...], int]:
+    """Bytes of a model, once for all categories and seeds that have as many images: a network is built to count it."""
+    once = {_setting(cell): cell for cell in cells}
+    return {
+        setting: cell.arm.method.state_bytes(cell.arm.options, networks[cell.levels].shapes, len(cell.train))
+        for setting, cell in once.items()
+    }
+
+
+def _setting(cell: Cell) -> tuple[object, ...]:
+    return cell.levels, cell.arm.names["method_label"], len(cell.train)
 
 
 def _features(group: Sequence[Cell], networks: dict[tuple[int, ...], _Network]) -> int:
