@@ -94,7 +94,9 @@ def test_two_runs_at_once_share_the_work(plan_file: PlanFile, tmp_path: Path, un
 
 def test_kills_in_fine_tuning_lose_nothing(plan_file: PlanFile, tmp_path: Path) -> None:
     """Killed again and again while enhancers are trained, a run ends with the metrics of one left alone."""
-    plan = plan_file(enhancers=["none", {"name": "sbm+pfam", "epochs": 6, "pool_kv": 4}], methods=["padim"])
+    plan = plan_file(
+        enhancers=["none", {"name": "sbm+pfam", "epochs": 6, "min_steps": 0, "pool_kv": 4}], methods=["padim"]
+    )
     assert finish(start(plan, tmp_path / "quiet")) == "cells: 4 computed, 0 cached, 0 failed"
     workspace = tmp_path / "work"
     for number, step in enumerate(["enhance sbm of parts/bolt", "enhance pfam of parts/bolt", "enhance pfam"] * 2):
