@@ -11,7 +11,7 @@ DECODED = 1.5  # an image that is read from its file and goes through the backbo
 
 def enhance(link: Link, images: int) -> float:
     """Training one enhancer on so many images."""
-    return DECODED * images * link.made().effort
+    return DECODED * images * link.made().effort(images)
 
 
 def extract(cell: Cell) -> float:

@@ -82,6 +82,17 @@ def test_more_epochs_take_longer_in_proportion(tmp_path: Path) -> None:
     assert work[1] > work[0]
 
 
+@pytest.mark.parametrize(("name", "pictures"), [("sbm", 16), ("psg", 32)])
+def test_an_enhancer_takes_its_least_steps_however_few_the_images(name: str, pictures: int, tmp_path: Path) -> None:
+    def work(**options: int) -> float:
+        plan, cells = foreseen(tmp_path, enhancers=[{"name": name, **options}])
+        return forecast._work(cells, {cells[0].levels: forecast._Network(plan, cells[0].levels)})
+
+    steps = -(-BOTTLE[0] // pictures)
+    assert work(epochs=1, min_steps=10 * steps) == work(epochs=10, min_steps=0)
+    assert work(epochs=0, min_steps=10 * steps) < work(epochs=1, min_steps=0)
+
+
 def test_lines_name_what_they_count(tmp_path: Path) -> None:
     plan, _ = foreseen(tmp_path)
     made = forecast.Forecast(3 * 10**9, 342 * 10**9, 10**9, (38 * 10**8, "a/b padim seed 0"), 0.25, 7200.0)

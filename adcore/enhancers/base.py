@@ -126,9 +126,8 @@ class Enhancer(ABC):
         """Whether it is trained by the method's own loss, and so for one method alone."""
         return False
 
-    @property
-    def effort(self) -> float:
-        """Rough cost of its training, in passes over the images."""
+    def effort(self, images: int) -> float:
+        """Rough cost of its training on so many images, in passes of all of them through the backbone."""
         return float(getattr(self.options, "epochs", 0)) + 1
 
     def examples(self, subject: Subject, index: int) -> list[tuple[str, UInt8Array]]:

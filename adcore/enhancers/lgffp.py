@@ -114,8 +114,7 @@ class LGFFP(base.Enhancer):
         """None: it is never trained."""
         return ""
 
-    @property
-    def effort(self) -> float:
+    def effort(self, images: int) -> float:
         """A pass of the blocks over the images."""
         return 4.0
 

@@ -132,10 +132,12 @@ class PFAM(base.Enhancer):
         """Only where the method's loss trains it."""
         return self.options.train == "host_loss"
 
-    @property
-    def effort(self) -> float:
+    def effort(self, images: int) -> float:
         """Up to four pictures an image, the module forward and backward."""
-        return 1 if self.control else 25.0 * self.options.epochs / self.options.pool_kv + 1
+        from adcore.maptraining import PAIRS
+        from adcore.training import steps
+
+        return 1 if self.control else 25.0 * self.options.passes(steps(images, PAIRS)) / self.options.pool_kv + 1
 
     def examples(self, subject: base.Subject, index: int) -> list[tuple[str, UInt8Array]]:
         """A synthetic defect and its mask."""

@@ -25,12 +25,17 @@ MLP = (512, 128)  # widths of CutPaste's projection
 
 class PSGOptions(base.TrainedOptions):
     """`lr` of the backbone, which rises from 0 over `warm_up` steps, and `head_lr` of the random head. `head`: linear,
-    or CutPaste's MLP. `rotations`: CutPaste's patch is turned by quarters. `epochs: 0` is the control."""
+    or CutPaste's MLP. `rotations`: CutPaste's patch is turned by quarters. `epochs: 0` is the control.
+
+    The head reads a backbone's last features as they are, of a mean squared norm of 3,600 on efficientnet-lite0: at a
+    `head_lr` of 0.01 it diverges there and drags the backbone along (cosines of 0.2 after 60 steps, accuracy of
+    chance); at 0.001 it learns (0.94 and 70 %).
+    """
 
     epochs: NonNegativeInt = 64
     min_steps: NonNegativeInt = 120
     lr: PositiveFloat = 3e-4
-    head_lr: PositiveFloat = 1e-2
+    head_lr: PositiveFloat = 1e-3
     warm_up: PositiveInt = 50
     head: Literal["linear", "mlp"] = "linear"
     rotations: bool = False
@@ -76,10 +81,11 @@ class PSG(base.Enhancer):
 
         adopt(extractor, state)
 
-    @property
-    def effort(self) -> float:
+    def effort(self, images: int) -> float:
         """Three pictures an image, forward and backward."""
-        return 12.0 * self.options.epochs + 1
+        from adcore.training import steps
+
+        return 12.0 * self.options.passes(steps(images, BATCH)) + 1
 
     def examples(self, subject: base.Subject, index: int) -> list[tuple[str, UInt8Array]]:
         """The image with a patch and with a scar."""

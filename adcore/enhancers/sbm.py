@@ -89,10 +89,11 @@ class SBM(base.Enhancer):
         """The options, files by content."""
         return self.options.identity()
 
-    @property
-    def effort(self) -> float:
+    def effort(self, images: int) -> float:
         """Two puzzles an image, forward and backward."""
-        return 8.0 * self.options.epochs + 1
+        from adcore.training import steps
+
+        return 8.0 * self.options.passes(steps(images, BATCH)) + 1
 
     def examples(self, subject: base.Subject, index: int) -> list[tuple[str, UInt8Array]]:
         """A synthetic defect, and puzzles of the image with and without one."""
