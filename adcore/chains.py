@@ -13,7 +13,7 @@ from adcore.enhancers.base import Enhancer
 from adcore.plan import BackboneSpec, Choice, PlanError, known, nearest
 
 NONE = "none"
-PAPER = {"objects": "sbm+pfam", "textures": "pfam"}  # SBM + PFAM, section 5: no jigsaw of a stationary texture
+PAPER = {"objects": "sbm+pfam", "textures": "pfam"}  # docs/papers/sbm-pfam.md: no jigsaw of a stationary texture
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Parameters, multiply-accumulates and throughput of methods, without training them (methods.md, section 11)."""
+"""Parameters, multiply-accumulates and throughput of methods, without training them.
+
+How each paper counts: docs/papers/hosts.md#sizes.
+"""
 
 from __future__ import annotations
 

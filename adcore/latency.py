@@ -27,7 +27,7 @@ def measure(method: Method, extractor: Extractor | Pixels, without: Timed | None
 
     extract: backbone and enhancers; score: the method; post: upsampling, smoothing, image score; total: all three.
     `without`: the same method without an enhancer, run in turn with it (A, B, A, B), and the difference of medians with
-    its 95 % interval. Source: methods.md, section 11.
+    its 95 % interval. Why so: docs/papers/hosts.md#latency.
     """
     subjects = [(method, extractor), *([without] if without else [])]
     times = _interleaved(subjects)

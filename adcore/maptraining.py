@@ -1,4 +1,7 @@
-"""Trains a module behind a frozen extractor's maps: on synthetic defects and puzzles, or by a method's own loss."""
+"""Trains a module behind a frozen extractor's maps: on synthetic defects and puzzles, or by a method's own loss.
+
+Why so: docs/papers/sbm-pfam.md#how-pfam-is-trained.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The epoch that is best on the test images: what the code of some papers keeps; only to compare with it."""
+"""The epoch that is best on the test images: what the code of some papers keeps; only to compare with it.
+
+Whose: docs/papers/hosts.md#metrics-and-the-epoch-that-counts.
+"""
 
 from __future__ import annotations
 

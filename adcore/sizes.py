@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of a method and of what stands before it (methods.md, section 11)."""
+"""Parameters and multiply-accumulates of a method and of what stands before it (docs/papers/hosts.md#sizes)."""
 
 from __future__ import annotations
 

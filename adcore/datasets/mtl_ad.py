@@ -1,6 +1,6 @@
 """mtl_ad: MTL AD, embossed leather of three kinds; from a copy of your own, since no public source is known.
 
-The paper that brings SBM and PFAM presents it, with images larger than 900 x 900.
+The paper that brings SBM and PFAM (docs/papers/sbm-pfam.md) presents it, with images larger than 900 x 900.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""LGFFP of MFFA (paper 2): three layers fused on one grid by the first blocks of a frozen CaiT."""
+"""LGFFP of MFFA (docs/papers/mffa.md#lgffp): three layers fused on one grid by the first blocks of a frozen CaiT."""
 
 from __future__ import annotations
 

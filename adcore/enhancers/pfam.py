@@ -1,4 +1,7 @@
-"""PFAM of SBM+PFAM (paper 1): MFCSAM behind the first and last of a method's layers, trained on synthetic defects."""
+"""PFAM of SBM+PFAM: MFCSAM behind the first and last of a method's layers, trained on synthetic defects.
+
+The paper does not print how; what was chosen and why: docs/papers/sbm-pfam.md#how-pfam-is-trained.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from adcore.training import Training
 
 CONTROLS = ("identity", "random")
-LITERAL = (2, 3, 4)  # "the last three stages" of the paper, read literally
+LITERAL = (2, 3, 4)  # "the last three stages", read literally (docs/papers/sbm-pfam.md#pfam)
 ABOUT = ("shapes", "permutations")  # in the state beside the module's weights
 WARM_UP = 1 / 3  # of the epochs of `host_loss`, on the pretext, before the method's memory is made
 

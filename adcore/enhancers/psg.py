@@ -1,4 +1,7 @@
-"""PSG of MFFA (paper 2): the backbone learns to tell normal images from CutPaste and CutPaste-Scar ones."""
+"""PSG of MFFA: the backbone learns to tell normal images from CutPaste and CutPaste-Scar ones.
+
+Source: docs/papers/mffa.md#psg.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""SBM of SBM+PFAM (paper 1): the backbone learns global layout by solving jigsaw puzzles of one category's images."""
+"""SBM of SBM+PFAM: the backbone learns global layout by solving jigsaw puzzles of one category's images.
+
+What the paper prints and what it leaves open: docs/papers/sbm-pfam.md#jigsaw-puzzles.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""AGPNet (paper 4): rebuilds a frozen network's features, trained with noise where attention says that it matters."""
+"""AGPNet: rebuilds a frozen network's features, trained with noise where attention says that it matters.
+
+Equations are those of docs/papers/agpnet.md, which also says what the paper leaves open.
+"""
 
 from __future__ import annotations
 

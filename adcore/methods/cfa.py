@@ -1,4 +1,7 @@
-"""CFA (Lee et al. 2022): a 1 x 1 descriptor that pulls normal patches onto a fixed memory of centroids."""
+"""CFA (Lee et al. 2022): a 1 x 1 descriptor that pulls normal patches onto a fixed memory of centroids.
+
+Where its official code and anomalib differ: docs/papers/hosts.md#cfa.
+"""
 
 from __future__ import annotations
 

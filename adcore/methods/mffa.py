@@ -1,4 +1,4 @@
-"""MFFA (paper 2): distance to a coreset of patches times distance to a Gaussian of fused features, by position.
+"""MFFA (docs/papers/mffa.md): distance to a coreset of patches times that to a Gaussian of fused features, by position.
 
 With the enhancer `psg` it is the paper's system. The branches are PatchCore and PaDiM; LGFFP is the enhancer's module.
 """

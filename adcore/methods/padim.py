@@ -1,4 +1,4 @@
-"""PaDiM (Defard et al. 2021): one Gaussian of patch features per position."""
+"""PaDiM (Defard et al. 2021): one Gaussian of patch features per position (docs/papers/hosts.md#padim)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""PatchCore (Roth et al. 2022): distance of each patch to the nearest of a coreset of normal patches."""
+"""PatchCore (Roth et al. 2022): distance of each patch to the nearest of a coreset of normal patches.
+
+Where its official code and anomalib differ: docs/papers/hosts.md#patchcore.
+"""
 
 from __future__ import annotations
 

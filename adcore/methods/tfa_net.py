@@ -1,4 +1,7 @@
-"""TFA-Net (Luo et al. 2024): how badly an image's features can be rebuilt out of those of one normal template."""
+"""TFA-Net (Luo et al. 2024): how badly an image's features can be rebuilt out of those of one normal template.
+
+Where the paper and the released code differ: docs/papers/tfa-net.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AGPNet's decoders (paper 4), which rebuild the tokens of a frozen network (methods.md, section 10.2)."""
+"""AGPNet's decoders, which rebuild the tokens of a frozen network (docs/papers/agpnet.md#decoder)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How AGPNet's decoder is trained: what it is to rebuild, and one step of perturbing and rebuilding (paper 4)."""
+"""How AGPNet's decoder is trained: what it is to rebuild, and one step of perturbing and rebuilding.
+
+Equations are those of docs/papers/agpnet.md#equations.
+"""
 
 from __future__ import annotations
 
@@ -169,7 +172,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Guided:
-    """One step of the training: perturb, rebuild, compare (methods.md, section 10.3).
+    """One step of the training: perturb, rebuild, compare (docs/papers/agpnet.md#training).
 
     `guide`: the decoder that gives M_d; None leaves it out. Where it is not the student, it follows that one.
     `warmup`: it follows more closely at first.

@@ -1,4 +1,4 @@
-"""LGFFP of MFFA (paper 2): three layers on one grid, mixed by the first blocks of a frozen CaiT."""
+"""LGFFP of MFFA (docs/papers/mffa.md#lgffp): three layers on one grid, mixed by the first blocks of a frozen CaiT."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from adcore.backbones import WeightsError, fetching
 PAPER_WIDTHS = (256, 512)  # layer1 and layer2 of wide_resnet50_2: the paper's 768
 STAND_IN_SCALE = 1.0  # LayerScale of untrained blocks; CaiT's own start, 1e-6, would make them do nothing
 HEAD_WIDTH = 48  # of all CaiT
-ATTENTION = 2**30  # bytes; on P2's 64 x 64 grid an image of CaiT-M36 takes that much, on 32 x 32 a sixteenth
+ATTENTION = 2**30  # bytes; on MFFA's 64 x 64 grid an image of CaiT-M36 takes that much, on 32 x 32 a sixteenth
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Blocks:
 
 
 class LGFFP(nn.Module):
-    """layer1 beside layer2, plus as many random channels of layer3, through frozen blocks (methods.md, section 7.3).
+    """layer1 beside layer2, plus as many random channels of layer3, through frozen blocks.
 
     `shapes` are (C, H, W) of strides 4, 8 and 16. The width is C1 + C2; layer3 gives a subset of that many channels,
     drawn once by `seed` and kept in the state (where C3 is smaller, every channel once, then a subset again). `grid`:

@@ -1,4 +1,6 @@
-"""MFCSAM, the multi-frequency channel and spatial attention module of SBM+PFAM (paper 1), on any number of channels.
+"""MFCSAM, the multi-frequency channel and spatial attention module of SBM+PFAM, on any number of channels.
+
+What the paper prints of it, and why it starts as the identity: docs/papers/sbm-pfam.md#mfcsam.
 
 The paper's layout takes a multiple of 64 channels C: four branches of C' = C / 4 with convolutions over 3, 5, 7 and 9
 pixels in 1, 4, 8 and 16 groups (EPSANet), C' / 16 channels for each of 16 frequencies (FcaNet), bottlenecks of C' / 16
@@ -39,11 +41,11 @@ Start = Literal["identity", "random"]
 class MFCSAM(nn.Module):
     """Grouped multi-scale convolutions, DCT channel attention, position attention (B, C, H, W) -> (B, C, H, W).
 
-    A branch's convolution is its own channels X[:, i::4] plus a learned kernel. That is the specified kernel with a
-    tap of 1 in the centre, but with the learned part at zero the output is the input to the bit under any algorithm and
-    precision of convolution (TF32, Winograd), and weight decay pulls to the identity. `start="random"` is the plain
-    random convolution: the tap is taken out of the kernel. Weights are drawn from torch's global generator.
-    `size` is that of the frequency grid; maps of another size are averaged to it. Source: methods.md, section 6.
+    A branch's convolution is its own channels X[:, i::4] plus a learned kernel. That is one kernel with a tap of 1 in
+    its centre, but with the learned part at zero the output is the input to the bit under any algorithm and precision
+    of convolution (TF32, Winograd), and weight decay pulls to the identity. `start="random"` is the plain random
+    convolution: the tap is taken out of the kernel. Weights are drawn from torch's global generator. `size` is that of
+    the frequency grid; maps of another size are averaged to it.
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class FrequencyGate(nn.Module):
 
 
 class PositionAttention(nn.Module):
-    """E_j = A_j + alpha * LeakyReLU(sum_i softmax_i(P_i . K_j) V_i), per branch, alpha from 0 (DANet; paper 1).
+    """E_j = A_j + alpha * LeakyReLU(sum_i softmax_i(P_i . K_j) V_i), per branch, alpha from 0 (DANet).
 
     `pool_kv` averages P and V over squares of that side, which divides time by its square; 1 is the exact attention.
     """

@@ -1,4 +1,4 @@
-"""AGPNet's masks, noise and curricula (paper 4; methods.md, section 10)."""
+"""AGPNet's masks, noise and curricula; equations are those of docs/papers/agpnet.md#equations."""
 
 from __future__ import annotations
 

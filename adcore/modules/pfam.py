@@ -1,4 +1,4 @@
-"""PFAM of SBM+PFAM (paper 1): MFCSAM behind the first and the last of a backbone's layers."""
+"""PFAM of SBM+PFAM (docs/papers/sbm-pfam.md#pfam): MFCSAM behind the first and the last of a backbone's layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Combine = Literal["sum", "concat"]
 
 
 class PFAM(nn.Module):
-    """X1' = combine(MFCSAM(X1), Conv1x1(X1)), Xn' = MFCSAM(Xn), the layers between unchanged (methods.md, section 6).
+    """X1' = combine(MFCSAM(X1), Conv1x1(X1)), Xn' = MFCSAM(Xn), the layers between unchanged.
 
     `shapes` are (C, H, W) of the layers, the finest first; a single layer is a first one. `combine="sum"` keeps every
     shape, `concat` doubles the channels of the first, MFCSAM's before the convolution's. With `start="identity"` a new

@@ -1,4 +1,7 @@
-"""TFA-Net (Luo et al. 2024): features of an image rebuilt out of those of a fixed template (methods.md, section 8)."""
+"""TFA-Net (Luo et al. 2024): features of an image rebuilt out of those of a fixed template.
+
+What is the paper's and what the released code's: docs/papers/tfa-net.md.
+"""
 
 from __future__ import annotations
 

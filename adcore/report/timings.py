@@ -1,4 +1,7 @@
-"""Latency of one image with and without an enhancer, part by part (methods.md section 11): CSV, Markdown and page."""
+"""Latency of one image with and without an enhancer, part by part, as CSV, Markdown and page.
+
+What is measured: docs/papers/hosts.md#latency.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Made defects and jigsaw puzzles for fine-tuning on normal images (methods.md sections 5.1, 5.2 and 7.1).
+"""Made defects, jigsaw puzzles and CutPaste for fine-tuning on normal images.
+
+Sources: docs/papers/sbm-pfam.md#synthetic-defects, docs/papers/sbm-pfam.md#jigsaw-puzzles, docs/papers/mffa.md#psg.
 
 Images are uint8 arrays (3, H, W) as `adcore.images.ImageFile.load` gives them (of a tensor: `tensor.numpy()`), masks
 bool (H, W). No function changes its input, and all that is random comes from the generator it is handed.

@@ -1,4 +1,4 @@
-"""Few normal images become many: rotations and flips of a support image (AGPNet, paper 4; methods.md, section 10.4)."""
+"""Few normal images become many: rotations and flips of a support image (docs/papers/agpnet.md#few-shot)."""
 
 from __future__ import annotations
 

@@ -43,8 +43,3 @@ def test_every_key_of_a_plan_is_told() -> None:
     table = README[README.index("### Keys of a plan") : README.index("## Three ways")]
     named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([^`]*)`", table))))
     assert set(Plan.model_fields) <= named
-
-
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (REPO / target).exists(), target

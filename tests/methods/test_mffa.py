@@ -110,7 +110,8 @@ def test_the_papers_sizes():
 
 @pytest.mark.parametrize("lgffp", [True, False])
 def test_the_gaussian_keeps_570_channels_at_the_papers_widths_fused_or_not(make, lgffp):
-    """P2 prints 570; of the 1,792 channels side by side the same share would be 1,330, and 29 GB a model."""
+    """The paper prints 570; of the 1,792 channels side by side the same share would be 1,330, and 29 GB a model
+    (docs/papers/mffa.md#gaussian-branch)."""
     widths = [(256, 2, 2), (512, 2, 2), (1024, 1, 1)]
     method = mffa(branches="gaussian", lgffp=lgffp, blocks=0)
     method.fit(make(shapes=widths))
@@ -127,7 +128,7 @@ def test_elsewhere_it_keeps_that_share_of_the_first_two_layers(make, lgffp):
 
 
 def test_a_fine_grid_gives_the_gaussian_as_many_positions(make):
-    """P2 reads it at the resolution of the largest map, 64 x 64; the default is layer2's."""
+    """The paper reads it at the resolution of the largest map, 64 x 64; the default is layer2's."""
     positions = {grid: len(fitted(make, grid=grid).state()["gaussian.mean"]) for grid in (None, 8)}
     assert positions == {None: make().shapes[1][1] ** 2, 8: 64}
 

@@ -194,7 +194,7 @@ def test_weights_that_cannot_be_fetched_are_told_and_asked_for_once(monkeypatch:
 
 
 def test_images_of_which_one_fills_the_memory_go_through_the_blocks_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """4,096 tokens of 16 heads, P2's grid with CaiT-M36, take a GB of attention an image."""
+    """4,096 tokens of 16 heads, MFFA's grid with CaiT-M36, take a GB of attention an image."""
     shapes = ((8, 16, 16), (16, 8, 8), (32, 4, 4))
     layers = [torch.randn(5, *shape, generator=torch.Generator().manual_seed(1)) for shape in shapes]
     module = LGFFP(shapes, frozen_blocks((8, 16), name=SMALL_CAIT, count=1, weights="stand-in"), standardise=False)

@@ -102,7 +102,7 @@ def test_the_rule_for_groups(channels: int) -> None:
 
 @pytest.mark.parametrize("channels", FEW)
 def test_own_channels_plus_kernel_is_the_convolution_with_a_centre_tap(channels: int) -> None:
-    """The specification's form of the identity start: the tap selects X[:, i::4]."""
+    """The identity start as one kernel: its tap selects X[:, i::4] (docs/papers/sbm-pfam.md#mfcsam)."""
     module = trained(channels)
     padded = functional.pad(maps(channels), (0, 0, 0, 0, 0, -channels % BRANCHES))
     for branch, convolution in enumerate(module.convolutions):
