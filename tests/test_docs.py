@@ -36,13 +36,13 @@ def slug(heading: str) -> str:
 
 def anchors(text: str) -> set[str]:
     """Of all headings of a page; a repeated one has its number behind it."""
-    found: set[str] = set()
+    names: set[str] = set()
     counts: dict[str, int] = {}
     for heading in re.findall(r"^#{1,6} +(.+?) *#*$", FENCED.sub("", text), re.MULTILINE):
         name = slug(heading)
-        found.add(f"{name}-{counts[name]}" if name in counts else name)
+        names.add(f"{name}-{counts[name]}" if name in counts else name)
         counts[name] = counts.get(name, 0) + 1
-    return found
+    return names
 
 
 def dangling(target: str, page: Path) -> str:
@@ -101,30 +101,30 @@ def prose_of_all() -> dict[Path, str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPO)))
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
-    found = links(page.read_text(encoding="utf-8"))
-    assert [why for target in found if (why := dangling(target, page))] == []
+    targets = links(page.read_text(encoding="utf-8"))
+    assert [why for target in targets if (why := dangling(target, page))] == []
 
 
 def test_every_document_that_a_source_cites_is_in_a_clone() -> None:
-    found = {
+    broken = {
         str(path.relative_to(REPO)): [why for target in cited(text) if (why := dangling(target, REPO / "README.md"))]
         for path, text in prose_of_all().items()
     }
-    assert {path: why for path, why in found.items() if why} == {}
+    assert {path: why for path, why in broken.items() if why} == {}
 
 
 def test_messages_name_pages_that_are_there() -> None:
     """In strings, such as the texts of errors, too."""
     texts = [path.read_text(encoding="utf-8") for path in SCRIPTS if path != Path(__file__)]
-    found = {target for text in texts for target in re.findall(r"\bdocs/[\w./-]*[\w-]\.md\b(?:#[\w-]+)?", text)}
-    assert found
-    assert [why for target in sorted(found) if (why := dangling(target, REPO / "README.md"))] == []
+    targets = {target for text in texts for target in re.findall(r"\bdocs/[\w./-]*[\w-]\.md\b(?:#[\w-]+)?", text)}
+    assert targets
+    assert [why for target in sorted(targets) if (why := dangling(target, REPO / "README.md"))] == []
 
 
 def test_papers_are_cited_by_name() -> None:
     texts = prose_of_all() | {page: page.read_text(encoding="utf-8") for page in PAGES}
-    found = {str(path.relative_to(REPO)): NOWHERE.findall(text) for path, text in texts.items()}
-    assert {path: names for path, names in found.items() if names} == {}
+    numbered = {str(path.relative_to(REPO)): NOWHERE.findall(text) for path, text in texts.items()}
+    assert {path: names for path, names in numbered.items() if names} == {}
 
 
 @pytest.mark.parametrize("page", PAGES[2:], ids=lambda page: str(page.relative_to(REPO)))
