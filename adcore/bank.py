@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from adcore import backbones, keys
+from adcore import backbones, identity, keys
 from adcore.devices import is_accelerator, to_device
 from adcore.disk import room
 from adcore.features import BATCH, Extraction, Extractor, Pixels, Weights, decoded
@@ -198,7 +198,7 @@ class Bank:
             "backbone": backbones.identity(extraction.backbone),
             "image": extraction.image.model_dump(),
             "links": [link.key for link in extraction.links],
-            "code": keys.code("adcore.features"),
+            "code": identity.features(),
             "libraries": keys.libraries(),
         }
         return self.root / keys.digest(content)

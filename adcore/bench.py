@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from adcore import cells, keys, registry
+from adcore import cells, identity, keys, registry
 from adcore.cells import Category, Cell
 from adcore.chains import Chain
 from adcore.datasets import manifest
@@ -232,7 +232,7 @@ class Bench:
         """What validation found in a prepared dataset, and what the plan's image size loses of its masks."""
         key, dataset, frame = self.manifests[name], self.dataset(name), self.frame(name)
         image, at = self.plan.image, self.plan.evaluate_at
-        seen = {"manifest": key, "image": image.model_dump(), "at": at, "code": keys.code("adcore.datasets.sight")}
+        seen = {"manifest": key, "image": image.model_dump(), "at": at, "code": identity.sight()}
         lost = _kept(self.store, name, seen, lambda: losses(frame, dataset.root, image, at))
         return problems(self.store, key, dataset, frame) + lost
 
@@ -374,7 +374,7 @@ def _readings(spec: DatasetSpec) -> list[str]:
 
 def problems(store: Store, key: str, dataset: Dataset, frame: pd.DataFrame) -> list[Problem]:
     """What validation found in a manifest; computed once for its content."""
-    content = {"manifest": key, "code": keys.code("adcore.datasets.validation")}
+    content = {"manifest": key, "code": identity.validation()}
     return _kept(store, dataset.name, content, lambda: validate(frame, dataset))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from adcore import backbones, keys, registry
+from adcore import backbones, identity, keys, registry
 from adcore.chains import NONE, Chain, chain
 from adcore.enhancers.base import Enhancer, Link
 from adcore.images import ImageFile, image_files
@@ -280,7 +280,7 @@ def _links(plan: Plan, arm: Arm, category: Category, images: Images) -> Iterator
     sources = [file.content for file in image_files(category.root, images.foreign)]
     for enhancer in arm.chain.of(images.texture):
         shown = {"texture": images.texture, "threshold": category.threshold, "sources": sources}
-        host = [arm.names["method"], _options(plan, arm), keys.code(arm.method.__module__)]
+        host = [arm.names["method"], _options(plan, arm), _fit_code(arm)]
         key = keys.digest(
             {
                 "step": "enhance",
@@ -302,13 +302,17 @@ def _enhancer(enhancer: Enhancer, plan: Plan) -> dict[str, Any]:
     return {
         "enhancer": enhancer.name,
         "options": enhancer.identity(plan.backbone),
-        "code": keys.code(type(enhancer).__module__),
+        "code": identity.enhancer(type(enhancer), enhancer.wants_host),
     }
 
 
 def _levels(plan: Plan, arm: Arm, enhancer: Enhancer | None = None) -> Any:
     asked = arm.method.levels
     return plan.backbone.layers or ["level", *(enhancer.levels(asked) if enhancer else asked)]
+
+
+def _fit_code(arm: Arm) -> str:
+    return identity.fit(arm.method, arm.method.selects_on_test(arm.options))
 
 
 def _options(plan: Plan, arm: Arm) -> dict[str, Any]:
@@ -323,12 +327,11 @@ def _keys(plan: Plan, arm: Arm, images: Images, links: Sequence[Link], compared:
         "backbone": backbones.identity(plan.backbone),
         "layers": _levels(plan, arm),
         "image": plan.image.model_dump(),
-        "code": [keys.code(arm.method.__module__), keys.code("adcore.features")],
         "libraries": keys.libraries(),
     }
     late = {name: model["options"][name] for name in arm.method.at_score}
     early = {name: value for name, value in model["options"].items() if name not in late}
-    trained = {**model, "options": early, "enhancer": [link.key for link in links]}
+    trained = {**model, "options": early, "enhancer": [link.key for link in links], "code": _fit_code(arm)}
     order = by_path(images.train) if arm.method.reads_order else None
     fitted: dict[str, Any] = {
         "step": "fit",
@@ -340,7 +343,7 @@ def _keys(plan: Plan, arm: Arm, images: Images, links: Sequence[Link], compared:
     if arm.method.selects_on_test(arm.options):
         fitted["judged"] = [content["test"], content["judged"]]
     fit = keys.digest(fitted)
-    scoring = keys.code("adcore.scoring")
+    scoring = identity.maps(arm.method)
     maps = keys.digest({"step": "maps", "fit": fit, "options": late, "images": content["test"], "code": scoring})
     cell = keys.digest(
         {
@@ -348,15 +351,14 @@ def _keys(plan: Plan, arm: Arm, images: Images, links: Sequence[Link], compared:
             "maps": maps,
             "rows": content["judged"],
             "at": plan.evaluate_at,
-            "code": keys.code("adcore.evaluation"),
+            "code": identity.cell(),
         }
     )
     # How long an image takes depends on which modules there are, not on what they or the backbone learned.
     behind = [_enhancer(link.made(), plan) for link in links if link.enhancer.on_maps]
     built = {**model, "enhancer": behind, "compared": compared}
-    code = [keys.code("adcore.latency"), keys.code("adcore.sizes")]
-    latency = {"step": "latency", "model": built, "device": plan.device, "code": code}
-    gallery = {"step": "gallery", "cell": cell, "code": keys.code("adcore.report.gallery")}
+    latency = {"step": "latency", "model": built, "device": plan.device, "code": identity.latency(arm.method)}
+    gallery = {"step": "gallery", "cell": cell, "code": identity.gallery()}
     return {
         "fit_key": fit,
         "maps_key": maps,

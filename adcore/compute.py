@@ -55,7 +55,8 @@ class Computer:
             index = [link.key for link in cell.links].index(key)
             training = Training(cell.arm.seed, self.device, self.checkpoints / key, progress)
             with measured() as cost:
-                trained = enhancing.train(cell, index, self._weights, training, self._method(cell))
+                host = self._method(cell) if cell.links[index].made().wants_host else None
+                trained = enhancing.train(cell, index, self._weights, training, host)
             parents = {"enhancer": cell.links[index - 1].key} if index else {}
             meta = {**environment(), "parents": parents, "device": self.device, "names": cell.names}
             # Options may name files of this machine, which count by their content: not for summary.json.

@@ -95,9 +95,9 @@ def train(
     index: int,
     weights: Weights,
     training: Training,
-    method: Method,
+    method: Method | None,
 ) -> Enhanced:
-    """Train link `index` of the cell's chain on its training images; `method` is used where its loss is wanted."""
+    """Train link `index` of the cell's chain on its training images; `method` is the one whose loss trains it."""
     enhancer = cell.links[index].made()
     extraction = Extraction(cell.backbone, cell.image, cell.levels, cell.links[:index])
     if enhancer.on_maps:
@@ -107,8 +107,8 @@ def train(
         whole = cell.backbone.model_copy(update={"layers": None})
         extractor = Extractor(replace(extraction, backbone=whole, levels=STAGES), training.device, weights)
     subject = subject_of(cell)
-    host = Host(method, lambda extractor: Live(image_set(cell, "train"), extractor, cell.image))
-    outcome = enhancer.fit(extractor, subject, training, host if enhancer.wants_host else None)
+    host = Host(method, lambda extractor: Live(image_set(cell, "train"), extractor, cell.image)) if method else None
+    outcome = enhancer.fit(extractor, subject, training, host)
     return Enhanced(enhancer, subject, outcome)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+from adcore.sources import EVERYTHING, Definitions, Reference, reached
 
 
 def digest(value: Any) -> str:
@@ -26,72 +24,47 @@ def libraries() -> dict[str, str]:
 
 
 @functools.cache
-def code(module: str) -> str:
-    """Digest of a module's normalised syntax and of all modules of its package and of adcore that it imports."""
-    return digest({name: _syntax(name)[0] for name in sorted(_closure(module))})
+def code(*names: str, outside: tuple[str, ...] = ()) -> str:
+    """Digest of what `module:definition` (or a whole `module`) needs of its package and of adcore, without `outside`.
+
+    See adcore.sources for what does not count. Raises ModuleNotFoundError and AttributeError for what is not there.
+    """
+    roots, beyond = [reference(name) for name in names], {reference(name) for name in outside}
+    definitions = reached(roots, beyond)
+    colours = _colours(definitions)
+    return digest(sorted(set(colours.values())))
 
 
-def _closure(module: str) -> set[str]:
-    followed = {module.split(".")[0], "adcore"}
-    found: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name not in found and name.split(".")[0] in followed:
-            found.add(name)
-            waiting.extend(_syntax(name)[1])
-    return found
+def reference(name: str) -> Reference:
+    """`module:definition` or `module` in two parts."""
+    module, _, definition = name.partition(":")
+    return module, definition or EVERYTHING
 
 
-@functools.cache
-def _syntax(module: str) -> tuple[str, tuple[str, ...]]:
-    path = _file(module)
-    if path is None:
-        raise ModuleNotFoundError(f"no source file for module {module}")
-    tree = _Normal().visit(ast.parse(path.read_text(encoding="utf-8")))
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    return digest(ast.dump(tree)), tuple(sorted(set(_imports(tree, package))))
+def _colours(definitions: Definitions) -> dict[Reference, str]:
+    """A digest of each definition and of those that it refers to, without their names.
+
+    By colour refinement, since they may refer to each other: every round puts into each digest those of the round
+    before, until no more of them differ (https://en.wikipedia.org/wiki/Colour_refinement_algorithm).
+    """
+    members = _members(definitions)
+    colours = {each: digest(definition.text) for each, definition in definitions.items()}
+    while True:
+        parts = {
+            each: [colours[each], *(colours.get(other, "") for other in (*definition.references, *members[each]))]
+            for each, definition in definitions.items()
+        }
+        finer = {each: digest(part) for each, part in parts.items()}
+        if len(set(finer.values())) == len(set(colours.values())):
+            return finer
+        colours = finer
 
 
-class _Normal(ast.NodeTransformer):
-    """Drops what cannot change a result: docstrings and blocks for type checkers (comments are not in the tree)."""
-
-    def visit_If(self, node: ast.If) -> Any:
-        self.generic_visit(node)
-        return node.orelse if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING") else node
-
-    def visit_Expr(self, node: ast.Expr) -> Any:
-        return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
-
-
-def _imports(tree: ast.AST, package: str) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if _file(alias.name))
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*parents, *([node.module] if node.module else [])])
-            for alias in node.names:
-                name = f"{base}.{alias.name}"
-                if _file(name):
-                    yield name
-                elif _file(base):
-                    yield base
-
-
-@functools.cache
-def _file(module: str) -> Path | None:
-    """The source of a module, found without importing it or its parents."""
-    top, *rest = module.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    if not rest:
-        return Path(spec.origin)
-    if not spec.submodule_search_locations:
-        return None
-    base = Path(spec.origin).parent.joinpath(*rest)
-    return next((file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()), None)
+def _members(definitions: Definitions) -> dict[Reference, list[Reference]]:
+    """Of each class those of its members that count."""
+    return {
+        (module, name): [
+            member for inner in sorted(definition.members) if (member := (module, f"{name}.{inner}")) in definitions
+        ]
+        for (module, name), definition in definitions.items()
+    }

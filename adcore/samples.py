@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from adcore import keys
+from adcore import identity, keys
 from adcore.report.groups import CellResult
 from adcore.stats.images import Sample, sample
 from adcore.store import Store
@@ -18,7 +18,7 @@ def samples(store: Store, results: Iterable[CellResult]) -> dict[str, Sample]:
 
 
 def _sample(store: Store, cell: str, result: CellResult) -> Sample:
-    key = keys.digest({"step": "sample", "cell": cell, "code": keys.code("adcore.stats.images")})
+    key = keys.digest({"step": "sample", "cell": cell, "code": identity.sample()})
     if not store.has("sample", key):
         made = sample(result.images)
         with store.write("sample", key, {"images": made.images, "parents": {"cell": cell}}) as folder:

@@ -9,7 +9,7 @@ import json
 import sys
 from typing import Any
 
-from adcore import keys
+from adcore import identity, keys
 from adcore.bench import Layout
 from adcore.cells import Arm, arms
 from adcore.plan import Plan
@@ -46,7 +46,7 @@ def _key(plan: Plan, arm: Arm) -> str:
             "backbone": [plan.backbone.name, plan.backbone.layers],  # whatever its weights
             "image": plan.image.model_dump(),
             "device": plan.device,
-            "code": [keys.code(arm.method.__module__), keys.code("adcore.efficiency")],
+            "code": identity.efficiency(arm.method),
             "libraries": keys.libraries(),
         }
     )

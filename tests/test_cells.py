@@ -292,20 +292,24 @@ def test_keys_of_different_kinds_differ() -> None:
 
 
 def test_a_change_of_the_code_of_a_step_changes_it_and_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = cells.keys.code
+    real = cells.identity.code
     expected = {
-        "adcore.methods.patchcore": set(KEYS),
-        "adcore.features": set(KEYS),
-        "adcore.scoring": MAPS,
-        "adcore.evaluation": CELL,
-        "adcore.report.gallery": {"gallery_key"},
-        "adcore.latency": {"latency_key"},
+        "adcore.methods.patchcore:PatchCore": set(KEYS),
+        "adcore.compute:Computer.fit": set(KEYS) - {"latency_key"},
+        "adcore.compute:Computer.score": MAPS,
+        "adcore.compute:Computer._write_cell": CELL,
+        "adcore.compute:Computer._write_gallery": {"gallery_key"},
+        "adcore.compute:Computer.latency": {"latency_key"},
     }
-    for module, keys in expected.items():
-        monkeypatch.setattr(cells.keys, "code", lambda name, m=module: "new" if name == m else real(name))
+    for root, keys in expected.items():
+
+        def code(*names: str, outside: tuple[str, ...] = (), root: str = root) -> str:
+            return "new" if root in names else real(*names, outside=outside)
+
+        monkeypatch.setattr(cells.identity, "code", code)
         after = expand(manifest())[0]
-        monkeypatch.setattr(cells.keys, "code", real)
-        assert changed(after) == keys, module
+        monkeypatch.undo()
+        assert changed(after) == keys, root
 
 
 def test_another_version_of_torch_is_another_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,37 +5,17 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib
-import json
-import os
 import random
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adcore import keys
-
-ADCORE = Path(__file__).parents[1] / "adcore"
-STEPS = {
-    "extract": "adcore.features",
-    "maps": "adcore.scoring",
-    "cell": "adcore.evaluation",
-    "latency": "adcore.latency",
-    "sizes": "adcore.sizes",  # stand with the latency
-    "gallery": "adcore.report.gallery",
-    "validation": "adcore.datasets.validation",
-}
-METHODS, ENHANCERS = (
-    sorted(path.stem for path in (ADCORE / group).glob("[!_]*.py") if path.stem != "base")
-    for group in ("methods", "enhancers")
-)
-
-TRAINED = {"sbm", "psg", "pfam"}
+from adcore import keys, sources
 
 Code = Callable[..., str]
 
@@ -53,7 +33,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Code:
             path = folder / f"{name}.py"
             path.unlink(missing_ok=True) if source is None else path.write_text(source)
         importlib.invalidate_caches()
-        for cached in (keys.code, keys._syntax, keys._file):
+        for cached in (keys.code, sources.definitions, sources.file, sources._tree, sources._names):
             cached.cache_clear()
         return keys.code("toy.a")
 
@@ -147,103 +127,19 @@ def test_an_elif_after_a_block_for_type_checkers_counts(code: Code) -> None:
 def test_other_packages_are_not_followed_but_adcore_is(code: Code) -> None:
     alone = code(a="import json")
     assert code(a="import json") == alone
-    found = keys._closure("toy.a")
-    assert found == {"toy.a"}
+    assert modules() == {"toy.a"}
     code(a="import json\nfrom adcore.methods.base import Method")
-    assert {"toy.a", "adcore.methods.base"} <= keys._closure("toy.a")
+    assert {"toy.a", "adcore.methods.base"} <= modules()
+
+
+def modules() -> set[str]:
+    return {module for module, _ in sources.reached([("toy.a", sources.EVERYTHING)])}
 
 
 def test_a_module_without_source_is_named(code: Code) -> None:
     code(a="")
     with pytest.raises(ModuleNotFoundError, match=r"toy\.absent"):
         keys.code("toy.absent")
-
-
-# Of adcore itself: a copy of the tree is changed, and another process tells its keys.
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    copy = tmp_path / "adcore"
-    shutil.copytree(ADCORE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    return copy
-
-
-TELL = """
-import json, sys
-from pathlib import Path
-from adcore import keys
-
-tree, modules, changes = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])
-assert Path(keys.__file__).parent == tree
-
-def told():
-    for cached in (keys.code, keys._syntax, keys._file):
-        cached.cache_clear()
-    return {name: keys.code(module) for name, module in modules.items()}
-
-answer = {"": told()}
-for change in changes:
-    path = tree / change
-    source = path.read_text(encoding="utf-8")
-    path.write_text(source + "\\nCHANGED = 1\\n", encoding="utf-8")
-    answer[change] = told()
-    path.write_text(source, encoding="utf-8")
-print(json.dumps(answer))
-"""
-
-
-def told(tree: Path, seed: str = "0", changes: Sequence[str] = ()) -> dict[str, dict[str, str]]:
-    """The code keys of every step and method of the adcore in `tree`, as it is and with each file changed in turn."""
-    modules = STEPS | {name: f"adcore.methods.{name}" for name in METHODS}
-    modules |= {name: f"adcore.enhancers.{name}" for name in ENHANCERS}
-    environment = {**os.environ, "PYTHONPATH": str(tree.parent), "PYTHONHASHSEED": seed}
-    command = [sys.executable, "-c", TELL, str(tree), json.dumps(modules), json.dumps(changes)]
-    done = subprocess.run(command, cwd=tree.parent, env=environment, capture_output=True, text=True, check=True)
-    answer: dict[str, dict[str, str]] = json.loads(done.stdout)
-    return answer
-
-
-def test_only_the_methods_that_use_a_kernel_notice_a_change_in_it(tree: Path) -> None:
-    expected: dict[str, set[str]] = {
-        "kernels/coreset.py": {"patchcore", "mffa"},
-        "kernels/gaussian.py": {"padim", "mffa"},
-        "methods/cfa.py": {"cfa"},
-        "features.py": {"extract", "latency", "sizes", *TRAINED},
-        "images.py": {"extract", "latency", "sizes", "cell", "validation", *TRAINED},
-        "training.py": {*TRAINED, "cfa", "tfa_net", "agpnet"},
-        "synthesis/perlin.py": {"sbm", "pfam"},
-        "synthesis/jigsaw.py": {"sbm", "pfam"},
-        "synthesis/cutpaste.py": {"psg"},
-        "modules/mfcsam.py": {"pfam"},
-        "modules/lgffp.py": {"lgffp", "mffa", "agpnet"},  # AGPNet resizes maps as LGFFP does
-        "finetuning.py": {"sbm", "psg"},
-        "maptraining.py": {"pfam"},
-        "maps.py": {"maps", "cell", "latency", "mffa", "tfa_net", "agpnet"},
-        "latency.py": {"latency"},
-        "sizes.py": {"sizes"},
-        "metrics/pro.py": {"cell", "validation"},  # which counts the regions that an input would lose
-        "report/gallery.py": {"gallery"},
-        "datasets/validation.py": {"validation"},
-        "plan.py": set(),  # and what else decides no number: storage, wiring, tables
-        "store.py": set(),
-        "bank.py": set(),
-        "compute.py": set(),
-        "enhancing.py": set(),
-        "chains.py": set(),
-        "report/leaderboard.py": set(),
-    }
-    found = told(tree, changes=list(expected))
-    before = found.pop("")
-    assert {name: {step for step in before if before[step] != after[step]} for name, after in found.items()} == expected
-
-
-def test_the_whole_of_adcore_reformatted_and_stripped_keeps_every_key(tree: Path) -> None:
-    """`ast.unparse` is an independent formatter that drops all comments."""
-    before = told(tree)
-    for path in tree.rglob("*.py"):
-        path.write_text("# new\n" + ast.unparse(ast.parse(path.read_text(encoding="utf-8"))), encoding="utf-8")
-    assert told(tree, seed="1") == before
 
 
 # Digests

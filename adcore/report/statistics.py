@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from adcore import keys
+from adcore import identity, keys
 from adcore.report import verdicts
 from adcore.report.contest import Contest, contests
 from adcore.report.leaderboard import Row, frame, grid, write_atomic
@@ -47,7 +47,7 @@ class Statistics:
         """Digest of all that is said, and of the code that says it."""
         dropped = ("mlflow_run_id", *COST)
         shown = [[str(value) for name, value in row.items() if name not in dropped] for row in self._rows]
-        return keys.digest({"rows": shown, "code": keys.code(__name__)})
+        return keys.digest({"rows": shown, "code": identity.statistics()})
 
     @cached_property
     def lines(self) -> dict[str, list[Line]]:
