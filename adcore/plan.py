@@ -14,7 +14,17 @@ from adcore.images import PixelRule
 from adcore.masks import MaskRule
 from adcore.names import printable
 
-METRICS = ("i_auroc", "i_ap", "i_f1max", "p_auroc", "p_ap", "p_f1max", "aupro", "spro")
+MEANINGS = {
+    "i_auroc": "area under the ROC curve of image scores",
+    "i_ap": "average precision of image scores",
+    "i_f1max": "largest F1 of image scores over all thresholds, an oracle",
+    "p_auroc": "area under the ROC curve of all pixels",
+    "p_ap": "average precision of all pixels",
+    "p_f1max": "largest F1 of all pixels over all thresholds, an oracle",
+    "aupro": "area under the mean overlap of defect regions, up to a false positive rate of 0.3",
+    "spro": "the same with saturation thresholds, up to 0.05; of MVTec LOCO AD",
+}
+METRICS = tuple(MEANINGS)
 
 
 class PlanError(Exception):

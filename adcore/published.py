@@ -12,9 +12,10 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from adcore import shipped
 from adcore.plan import Choice
 
-FOLDER = Path(__file__).parents[1] / "published"
+FOLDER = shipped.folder("published")
 NAMES = "names.yaml"
 DERIVED = re.compile(r"(delta|margin|range)_(.+?)(?:_(?:vs|over)_(.+))?")  # metrics that are differences
 CHECKS = "average_checks"  # of printed averages: no table

@@ -96,7 +96,7 @@ def main() -> None:
     """Print seconds and what of them is the pass over the store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plan", type=Path, help="a plan that was run before, instead of the synthetic one")
-    parser.add_argument("--workspace", type=Path, default=_start.REPO, help="of that plan")
+    parser.add_argument("--workspace", type=Path, default=_start.PLACE, help="of that plan")
     parser.add_argument("--cells", type=int, default=1000, help="of the synthetic plan")
     given = parser.parse_args()
 

@@ -161,7 +161,7 @@ def _remove(folder: Path) -> None:
 
 
 def _launch(url: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "uvicorn", "--factory", "flows._guard:create_app", "--app-dir", str(_start.REPO)]
+    command = [sys.executable, "-m", "uvicorn", "--factory", "flows._guard:create_app", "--app-dir", str(_start.SOURCE)]
     command += ["--host", "127.0.0.1", "--port", str(urlsplit(url).port), "--lifespan", "on", "--log-level", "error"]
     with log.open("ab") as output:  # in its own session, so that a terminal's Ctrl-C ends it only behind us
         return subprocess.Popen(

@@ -9,7 +9,11 @@ import sys
 import warnings
 from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[1]
+from adcore.shipped import CHECKOUT
+
+SOURCE = Path(__file__).resolve().parents[1]  # of our packages
+# What a command reads and writes by default: the checkout, or for an installed package the folder that it is run in.
+PLACE = CHECKOUT or Path.cwd()
 ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -20,7 +24,7 @@ ENVIRONMENT = {
 }
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HOSTS = ("localhost", "127.0.0.1", "[::1]")  # the same as a URL or a Host header names them
-HOME = REPO / ".cache/prefect/home"  # Prefect's, until the workspace is known
+HOME = PLACE / ".cache/prefect/home"  # Prefect's, until the workspace is known
 
 
 class ServerError(RuntimeError):

@@ -16,7 +16,7 @@ from adcore.bench import Layout, WorkspaceError, kind_of
 from adcore.disk import DiskFull, is_full, room
 from flows import _stopping, stages
 from flows._server import server
-from flows._start import REPO, ServerError, settle
+from flows._start import PLACE, ServerError, settle
 
 WELL, UNUSABLE, PARTLY = 0, 2, 3
 UNUSABLE_BECAUSE = (plan.PlanError, WeightsError, WorkspaceError)
@@ -33,8 +33,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    found.add_argument("--plan", default=str(REPO / "params.yaml"), help="YAML file (default: params.yaml)")
-    found.add_argument("--workspace", default=str(REPO), help="all is written under this folder (default: the repo)")
+    found.add_argument("--plan", default=str(PLACE / "params.yaml"), help="YAML file (default: params.yaml)")
+    found.add_argument("--workspace", default=str(PLACE), help="all is written under this folder (default: the checkout; installed: this one)")
     found.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
     return found
 
@@ -66,7 +66,7 @@ def opened(path: str, workspace: str) -> tuple[plan.Plan, Layout]:
         kind_of(dataset)
     cells.arms(loaded)
     identity(loaded.backbone)
-    layout = Layout.of(workspace or REPO)
+    layout = Layout.of(workspace or PLACE)
     layout.check()
     return loaded, layout
 

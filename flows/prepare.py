@@ -16,7 +16,7 @@ from adcore.datasets.getting import get
 from adcore.names import printable
 from adcore.plan import Plan, expanded, parse
 from flows import command, stages
-from flows._start import REPO
+from flows._start import PLACE
 
 
 @flow(name="prepare")
@@ -55,7 +55,7 @@ def _state(lost: list[Failure], ready: int) -> State[Any]:
 def _only(dataset: str, workspace: str) -> tuple[Plan, Layout]:
     """A plan of one dataset of that kind. Raises PlanError, WorkspaceError."""
     alone = parse({"datasets": [dataset], "methods": ["padim"]}, "--dataset")
-    layout = Layout.of(workspace or REPO)
+    layout = Layout.of(workspace or PLACE)
     make_dataset(alone.datasets[0], layout)
     layout.check()
     return alone, layout
@@ -100,7 +100,7 @@ def _arguments() -> argparse.Namespace:
     if printable(given.source) != given.source:
         parser.error(f"--from {printable(given.source)} is not printable text; rename it, or link to it")
     if not given.dataset:
-        given.plan = given.plan or str(REPO / "params.yaml")
+        given.plan = given.plan or str(PLACE / "params.yaml")
         return command.checked(given)
     return _checked(given)
 

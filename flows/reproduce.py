@@ -17,7 +17,7 @@ import pandas as pd
 from prefect import flow
 from prefect.states import Completed, Failed, State
 
-from adcore import published
+from adcore import published, shipped
 from adcore.bench import Layout
 from adcore.plan import METRICS, PlanError, load, nearest
 from adcore.published import Names, PublishedError
@@ -26,11 +26,10 @@ from adcore.report import table_pages, tables
 from adcore.report.measured import Lookup, Run
 from adcore.report.targets import Target, paper
 from flows import command, stages
-from flows._start import REPO
+from flows._start import PLACE
 from flows.benchmark import benchmark
 from flows.efficiency import rows
 
-HOME = REPO  # of published/ and suites/
 PROFILES = ("full", "small")
 COUNTED = ("computed", "cached", "failed")
 
@@ -62,7 +61,7 @@ class Source:
 def reproduce(table: str, profile: str = "full", workspace: str = "") -> State[Any]:
     """Run or resume the suites of a table, and write it."""
     source = _read(table)
-    layout = Layout.of(workspace or REPO)
+    layout = Layout.of(workspace or PLACE)
     counts = dict.fromkeys(COUNTED, 0)
     untracked = ""
     for plan in source.plans(profile):
@@ -129,12 +128,12 @@ def _counted(suite: str, layout: Layout) -> list[dict[str, Any]]:
 
 
 def _suite(name: str) -> Path:
-    return HOME / "suites" / f"{name}.yaml"
+    return shipped.folder("suites") / f"{name}.yaml"
 
 
 def _read(stem: str) -> Source:
     """A printed table whose every row is joined. Raises PlanError."""
-    folder = HOME / "published"
+    folder = shipped.folder("published")
     known = published.stems(folder)
     if stem not in known:
         hint = f"{nearest(stem, known)}; `python -m flows.reproduce list` names all"
@@ -159,7 +158,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--profile", choices=PROFILES, default="full", help="small: other data and sizes, for a CPU (default: full)"
     )
-    parser.add_argument("--workspace", default=str(REPO), help="all is written under this folder (default: the repo)")
+    parser.add_argument("--workspace", default=str(PLACE), help="all is written under this folder (default: the checkout; installed: this one)")
     parser.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
     return parser.parse_args()
 
@@ -184,7 +183,7 @@ def _checked(given: argparse.Namespace) -> argparse.Namespace:
 def _main() -> NoReturn:
     given = _arguments()
     if given.table == "list":
-        print("\n".join(published.stems(HOME / "published")))
+        print("\n".join(published.stems(shipped.folder("published"))))
         sys.exit(command.WELL)
     chosen = _checked(command.settled(given))
     chosen.plan = ""

@@ -13,15 +13,15 @@ from adcore.bench import Layout, WorkspaceError
 from adcore.disk import DiskFull
 from flows import _guard, _server, _start, _stopping, command
 
-PROFILES = _start.REPO / ".cache/prefect/profiles.toml"  # as prefect.toml names it
+PROFILES = _start.PLACE / ".cache/prefect/profiles.toml"  # as prefect.toml names it
 
 
 def main() -> None:
     """`make serve`."""
     try:
-        Layout(_start.REPO).check()
+        Layout(_start.PLACE).check()
         auth = _guard.auth_string(PROFILES)
-        _start.settle(_start.REPO, console="NOTSET")  # runs of deployments tell more than a command does
+        _start.settle(_start.PLACE, console="NOTSET")  # runs of deployments tell more than a command does
         with _pages(auth), _stopping.ending(_end_runs):
             _serve()
     except DiskFull as error:

@@ -15,7 +15,7 @@ from tasks.tracking import Tracker, TrackingError, view_url
 def main() -> None:
     """`make ui`. Exits with code 2 where there is nothing to show, or the port that was asked for is taken."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workspace", type=Path, default=_start.REPO)
+    parser.add_argument("--workspace", type=Path, default=_start.PLACE)
     parser.add_argument("--port", type=int, help="default: 5000, or another one where that is taken")
     given = parser.parse_args()
     workspace = given.workspace.resolve()

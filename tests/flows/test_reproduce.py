@@ -59,7 +59,7 @@ def home(tmp_path: Path, own_parts: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     (tmp_path / "published/names.yaml").write_text(yaml.safe_dump(NAMES))
     for stem in ("tiny_table1", "tiny_table1-small"):
         (tmp_path / f"suites/{stem}.yaml").write_text(yaml.safe_dump(plan))
-    monkeypatch.setattr(command, "HOME", tmp_path)
+    monkeypatch.setattr(command.shipped, "CHECKOUT", tmp_path)
     return tmp_path
 
 
