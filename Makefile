@@ -5,10 +5,13 @@ READY := .venv/.ready
 
 PLAN := params.yaml
 
-.PHONY: setup demo demo-enhancers test test-slow lint serve ui clean
+.PHONY: help fix setup demo demo-enhancers test test-slow lint serve ui clean
 .DEFAULT_GOAL := demo
 
-setup: $(READY)
+help: ## this list
+	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+)[^#]*## /\1	/' | expand -t 16
+
+setup: $(READY) ## make .venv, or bring it up to date
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
@@ -19,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo-enhancers: PLAN := suites/demo-enhancers.yaml
 
-demo demo-enhancers: $(READY)
+demo demo-enhancers: $(READY) ## ten minutes: three methods on two data sets; demo-enhancers: with SBM + PFAM
 	@$(BIN)/python -m flows.benchmark --plan $(PLAN); code=$$?; \
 	if [ $$code -eq 0 ] || [ $$code -eq 3 ]; then \
 		echo "report:   results/report.html"; \
@@ -28,22 +31,26 @@ demo demo-enhancers: $(READY)
 		echo "MLflow:   make ui"; \
 	fi; exit $$code
 
-test: lint
+test: lint ## lint, types and the default tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
-test-slow: $(READY)
+test-slow: $(READY) ## the tests of minutes: kills, full disks, wheels
 	$(BIN)/python -m pytest -m slow
 
-lint: $(READY)
+lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-serve: $(READY)
+fix: $(READY) ## format, and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+serve: $(READY) ## Prefect's server and the deployments, until Ctrl-C
 	$(BIN)/python -m flows.serve
 
-ui: $(READY)
+ui: $(READY) ## MLflow's pages, until Ctrl-C
 	$(BIN)/python -m flows.ui
 
-clean:
+clean: ## throw all results away, and keep data
 	rm -rf .cache results artifacts mlartifacts mlflow.db
