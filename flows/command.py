@@ -19,6 +19,7 @@ from flows._server import server
 from flows._start import PLACE, ServerError, settle
 
 WELL, UNUSABLE, PARTLY = 0, 2, 3
+WORKSPACE = "all is written under this folder (default: the checkout, or this folder where adcore is installed)"
 UNUSABLE_BECAUSE = (plan.PlanError, WeightsError, WorkspaceError)
 
 
@@ -34,7 +35,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     found.add_argument("--plan", default=str(PLACE / "params.yaml"), help="YAML file (default: params.yaml)")
-    found.add_argument("--workspace", default=str(PLACE), help="all is written under this folder (default: the checkout; installed: this one)")
+    found.add_argument(
+        "--workspace",
+        default=str(PLACE),
+        help=WORKSPACE,
+    )
     found.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
     return found
 

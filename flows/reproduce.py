@@ -158,7 +158,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--profile", choices=PROFILES, default="full", help="small: other data and sizes, for a CPU (default: full)"
     )
-    parser.add_argument("--workspace", default=str(PLACE), help="all is written under this folder (default: the checkout; installed: this one)")
+    parser.add_argument(
+        "--workspace",
+        default=str(PLACE),
+        help=command.WORKSPACE,
+    )
     parser.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
     return parser.parse_args()
 
