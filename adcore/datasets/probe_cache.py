@@ -42,9 +42,11 @@ def _tried(cache: Path, work: Callable[[sqlite3.Connection], Any]) -> Any:
         return _done(cache, work)
     except sqlite3.Error as error:
         # SQLITE_ERROR: there is something in it, but not what we write.
-        if not sqlite_files.is_damage(error) and getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR:
+        other = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+        if not sqlite_files.is_damage(error) and not other:
             return _go_without(cache, error)
-        sys.stderr.write(f"{cache} is damaged ({error}); it is only a cache and is made anew\n")
+        state = "of another version of adcore" if other else "damaged"
+        sys.stderr.write(f"{cache} is {state} ({error}); it is only a cache and is made anew\n")
         sqlite_files.remove(cache)
     try:
         return _done(cache, work)
