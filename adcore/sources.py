@@ -13,6 +13,7 @@ import builtins
 import copy
 import functools
 import importlib.util
+import pickle
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ FOLLOWED = "adcore"
 
 Reference = tuple[str, str]  # a module and a name in it: `function`, `Class`, `Class.member`, or EVERYTHING
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+STATED = (ast.Import, ast.ImportFrom, ast.Global)  # say of names that they are no local ones
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
@@ -178,6 +180,8 @@ def _tree(module: str) -> tuple[ast.Module, str]:
 class _Plain(ast.NodeTransformer):
     """Drops docstrings, annotations of functions and blocks for type checkers (comments are not in the tree)."""
 
+    depth = 0  # of functions
+
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
         self.generic_visit(node)
         return node.orelse if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING") else node
@@ -197,9 +201,14 @@ class _Plain(ast.NodeTransformer):
 
     def _bare(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         node.returns = None
-        for inner in ast.walk(node):
-            if isinstance(inner, ast.AnnAssign):
-                inner.annotation = ast.Constant(None)
+        self.depth += 1
+        self.generic_visit(node)
+        self.depth -= 1
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        if self.depth:
+            node.annotation = ast.Constant(None)
         return self.generic_visit(node)
 
 
@@ -214,7 +223,7 @@ class _Scope:
         for statement in _one_name_each(tree.body):
             for name in set(_bound([statement])) or {""}:
                 self.statements[name].append(statement)
-        for node in ast.walk(tree):
+        for node in (each for each in ast.walk(tree) if isinstance(each, STATED)):
             for name, reference in self.imported(node):
                 self.imports[name].add(reference)
 
@@ -366,7 +375,8 @@ class _Reader(ast.NodeTransformer):
     def definition(self, statements: Sequence[ast.stmt], named: bool = False) -> Definition:
         """named: its name is behaviour, as that of a class's member is."""
         self.in_class = named or isinstance(statements[0], ast.ClassDef)
-        parts = [self.visit(copy.deepcopy(statement)) for statement in statements]
+        copies = pickle.loads(pickle.dumps(list(statements)))  # as copy.deepcopy, in a fifth of the time
+        parts = [self.visit(each) for each in copies]
         for part in parts:
             if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and not named:
                 part.name = "_"
@@ -449,7 +459,7 @@ class _Reader(ast.NodeTransformer):
 
     def _function(self, node: Function) -> ast.AST:
         body = [node.body] if isinstance(node, ast.Lambda) else node.body
-        blocks = [inner for part in body for inner in ast.walk(part)]
+        blocks = [inner for part in body for inner in ast.walk(part) if isinstance(inner, STATED)]
         imported = {name for inner in blocks for name, _ in self.scope.imported(inner)}
         imported |= {name for inner in blocks if isinstance(inner, ast.Global) for name in inner.names}
         arguments = {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
