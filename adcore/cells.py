@@ -15,8 +15,8 @@ from adcore.chains import NONE, Chain, chain
 from adcore.enhancers.base import Enhancer, Link
 from adcore.images import ImageFile, image_files
 from adcore.methods.base import Method, Options
-from adcore.plan import BackboneSpec, ImageSpec, Plan, PlanError, known
-from adcore.protocols import PROTOCOLS, Protocol
+from adcore.plan import BackboneSpec, ImageSpec, Plan, PlanError
+from adcore.protocols.base import Protocol
 
 if TYPE_CHECKING:
     from adcore.synthesis.foreground import Threshold
@@ -138,11 +138,7 @@ def arms(plan: Plan) -> list[Arm]:
     for protocol, (enhancer, chained), method in itertools.product(plan.protocols, chains, plan.methods):
         if not method.takes(enhancer):
             continue
-        try:
-            known(protocol.name, PROTOCOLS, "protocol")
-        except ValueError as error:
-            raise PlanError(str(error)) from None
-        rules = registry.options(protocol, PROTOCOLS[protocol.name], "protocol")
+        rules = registry.options(protocol, registry.protocol(protocol.name), "protocol")
         cls = registry.method(method.name)
         options = registry.options(method, cls.Options, "method")
         stand_in = _checked(chained, plan, method.name, cls, options)

@@ -1,4 +1,4 @@
-"""Finds methods, enhancers and datasets: one file each, and entry points for other packages."""
+"""Finds methods, enhancers, datasets and protocols: one file each, and entry points for other packages."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from adcore.datasets.base import Dataset
     from adcore.enhancers.base import Enhancer
     from adcore.methods.base import Method
+    from adcore.protocols.base import Protocol
+
+HYPHENS = ("protocols",)  # groups whose names have hyphens where a file's name has underscores
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -27,7 +30,7 @@ def modules(group: str) -> dict[str, str]:
     package = importlib.import_module(f"adcore.{group}")
     helpers = getattr(package, "HELPERS", ("base",))
     found = {
-        info.name: f"adcore.{group}.{info.name}"
+        info.name.replace("_", "-") if group in HYPHENS else info.name: f"adcore.{group}.{info.name}"
         for info in pkgutil.iter_modules(package.__path__)
         if info.name not in helpers and not info.name.startswith("_")
     }
@@ -71,6 +74,14 @@ def dataset(kind: str) -> type[Dataset]:
     from adcore.datasets.base import Dataset
 
     found: type[Dataset] = _find("datasets", kind, Dataset, "kind")
+    return found
+
+
+def protocol(name: str) -> type[Protocol]:
+    """The protocol class called `name`. Raises PlanError with the nearest known name."""
+    from adcore.protocols.base import Protocol
+
+    found: type[Protocol] = _find("protocols", name, Protocol, "name")
     return found
 
 

@@ -62,20 +62,19 @@ def show(
 def _plugins(group: str) -> dict[str, str]:
     from adcore import registry
 
-    find = {"methods": registry.method, "enhancers": registry.enhancer, "datasets": registry.dataset}[group]
-    return {name: _first_sentence(find(name)) for name in sorted(registry.modules(group))}
+    find: dict[str, Callable[[str], type]] = {
+        "methods": registry.method,
+        "enhancers": registry.enhancer,
+        "datasets": registry.dataset,
+        "protocols": registry.protocol,
+    }
+    return {name: _first_sentence(find[group](name)) for name in sorted(registry.modules(group))}
 
 
 def _metrics() -> dict[str, str]:
     from adcore.plan import MEANINGS
 
     return MEANINGS
-
-
-def _protocols() -> dict[str, str]:
-    from adcore.protocols import PROTOCOLS
-
-    return {name: _first_sentence(cls) for name, cls in PROTOCOLS.items()}
 
 
 def _tables() -> dict[str, str]:
@@ -99,6 +98,6 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "enhancers": lambda: _plugins("enhancers"),
     "datasets": lambda: _plugins("datasets"),
     "metrics": _metrics,
-    "protocols": _protocols,
+    "protocols": lambda: _plugins("protocols"),
     "tables": _tables,
 }

@@ -11,7 +11,11 @@ import pytest
 from adcore import cells
 from adcore.cells import Category, Cell
 from adcore.plan import PlanError, parse
-from adcore.protocols import PROTOCOLS, Contaminated, FewShot, MultiClass, Protocol
+from adcore.protocols.base import Protocol
+from adcore.protocols.contaminated import Contaminated
+from adcore.protocols.few_shot import FewShot
+from adcore.protocols.multi_class import MultiClass
+from adcore.protocols.one_class import OneClass
 
 
 def manifest(train: int = 6, good: int = 3, bad: int = 10) -> pd.DataFrame:
@@ -38,7 +42,7 @@ def expand(*protocols: Any, frame: pd.DataFrame | None = None, **plan: Any) -> l
     return cells.expand(parse(base | plan | {"protocols": list(protocols)}), categories)
 
 
-EVERY = [MultiClass(), FewShot(k=2), Contaminated(share=0.3), PROTOCOLS["one-class"]()]
+EVERY = [MultiClass(), FewShot(k=2), Contaminated(share=0.3), OneClass()]
 
 
 @pytest.mark.parametrize("protocol", EVERY, ids=lambda protocol: type(protocol).__name__)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from adcore import registry
 from adcore.chains import NONE, Chain, chain
 from adcore.plan import BackboneSpec, Choice, Plan, PlanError
-from adcore.protocols import PROTOCOLS, Protocol
+from adcore.protocols.base import Protocol
 from adcore.published import DERIVED, Names, Ours, PublishedError, Quantity
 
 if TYPE_CHECKING:
@@ -184,9 +184,7 @@ class Joiner:
         cls = registry.method(ours.method)
         options = registry.options(Choice(name=ours.method, **ours.options), cls.Options, "method")
         protocol = ours.protocol or Choice(name="one-class")
-        if protocol.name not in PROTOCOLS:
-            raise PlanError(f"unknown protocol '{protocol.name}'; known: {', '.join(PROTOCOLS)}")
-        rules = registry.options(protocol, PROTOCOLS[protocol.name], "protocol")
+        rules = registry.options(protocol, registry.protocol(protocol.name), "protocol")
         enhancer = chain(Choice(name=ours.enhancer or NONE), BackboneSpec(name=ours.backbone or ""))
         marks = self._marks[ours.method]
         return System(cls, options, enhancer, rules, marks, ours)

@@ -11,7 +11,6 @@ import pytest
 from adcore import bench, registry
 from adcore.bench import Bench
 from adcore.plan import Plan
-from adcore.protocols import PROTOCOLS
 
 METHODS = sorted(registry.modules("methods"))
 NEEDED = {"few-shot": {"k": 1, "draws": 1}, "contaminated": {"share": 0.3}}  # options without a default
@@ -29,7 +28,7 @@ def short(name: str) -> dict[str, object]:
     return {"name": name, **{key: value for key, value in SHORT.items() if key in fields}}
 
 
-@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+@pytest.mark.parametrize("protocol", sorted(registry.modules("protocols")))
 def test_every_method_has_finite_numbers(protocol: str, plan: Callable[..., Plan], tmp_path: Path) -> None:
     made = plan(methods=[short(name) for name in METHODS], protocols=[{"name": protocol, **NEEDED.get(protocol, {})}])
     opened = Bench(made, tmp_path, {"parts": bench.prepare(made.datasets[0], bench.Layout(tmp_path))})

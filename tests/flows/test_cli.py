@@ -13,7 +13,6 @@ import pytest
 
 from adcore import published, registry
 from adcore.plan import METRICS
-from adcore.protocols import PROTOCOLS
 from flows import cli
 
 PlanFile = Callable[..., Path]
@@ -24,7 +23,7 @@ NAMES = {
     "enhancers": registry.modules("enhancers"),
     "datasets": registry.modules("datasets"),
     "metrics": METRICS,
-    "protocols": PROTOCOLS,
+    "protocols": registry.modules("protocols"),
     "tables": published.stems(),
 }
 
