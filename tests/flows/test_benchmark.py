@@ -264,7 +264,11 @@ def test_the_tracker_holds_all_metrics_whatever_the_plan_shows(plan_file: PlanFi
     assert {"i_auroc", "aupro", "score_ms"} <= names
 
 
-ENHANCED = ["none", {"name": "sbm+pfam", "epochs": 1, "pool_kv": 4}, {"name": "pfam", "train": "identity"}]
+ENHANCED = [
+    "none",
+    {"name": "sbm+pfam", "epochs": 1, "min_steps": 0, "pool_kv": 4},
+    {"name": "pfam", "train": "identity"},
+]
 
 
 def test_enhancers_are_trained_once_and_compared_with_none_and_their_control(plan_file: PlanFile, work: Path) -> None:
@@ -274,7 +278,7 @@ def test_enhancers_are_trained_once_and_compared_with_none_and_their_control(pla
     effects = pd.read_csv(results / "enhancers.csv")
     found = effects[(effects["metric"] == "i_auroc") & (effects["against"] == "none")].set_index("enhancer_label")
     table = board(work).groupby("enhancer_label")["i_auroc"].mean()
-    label = "sbm+pfam(epochs=1,pool_kv=4)"
+    label = "sbm+pfam(epochs=1,min_steps=0,pool_kv=4)"
     assert found.loc[label, "difference"] == pytest.approx(table[label] - table["none"])
     assert found.loc["pfam(train=identity)", "verdict"] == "identical to none, as it must be"
     latency = pd.read_csv(results / "latency.csv")
@@ -287,7 +291,7 @@ def test_enhancers_are_trained_once_and_compared_with_none_and_their_control(pla
     store = work / ".cache/adcore/store/enhancer"
     before = {folder.name: folder.stat().st_mtime_ns for folder in store.iterdir()}
     assert run(plan, work)["last_line"] == "cells: 0 computed, 6 cached, 0 failed"
-    more = plan_file(enhancers=["none", {"name": "sbm", "epochs": 1}], methods=["padim"])
+    more = plan_file(enhancers=["none", {"name": "sbm", "epochs": 1, "min_steps": 0}], methods=["padim"])
     assert run(more, work)["last_line"] == "cells: 2 computed, 2 cached, 0 failed"
     assert {folder.name: folder.stat().st_mtime_ns for folder in store.iterdir()} == before  # sbm was there already
 
@@ -297,7 +301,7 @@ def test_trained_enhancers_are_exported_with_their_cells(plan_file: PlanFile, tm
     from flows.command import opened
     from flows.export import export
 
-    plan = plan_file(enhancers=[{"name": "psg", "epochs": 1}], methods=["padim"])
+    plan = plan_file(enhancers=[{"name": "psg", "epochs": 1, "min_steps": 0}], methods=["padim"])
     run(plan, work)
     loaded, layout = opened(str(plan), str(work))
     bench, _ = stages.in_place(loaded, layout)
@@ -317,7 +321,7 @@ def test_a_failing_enhancer_fails_its_own_cells_only(
         raise RuntimeError("sbm: the loss is nan in epoch 1 of 1, step 1 of 1; lower the learning rate")
 
     monkeypatch.setattr(enhancing, "train", broken)
-    outcome = run(plan_file(enhancers=["none", {"name": "sbm", "epochs": 1}], methods=["padim"]), work)
+    outcome = run(plan_file(enhancers=["none", {"name": "sbm", "epochs": 1, "min_steps": 0}], methods=["padim"]), work)
     assert outcome["last_line"] == "cells: 2 computed, 0 cached, 2 failed"
     assert set(board(work).set_index("enhancer")["status"].items()) == {("none", "ok"), ("sbm", "failed")}
     assert "the loss is nan in epoch 1" in (work / "results" / "failures.txt").read_text()
