@@ -49,14 +49,6 @@ def start(plan_file: PlanFile, tmp_path: Path) -> Iterator[Callable[..., subproc
             process.kill()
 
 
-@pytest.fixture(autouse=True)
-def heard() -> Iterator[None]:
-    """Tests that run as a shell's job in the background ignore Ctrl-C, and so would all that they start."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def until(process: subprocess.Popen[str], words: str) -> None:
     """Read what it tells until it is there."""
     assert process.stderr is not None
