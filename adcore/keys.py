@@ -8,7 +8,8 @@ import importlib.metadata
 import json
 from typing import Any
 
-from adcore.sources import EVERYTHING, Definitions, Reference, reached
+from adcore.sources import Definitions, reached
+from adcore.sources.scopes import EVERYTHING, Reference
 
 
 def digest(value: Any) -> str:

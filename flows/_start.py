@@ -9,9 +9,9 @@ import sys
 import warnings
 from pathlib import Path
 
-from adcore.shipped import CHECKOUT
+from adcore.shipped import CHECKOUT, PACKAGE
 
-SOURCE = Path(__file__).resolve().parents[1]  # of our packages
+SOURCE = PACKAGE.parent  # of our packages
 # What a command reads and writes by default: the checkout, or for an installed package the folder that it is run in.
 PLACE = CHECKOUT or Path.cwd()
 ENVIRONMENT = {

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from flows import _stopping
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -31,8 +33,6 @@ main = typer.Typer(name="adcore", no_args_is_help=True, add_completion=False, pr
 def _command(name: str, module: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
         sys.argv = [f"adcore {name}", *context.args]
-        from flows import _stopping
-
         _stopping.listen()
         runpy.run_module(f"flows.{module}", run_name="__main__", alter_sys=False)
 

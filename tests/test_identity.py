@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from adcore import identity, keys, registry, sources
+from adcore.sources import Definitions, reading, scopes
+from tests.reach import behind
 
 ADCORE = Path(identity.__file__).parent
 WHOLE = ("features", "cell", "gallery", "sample", "validation", "sight", "statistics")
@@ -59,15 +61,9 @@ def elsewhere(tree: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def closures() -> dict[str, sources.Definitions]:
+def closures() -> dict[str, Definitions]:
     """What each identity is made of."""
-
-    def reach(*names: str, outside: tuple[str, ...] = ()) -> sources.Definitions:
-        return sources.reached(map(keys.reference, names), {keys.reference(name) for name in outside})
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(identity, "code", reach)
-        return every()  # type: ignore[return-value]
+    return behind(every)
 
 
 @pytest.fixture
@@ -136,7 +132,7 @@ class Renamed(ast.NodeTransformer):
         return node
 
 
-def test_renamed_and_moved_modules_move_no_key(tree: Path, closures: dict[str, sources.Definitions]) -> None:
+def test_renamed_and_moved_modules_move_no_key(tree: Path, closures: dict[str, Definitions]) -> None:
     before = every()
     fixed = {f"adcore.{group}.{name}" for group in ("methods", "enhancers") for name in (*METHODS, *ENHANCERS)}
     names = {
@@ -155,11 +151,11 @@ def test_renamed_and_moved_modules_move_no_key(tree: Path, closures: dict[str, s
     assert elsewhere(tree) == before
 
 
-def number_making(closures: dict[str, sources.Definitions]) -> set[str]:
+def number_making(closures: dict[str, Definitions]) -> set[str]:
     return {module for definitions in closures.values() for module, _ in definitions}
 
 
-def test_only_the_steps_that_use_a_module_notice_a_change_in_it(closures: dict[str, sources.Definitions]) -> None:
+def test_only_the_steps_that_use_a_module_notice_a_change_in_it(closures: dict[str, Definitions]) -> None:
     every_method = {f"{step} of {name}" for step in ("latency", "efficiency") for name in METHODS}
     expected = {
         "kernels.coreset": of("fit maps efficiency", "patchcore mffa"),
@@ -188,14 +184,14 @@ def test_only_the_steps_that_use_a_module_notice_a_change_in_it(closures: dict[s
     assert users == expected
 
 
-def test_what_carries_a_step_out_is_in_its_key(closures: dict[str, sources.Definitions]) -> None:
+def test_what_carries_a_step_out_is_in_its_key(closures: dict[str, Definitions]) -> None:
     """A mended fault in these is computed again."""
     assert {"adcore.compute", "adcore.bank"} <= {module for module, _ in closures["fit of padim, False"]}
     assert {"adcore.enhancing", "adcore.training", "adcore.compute"} <= {module for module, _ in closures["sbm, False"]}
     assert {"adcore.evaluation", "adcore.compute"} <= {module for module, _ in closures["cell"]}
 
 
-def test_smoothing_is_in_the_key_of_maps_and_of_no_fit(closures: dict[str, sources.Definitions]) -> None:
+def test_smoothing_is_in_the_key_of_maps_and_of_no_fit(closures: dict[str, Definitions]) -> None:
     smoothing = {step for step in steps(closures, "adcore.maps") if step.endswith(", False") or " of " not in step}
     assert smoothing == {"cell", "gallery"}
 
@@ -204,7 +200,7 @@ def of(steps: str, methods: str) -> set[str]:
     return {f"{step} of {method}" for step in steps.split() for method in methods.split()}
 
 
-def steps(closures: dict[str, sources.Definitions], module: str) -> set[str]:
+def steps(closures: dict[str, Definitions], module: str) -> set[str]:
     return {step for step, definitions in closures.items() if module in {where for where, _ in definitions}}
 
 
@@ -240,12 +236,12 @@ def replaced(node: ast.AST) -> bool:
 
 @pytest.mark.slow
 def test_a_changed_operator_moves_exactly_the_keys_that_reach_it(
-    closures: dict[str, sources.Definitions], monkeypatch: pytest.MonkeyPatch
+    closures: dict[str, Definitions], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = every()
     for module in sorted(number_making(closures)):
         names = {name for definitions in closures.values() for where, name in definitions if where == module}
-        name, tree = changed(sources._tree(module)[0], names)
+        name, tree = changed(scopes.tree(module)[0], names)
         if not name:
             continue
         with monkeypatch.context() as patch:
@@ -258,8 +254,9 @@ def test_a_changed_operator_moves_exactly_the_keys_that_reach_it(
 
 def put(patch: pytest.MonkeyPatch, module: str, tree: ast.Module) -> None:
     """A module has that syntax, and what was read of others stays."""
-    parse, read = sources._tree, sources.definitions
-    patch.setattr(sources, "_tree", lambda name: (tree, parse(name)[1]) if name == module else parse(name))
+    parse, read = scopes.tree, sources.definitions
+    patch.setattr(scopes, "tree", lambda name: (tree, parse(name)[1]) if name == module else parse(name))
+    patch.setattr(reading, "names_of", scopes.names_of.__wrapped__)
     other = read.__wrapped__(module, frozenset({"adcore"}))
     patch.setattr(sources, "definitions", lambda name, packages: other if name == module else read(name, packages))
     keys.code.cache_clear()

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adcore import keys, sources
+from adcore import keys
+from tests.reach import closure, forget
 
 Code = Callable[..., str]
 
@@ -33,8 +34,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Code:
             path = folder / f"{name}.py"
             path.unlink(missing_ok=True) if source is None else path.write_text(source)
         importlib.invalidate_caches()
-        for cached in (keys.code, sources.definitions, sources.file, sources._tree, sources._names):
-            cached.cache_clear()
+        forget()
         return keys.code("toy.a")
 
     return write
@@ -133,7 +133,7 @@ def test_other_packages_are_not_followed_but_adcore_is(code: Code) -> None:
 
 
 def modules() -> set[str]:
-    return {module for module, _ in sources.reached([("toy.a", sources.EVERYTHING)])}
+    return {module for module, _ in closure("toy.a")}
 
 
 def test_a_module_without_source_is_named(code: Code) -> None:

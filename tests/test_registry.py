@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from adcore import keys, registry, sources
+from adcore import keys, registry
 from adcore.cells import arms
 from adcore.methods.base import Method
 from adcore.plan import Choice, PlanError, parse
+from tests.reach import forget
 
 METHOD = """
 from adcore.methods.base import Method, Options
@@ -45,8 +46,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
         monkeypatch.syspath_prepend(tmp_path)
         importlib.invalidate_caches()
         registry.modules.cache_clear()
-        for cached in (keys.code, sources.definitions, sources.file, sources._tree, sources._names):
-            cached.cache_clear()
+        forget()
 
     yield install
     monkeypatch.undo()

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 import adcore
-from adcore import bench, identity, keys, latency, sources
+from adcore import bench, identity, latency
 from adcore.bench import Bench
 from adcore.plan import Plan
+from adcore.sources import Definitions
 from tests.conformance import test_enhancers, test_protocols
 from tests.conformance.test_devices import TINY, short
+from tests.reach import behind
 
 METHODS, ENHANCERS = test_protocols.METHODS, test_enhancers.ENHANCERS
 ROOT = Path(adcore.__file__).parent
@@ -67,37 +69,26 @@ def recorded() -> Iterator[set[Call]]:
             calls.add((module, code.co_qualname.partition(".<locals>")[0]))
 
 
-def missing(calls: set[Call], definitions: sources.Definitions) -> set[Call]:
+def missing(calls: set[Call], definitions: Definitions) -> set[Call]:
     """Calls of code that is not among the definitions."""
-    carriers = {*identity.CARRIERS, "adcore.sources"}
+    carriers = {*identity.CARRIERS}
     return {
         (module, name)
         for module, name in calls
         if module not in carriers
+        and not module.startswith("adcore.sources")
         and (module, name) not in DISPATCH
         and not {(module, name.partition(".")[0]), (module, "")} & WORDS
         and not counts(module, name, definitions)
     }
 
 
-def counts(module: str, name: str, definitions: sources.Definitions) -> bool:
+def counts(module: str, name: str, definitions: Definitions) -> bool:
     owner, _, member = name.partition(".")
     if owner.startswith("<"):  # of the module itself: an import, or a lambda or comprehension of a constant
         return True
     whole = definitions.get((module, owner))
     return whole is not None and (not member or member not in whole.members or (module, name) in definitions)
-
-
-def of(identities: Callable[..., Any], *arguments: Any) -> sources.Definitions:
-    """The definitions behind an identity, before they become a digest."""
-
-    def reach(*names: str, outside: tuple[str, ...] = ()) -> sources.Definitions:
-        return sources.reached(map(keys.reference, names), {keys.reference(name) for name in outside})
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(identity, "code", reach)
-        found: sources.Definitions = identities(*arguments)
-    return found
 
 
 def silent(done: float) -> None: ...
@@ -110,12 +101,12 @@ def test_of_a_method(name: str, opened: Opened, monkeypatch: pytest.MonkeyPatch)
     cell, computer = made.cells[0], made.computer
     levels = made.levels(cell)
     method = cell.arm.method
-    steps: list[tuple[Callable[[], None], list[sources.Definitions]]] = [
-        (lambda: computer.extract(cell, levels, silent), [of(identity.features)]),
-        (lambda: computer.fit(cell, silent), [of(identity.fit, method, False)]),
-        (lambda: computer.score(cell, silent), [of(identity.maps, method)]),
-        (lambda: computer.evaluate(cell), [of(identity.cell), of(identity.gallery)]),
-        (lambda: computer.latency(cell), [of(identity.latency, method), of(identity.maps, method)]),
+    steps: list[tuple[Callable[[], None], list[Definitions]]] = [
+        (lambda: computer.extract(cell, levels, silent), [behind(identity.features)]),
+        (lambda: computer.fit(cell, silent), [behind(identity.fit, method, False)]),
+        (lambda: computer.score(cell, silent), [behind(identity.maps, method)]),
+        (lambda: computer.evaluate(cell), [behind(identity.cell), behind(identity.gallery)]),
+        (lambda: computer.latency(cell), [behind(identity.latency, method), behind(identity.maps, method)]),
     ]
     for step, parts in steps:
         with recorded() as calls:
@@ -128,7 +119,7 @@ def test_of_an_enhancer(name: str, opened: Opened) -> None:
     made = opened(enhancers=[short(name)], methods=["padim"])
     cell, computer = made.cells[0], made.computer
     levels = made.levels(cell)
-    parts = [of(identity.enhancer, link.enhancer, link.made().wants_host) for link in cell.links]
+    parts = [behind(identity.enhancer, link.enhancer, link.made().wants_host) for link in cell.links]
     with recorded() as calls:
         for link in cell.links:
             computer.enhance(cell, link.key, silent)
@@ -136,10 +127,11 @@ def test_of_an_enhancer(name: str, opened: Opened) -> None:
     with recorded() as calls:
         computer.extract(cell, levels, silent)
         computer.fit(cell, silent)
-    assert missing(calls, joined([*parts, of(identity.features), of(identity.fit, cell.arm.method, False)])) == set()
+    parts += [behind(identity.features), behind(identity.fit, cell.arm.method, False)]
+    assert missing(calls, joined(parts)) == set()
 
 
-def joined(parts: list[sources.Definitions]) -> sources.Definitions:
+def joined(parts: list[Definitions]) -> Definitions:
     return {reference: definition for part in parts for reference, definition in part.items()}
 
 
@@ -147,4 +139,4 @@ def test_a_call_outside_is_seen(opened: Opened) -> None:
     cell = opened().cells[0]
     with recorded() as calls:
         cell.arm.method.identity(cell.arm.options, cell.backbone)
-    assert missing(calls, of(identity.fit, cell.arm.method, False)) == {("adcore.methods.base", "Method.identity")}
+    assert missing(calls, behind(identity.fit, cell.arm.method, False)) == {("adcore.methods.base", "Method.identity")}
