@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 PLAN := params.yaml
 
-.PHONY: help fix setup demo demo-enhancers test test-slow lint serve ui clean
+.PHONY: help fix setup demo demo-enhancers test test-slow lint docs serve ui clean
 .DEFAULT_GOAL := demo
 
 help: ## this list
@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "adcore needs Python 3.11: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[demo,faiss,mobilenetv2,vit,test]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[demo,docs,faiss,mobilenetv2,vit,test]'
 	@touch $(READY)
 
 demo-enhancers: PLAN := suites/demo-enhancers.yaml
@@ -31,16 +31,19 @@ demo demo-enhancers: $(READY) ## ten minutes: three methods on two data sets; de
 		echo "MLflow:   make ui"; \
 	fi; exit $$code
 
-test: lint ## lint, types and the default tests
+test: lint ## lint, types, documentation and the default tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test-slow: $(READY) ## the tests of minutes: kills, full disks, wheels
 	$(BIN)/python -m pytest -m slow
 
-lint: $(READY) ## ruff and mypy
+lint: docs ## ruff, mypy, and every link of the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(READY) ## the documentation as a site: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 fix: $(READY) ## format, and mend what ruff can
 	$(BIN)/ruff format .
@@ -53,4 +56,4 @@ ui: $(READY) ## MLflow's pages, until Ctrl-C
 	$(BIN)/python -m flows.ui
 
 clean: ## throw all results away, and keep data
-	rm -rf .cache results artifacts mlartifacts mlflow.db
+	rm -rf .cache results artifacts mlartifacts mlflow.db site

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parents[1]
-PAGES = [REPO / "README.md", REPO / "CHANGELOG.md", REPO / "published/README.md", *sorted(REPO.glob("docs/**/*.md"))]
+DESCRIPTIONS = [REPO / "published/README.md", *sorted(REPO.glob("docs/**/*.md"))]  # of what is there now
+PAGES = [*(REPO / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")), *DESCRIPTIONS]
 FOLDERS = ("adcore", "tasks", "flows", "tests", "benchmarks")
 SCRIPTS = [path for folder in FOLDERS for path in sorted((REPO / folder).rglob("*.py"))]
 SETTINGS = [*sorted(REPO.glob("*.yaml")), *sorted(REPO.glob("suites/*.yaml")), *sorted(REPO.glob("published/*.yaml"))]
@@ -127,7 +128,7 @@ def test_papers_are_cited_by_name() -> None:
     assert {path: names for path, names in numbered.items() if names} == {}
 
 
-@pytest.mark.parametrize("page", PAGES[2:], ids=lambda page: str(page.relative_to(REPO)))
+@pytest.mark.parametrize("page", DESCRIPTIONS, ids=lambda page: str(page.relative_to(REPO)))
 def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     names = SOURCE.findall(page.read_text(encoding="utf-8"))
     assert [name for name in names if not (REPO / name).exists()] == []
