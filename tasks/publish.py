@@ -12,13 +12,12 @@ from prefect.cache_policies import NO_CACHE
 from adcore.bench import Bench, reopened
 from adcore.costs import environment, git_commit
 from adcore.plan import METRICS
-from adcore.report import beside, effects, statistics, timings
+from adcore.report import beside, effects, enhancers, statistics, timings
 from adcore.report import leaderboard as boards
+from adcore.report.contest import Contests
 from adcore.report.groups import CellResult, group_rows
 from adcore.report.html import write_report
 from adcore.report.measured import Run
-from adcore.report.statistics import Statistics
-from adcore.report.summary import summarise
 from adcore.report.trained import Trained, cautions
 from adcore.samples import samples
 from tasks.tracking import Tracker, view_url
@@ -58,20 +57,20 @@ def leaderboard(plan: str, workspace: str, manifests: str, name: str, failed: li
     if not rows:
         return
     folder = bench.layout.results
-    published = beside.compare(Run.of(name, bench, boards.frame(rows), {}))
+    contests = Contests(boards.frame(rows), lambda: samples(bench.store, results))
+    published = beside.compare(Run.of(name, bench, contests.table, {}))
     trained = _trained(results)
     remarks = _remarks(bench.remarks(), trained)
-    boards.write_leaderboard(folder, rows, failures, published, remarks)
-    compared, timed = _compared(bench, rows), bench.timings()
-    effects.write(folder, compared)
+    boards.write_leaderboard(folder, contests, failures, published, remarks)
+    compared, timed = _compared(bench, contests), bench.timings()
+    enhancers.write(folder, compared)
     _write_picked(folder / "protocols.csv", bench)
     timings.write(folder, timed)
-    told = Statistics(rows, lambda: samples(bench.store, results))
-    statistics.write(folder, told)
+    statistics.write(folder, contests)
     facts = _facts(bench.plan.evaluate_at, name)
     write_report(
         folder / "report.html",
-        rows,
+        contests,
         results,
         failures,
         remarks,
@@ -80,12 +79,11 @@ def leaderboard(plan: str, workspace: str, manifests: str, name: str, failed: li
         timings=timed,
         trained=trained,
         published=published,
-        statistics=told,
     )
     _write_tracebacks(folder / "failures.txt", failures)
-    boards.console(rows, failures)
-    description = boards.markdown(boards.frame(rows), failures, published, remarks)
-    create_table_artifact(key="leaderboard", table=_table(rows), description=description)
+    boards.console(contests, failures)
+    description = boards.markdown(contests, failures, published, remarks)
+    create_table_artifact(key="leaderboard", table=_table(contests), description=description)
     create_link_artifact(key="report", link=(folder / "report.html").as_uri(), link_text="report.html")
 
 
@@ -97,10 +95,10 @@ def _write_picked(path: Path, bench: Bench) -> None:
         boards.write_atomic(path, picked.to_csv(index=False, lineterminator="\n"))
 
 
-def _compared(bench: Bench, rows: list[Row]) -> list[effects.Effect]:
+def _compared(bench: Bench, contests: Contests) -> list[effects.Effect]:
     controls = {label: chain.control for label, chain in bench.chains.items() if chain.control}
     parts = {label: chain.parts for label, chain in bench.chains.items()}
-    return effects.compare(boards.frame(rows), bench.textures, controls, parts)
+    return effects.compare(contests, bench.textures, controls, parts)
 
 
 def _trained(results: list[CellResult]) -> list[Trained]:
@@ -130,9 +128,9 @@ def _facts(evaluate_at: str, name: str) -> dict[str, str]:
     }
 
 
-def _table(rows: list[Row]) -> list[Row]:
+def _table(contests: Contests) -> list[Row]:
     found = []
-    for dataset, lines in summarise(boards.frame(rows)).items():
+    for dataset, lines in contests.lines.items():
         header, body = boards.cells(lines, bold="{}")
         found += [{"dataset": dataset, **dict(zip(header, row, strict=True))} for row in body]
     return found

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from adcore import published
+from adcore.report import verdicts
 from adcore.report.groups import PLAIN
 from adcore.report.measured import Lookup, Run
 from adcore.report.summary import TITLES
-from adcore.report.tables import verdict
+from adcore.report.tables import Judgement, judge
 from adcore.report.targets import Joiner, Row, Target
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Beside:
     printed: str
     difference: float
     source: str
-    verdict: str
+    judgement: Judgement
     reasons: int
 
     @property
@@ -51,7 +52,7 @@ class Beside:
             TITLES.get(self.metric, self.metric),
             *numbers,
             self.source,
-            self.verdict,
+            verdicts.printed(self.judgement),
         ]
 
 
@@ -111,7 +112,7 @@ def _of_table(stem: str, table: pd.DataFrame, joiner: Joiner, run: Run) -> Itera
                     row["printed"],
                     value.value - row["value"],
                     _source(row),
-                    verdict(row, value, target.quantity.lower),
+                    judge(row, value, target.quantity.lower),
                     len(value.reasons),
                 )
 

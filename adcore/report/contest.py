@@ -1,17 +1,17 @@
-"""Contenders on one metric of a dataset: their means and intervals, and every two of them against each other."""
+"""The one engine of comparisons: contenders on one metric, their means and intervals, and who is better than whom."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from adcore.report.summary import Line, shared_and_varying
+from adcore.report.summary import Line, applying, headline, shared_and_varying, summarise
 from adcore.stats import categories as over
 from adcore.stats.images import DRAWS, Sample
 from adcore.stats.images import METRICS as IMAGE_METRICS
@@ -22,19 +22,62 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-    Bounds = tuple[Floats, Floats]
 
+Samples = Callable[[], Mapping[str, Sample]]  # reads the cells' samples, by key; asked only where images decide
+Outcome = Literal[
+    "equal",
+    "better",
+    "worse",
+    "alike",
+    "better on images",
+    "worse on images",
+    "alike on images",
+    "unsure of seeds",
+    "untested",
+    "incomplete",
+]
+Standing = Literal["better", "worse", "equal", "undecided"]
+
+ALPHA = 0.05
 DIGITS = 12  # a mean over seeds in another order is the same mean
+MIRRORED: dict[Outcome, Outcome] = {
+    "better": "worse",
+    "worse": "better",
+    "better on images": "worse on images",
+    "worse on images": "better on images",
+}
+STANDINGS: dict[Outcome, Standing] = {
+    "better": "better",
+    "better on images": "better",
+    "worse": "worse",
+    "worse on images": "worse",
+    "equal": "equal",
+}
+
+
+def standing(outcome: Outcome) -> Standing:
+    """What an outcome comes to: who is ahead beyond doubt, if anybody."""
+    return STANDINGS.get(outcome, "undecided")
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One contender on one metric: values (C, S) by category and seed, and a sample for each (None: not known)."""
+    """One contender on one metric: values (C, S) by category and seed, and the keys of these cells ("": no cell).
+
+    setting: its leaderboard columns, the same as those of its line."""
 
     name: str
+    setting: Mapping[str, str]
     seeds: tuple[int, ...]
     values: Floats
-    samples: tuple[tuple[Sample | None, ...], ...]
+    keys: tuple[tuple[str, ...], ...]
+    known: Samples = field(repr=False, compare=False)
+
+    @cached_property
+    def samples(self) -> tuple[tuple[Sample | None, ...], ...]:
+        """What is known of the images of each cell (C, S); None: nothing."""
+        known = self.known()
+        return tuple(tuple(known.get(key) for key in keys) for keys in self.keys)
 
     @property
     def mean(self) -> float:
@@ -53,29 +96,131 @@ class Contender:
     @cached_property
     def images(self) -> tuple[str, ...]:
         """The test images of each category; '' where they are not known or differ by seed."""
-        found = [{sample.images if sample else "" for sample in seeds} for seeds in self.samples]
-        return tuple(one.pop() if len(one) == 1 else "" for one in found)
+        digests = [{sample.images if sample else "" for sample in seeds} for seeds in self.samples]
+        return tuple(one.pop() if len(one) == 1 else "" for one in digests)
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Everything about all pairs of K contenders, (K, K): row minus column. p is NaN where it cannot be had.
+class Bounds:
+    """Ends of 95 % intervals, one array each; NaN where there is none."""
 
-    ahead: categories in which the row's is larger. lean: signed-rank sum, > 0 where the row is mostly ahead. p: by
-    Wilcoxon over categories, NaN for one of them; corrected: by Holm for all pairs. low, high, p_images: of the
-    difference over images, 95 % interval and test; seeds_low, seeds_high: interval over seeds."""
+    low: Floats
+    high: Floats
 
-    difference: Floats
+    @classmethod
+    def unknown(cls, *shape: int) -> Bounds:
+        return cls(np.full(shape, np.nan), np.full(shape, np.nan))
+
+
+@dataclass(frozen=True)
+class OverImages:
+    """All pairs on the same images, (K, K): interval of the difference (row minus column) and p, before and after
+    correction for all pairs; NaN for contenders with other images, and for metrics of pixels."""
+
+    low: Floats
+    high: Floats
+    p: Floats
+    corrected: Floats
+
+
+@dataclass(frozen=True)
+class OverCategories:
+    """All pairs by Wilcoxon's signed-rank test over categories, (K, K); p is NaN for one category.
+
+    ahead: categories in which the row's is larger. lean: signed-rank sum, > 0 where the row is mostly ahead."""
+
     ahead: NDArray[np.int64]
     lean: Floats
     p: Floats
     corrected: Floats
-    low: Floats
-    high: Floats
-    p_images: Floats
-    corrected_images: Floats
-    seeds_low: Floats
-    seeds_high: Floats
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Contender i of a contest against contender j."""
+
+    contest: Contest
+    i: int
+    j: int
+
+    @property
+    def one(self) -> Contender:
+        return self.contest.contenders[self.i]
+
+    @property
+    def other(self) -> Contender:
+        return self.contest.contenders[self.j]
+
+    @property
+    def mirrored(self) -> Pair:
+        return Pair(self.contest, self.j, self.i)
+
+    @property
+    def difference(self) -> float:
+        return float(self.contest.differences[self.i, self.j])
+
+    @property
+    def ahead(self) -> int:
+        """Categories in which i's mean over seeds is larger."""
+        return int(self.contest.over_categories.ahead[self.i, self.j])
+
+    @property
+    def behind(self) -> int:
+        return self.mirrored.ahead
+
+    @property
+    def p(self) -> float:
+        return float(self.contest.over_categories.p[self.i, self.j])
+
+    @property
+    def p_corrected(self) -> float:
+        return float(self.contest.over_categories.corrected[self.i, self.j])
+
+    @property
+    def on_images(self) -> tuple[float, float]:
+        """95 % interval of the difference over images."""
+        return float(self.contest.over_images.low[self.i, self.j]), float(self.contest.over_images.high[self.i, self.j])
+
+    @property
+    def p_images(self) -> float:
+        return float(self.contest.over_images.p[self.i, self.j])
+
+    @property
+    def p_images_corrected(self) -> float:
+        return float(self.contest.over_images.corrected[self.i, self.j])
+
+    @property
+    def on_seeds(self) -> tuple[float, float]:
+        """95 % interval of the difference over seeds."""
+        return float(self.contest.over_seeds.low[self.i, self.j]), float(self.contest.over_seeds.high[self.i, self.j])
+
+    @property
+    def testable(self) -> bool:
+        """Whether as many categories as differ could give a p below ALPHA after correction."""
+        count = self.ahead + self.behind
+        return len(self.contest.categories) > 1 and over.smallest_p(count) * self.contest.comparisons < ALPHA
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """What may be said of i against j: over categories; where these are too few to tell, over images."""
+        if self.i > self.j:
+            return MIRRORED.get(self.mirrored.outcome, self.mirrored.outcome)
+        if not self.ahead + self.behind:
+            return "equal"
+        if self.p_corrected < ALPHA:
+            return "better" if self.contest.over_categories.lean[self.i, self.j] > 0 else "worse"
+        return "alike" if self.testable else self._by_images()
+
+    def _by_images(self) -> Outcome:
+        if math.isnan(self.p_images_corrected):
+            return "untested"
+        if self.p_images_corrected >= ALPHA:
+            return "alike on images"
+        return "unsure of seeds" if self.on_seeds[0] <= 0 else "better on images"
+
+    @property
+    def standing(self) -> Standing:
+        return standing(self.outcome)
 
 
 @dataclass(frozen=True)
@@ -105,6 +250,20 @@ class Contest:
     def comparisons(self) -> int:
         return len(self.contenders) * (len(self.contenders) - 1) // 2
 
+    @property
+    def needed(self) -> int:
+        """How many categories have to differ for a p below ALPHA after correction."""
+        return over.needed(self.comparisons, ALPHA)
+
+    def pair(self, i: int, j: int) -> Pair:
+        return Pair(self, i, j)
+
+    def between(self, one: Mapping[str, str], other: Mapping[str, str]) -> Pair | None:
+        """The pair of the contenders of two settings; None where one of them was left out."""
+        places = {tuple(contender.setting.values()): i for i, contender in enumerate(self.contenders)}
+        i, j = (places.get(tuple(setting.values())) for setting in (one, other))
+        return None if i is None or j is None else self.pair(i, j)
+
     @cached_property
     def image_count(self) -> int:
         """Test images of all categories; 0 where they are not the same for all contenders."""
@@ -114,40 +273,67 @@ class Contest:
         return sum(len(seeds[0].deviations) for seeds in first.samples if seeds[0])
 
     @cached_property
-    def over_images(self) -> tuple[Bounds, tuple[Bounds, ...]]:
-        """95 % intervals of each contender over images: of the mean over categories (K,), and of each category (K,)."""
-        draws = self._draws
-        if draws is None:
-            nothing = np.full((2, len(self.contenders)), np.nan)
-            return (nothing[0], nothing[1]), ((nothing[0], nothing[1]),) * len(self.categories)
-        return percentiles(draws.mean(axis=1)), tuple(percentiles(draws[:, c]) for c in range(draws.shape[1]))
+    def own_over_images(self) -> Bounds:
+        """95 % intervals (K,) over images of each contender's mean over categories."""
+        if self._draws is None:
+            return Bounds.unknown(len(self.contenders))
+        return Bounds(*percentiles(self._draws.mean(axis=1)))
+
+    def own_of_category(self, index: int) -> Bounds:
+        """95 % intervals (K,) over images of each contender's value in one category."""
+        if self._draws is None:
+            return Bounds.unknown(len(self.contenders))
+        return Bounds(*percentiles(self._draws[:, index]))
 
     @cached_property
-    def over_seeds(self) -> Bounds:
-        """95 % intervals of each contender over seeds, (K,) each."""
-        found = [seed_interval(contender.values) for contender in self.contenders]
-        return np.array([float(low) for low, _ in found]), np.array([float(high) for _, high in found])
+    def own_over_seeds(self) -> Bounds:
+        """95 % intervals (K,) over seeds of each contender."""
+        intervals = [seed_interval(contender.values) for contender in self.contenders]
+        return Bounds(np.array([float(low) for low, _ in intervals]), np.array([float(high) for _, high in intervals]))
 
     @cached_property
-    def pairs(self) -> Pairs:
-        """All pairs by their means over categories."""
-        difference = self.values.mean(axis=1)[:, None] - self.values.mean(axis=1)
+    def differences(self) -> Floats:
+        """(K, K) of the means over categories, row minus column."""
+        means: Floats = self.values.mean(axis=1)
+        return means[:, None] - means
+
+    def differences_of(self, category: int) -> Floats:
+        """(K, K) in one category, row minus column."""
+        means: Floats = self.values[:, category]
+        return means[:, None] - means
+
+    @cached_property
+    def over_categories(self) -> OverCategories:
         count = len(self.contenders)
         p, lean = np.full((count, count), np.nan), np.zeros((count, count))
         for i, j in zip(*np.triu_indices(count, 1), strict=True):
-            found, lean[i, j] = over.signed_rank(np.round(self.values[i] - self.values[j], DIGITS))
+            chance, lean[i, j] = over.signed_rank(np.round(self.values[i] - self.values[j], DIGITS))
             lean[j, i] = -lean[i, j]
-            p[i, j] = p[j, i] = found if len(self.categories) > 1 else math.nan
+            p[i, j] = p[j, i] = chance if len(self.categories) > 1 else math.nan
         ahead = (self.values[:, None] > self.values).sum(axis=2)
-        low, high, p_images = self._image_pairs(difference, None)
-        judged = (low, high, p_images, corrected(p_images))
-        return Pairs(difference, ahead, lean, p, corrected(p), *judged, *self._seed_pairs())
+        return OverCategories(ahead=ahead, lean=lean, p=p, corrected=corrected(p))
 
-    def of_category(self, index: int) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-        """(K, K) of one category: difference, its interval over images (low, high), p, and p after correction."""
-        difference = self.values[:, index][:, None] - self.values[:, index]
-        low, high, p = self._image_pairs(difference, index)
-        return difference, low, high, p, corrected(p)
+    @cached_property
+    def over_images(self) -> OverImages:
+        """Of the means over categories."""
+        return self._over_images(self.differences, range(len(self.categories)))
+
+    def over_images_of(self, category: int) -> OverImages:
+        """Of one category; the correction is for the pairs of that category."""
+        return self._over_images(self.differences_of(category), [category])
+
+    @cached_property
+    def over_seeds(self) -> Bounds:
+        """Intervals over seeds (K, K) of all differences of contenders that have the same seeds."""
+        bounds = Bounds.unknown(len(self.contenders), len(self.contenders))
+        low, high = bounds.low, bounds.high
+        for i, one in enumerate(self.contenders):
+            others = [j for j in range(i + 1, len(self.contenders)) if self.contenders[j].seeds == one.seeds]
+            if others:
+                differences = one.values - np.array([self.contenders[j].values for j in others])
+                low[i, others], high[i, others] = seed_interval(np.round(differences, DIGITS))
+                low[others, i], high[others, i] = -high[i, others], -low[i, others]
+        return bounds
 
     @cached_property
     def _draws(self) -> Floats | None:
@@ -157,55 +343,81 @@ class Contest:
         which = IMAGE_METRICS.index(self.metric)
         return np.array([[_mean_draws(s, which) for s in contender.samples] for contender in self.contenders])
 
-    def _image_pairs(self, difference: Floats, index: int | None) -> tuple[Floats, Floats, Floats]:
-        """Low, high, p over images, (K, K) each: of the mean over categories, or of one category."""
-        chosen = range(len(self.categories)) if index is None else [index]
+    def _over_images(self, difference: Floats, chosen: Sequence[int]) -> OverImages:
+        """Of the mean over the chosen categories."""
         if self._draws is None or len(self.contenders) < 2:
             nothing = np.full(difference.shape, np.nan)
-            return nothing, nothing, nothing
+            return OverImages(nothing, nothing, nothing, nothing)
         if self.metric == "i_auroc":
             covariance = sum(self._covariance(c) for c in chosen) / len(chosen) ** 2
-            found = delong(difference, np.asarray(covariance))
+            numbers = delong(difference, np.asarray(covariance))
         else:
-            found = bootstrapped(self._draws[:, chosen].mean(axis=1))
+            numbers = bootstrapped(self._draws[:, chosen].mean(axis=1))
         images = np.array([contender.images for contender in self.contenders])[:, chosen]
         same = ((images[:, None] == images) & (images != "")).all(axis=2) & ~np.eye(len(images), dtype=bool)
-        low, high, p = (np.where(same, bound, np.nan) for bound in found)
-        return low, high, p
+        low, high, p = (np.where(same, number, np.nan) for number in numbers)
+        return OverImages(low=low, high=high, p=p, corrected=corrected(p))
 
     def _covariance(self, category: int) -> Floats:
         """(K, K) covariance over images of the AUROCs of one category; NaN for contenders with other images."""
-        found = np.full((len(self.contenders),) * 2, np.nan)
+        covariance = np.full((len(self.contenders),) * 2, np.nan)
         images = np.array([contender.images[category] for contender in self.contenders])
         for who in set(images) - {""}:
             own = np.flatnonzero(images == who)
             rows = [np.mean([s.deviations for s in self.contenders[k].samples[category] if s], axis=0) for k in own]
-            found[np.ix_(own, own)] = np.array(rows) @ np.array(rows).T
-        return found
-
-    def _seed_pairs(self) -> Bounds:
-        """Intervals over seeds of all differences of contenders that have the same seeds, (K, K) each."""
-        count = len(self.contenders)
-        low, high = np.full((count, count), np.nan), np.full((count, count), np.nan)
-        for i, one in enumerate(self.contenders):
-            others = [j for j in range(i + 1, count) if self.contenders[j].seeds == one.seeds]
-            if others:
-                differences = one.values - np.array([self.contenders[j].values for j in others])
-                low[i, others], high[i, others] = seed_interval(np.round(differences, DIGITS))
-                low[others, i], high[others, i] = -high[i, others], -low[i, others]
-        return low, high
+            covariance[np.ix_(own, own)] = np.array(rows) @ np.array(rows).T
+        return covariance
 
 
-def contests(
-    dataset: str, lines: Sequence[Line], metrics: Sequence[str], samples: Mapping[str, Sample]
-) -> dict[str, Contest]:
-    """A dataset's lines on each metric. samples: key of a cell -> its sample; without it, no intervals over images.
+class Contests:
+    """The contests of a leaderboard, each made when it is first asked for. table: as `leaderboard.frame` makes it.
 
-    A line with a failed cell, or without a value in a category where another has one, is left out; a metric that leaves
-    none is not there."""
-    grids = [_Grid.of(line, name, samples) for line, name in zip(lines, unique_names(lines), strict=True)]
-    found = {metric: _contest(dataset, metric, grids) for metric in metrics}
-    return {metric: contest for metric, contest in found.items() if contest.contenders}
+    Without samples there are no intervals over images."""
+
+    def __init__(self, table: pd.DataFrame, samples: Samples = dict) -> None:
+        self.table = table
+        self._read = samples
+        self._made: dict[tuple[str, str, frozenset[str] | None], Contest] = {}
+        self._grids: dict[tuple[str, frozenset[str] | None], list[_Grid]] = {}
+
+    @cached_property
+    def lines(self) -> dict[str, list[Line]]:
+        """Dataset -> its contenders, best first."""
+        return summarise(self.table)
+
+    def of(self, dataset: str, metric: str, categories: Collection[str] | None = None) -> Contest:
+        """A dataset's lines on a metric, on all categories that have it or on some of them.
+
+        A line with a failed cell, or without a value in a category where another has one, is left out; of a metric that
+        nobody has there are no contenders."""
+        own = {name for line in self.lines[dataset] for name in line.cells["category"]}
+        chosen = None if categories is None or own <= set(categories) else frozenset(categories)
+        place = dataset, metric, chosen
+        if place not in self._made:
+            self._made[place] = _contest(dataset, metric, self._gridded(dataset, chosen))
+        return self._made[place]
+
+    def head(self, dataset: str) -> Contest:
+        """The contest of the metric that ranks a dataset's lines."""
+        return self.of(dataset, headline(self.lines[dataset]))
+
+    @cached_property
+    def by_metric(self) -> dict[str, dict[str, Contest]]:
+        """Dataset -> metric -> contest, of the metrics that some line can be compared on."""
+        every = {name: {m: self.of(name, m) for m in applying(lines)} for name, lines in self.lines.items()}
+        return {name: {m: one for m, one in found.items() if one.contenders} for name, found in every.items()}
+
+    @cached_property
+    def _samples(self) -> Mapping[str, Sample]:
+        return self._read()
+
+    def _gridded(self, dataset: str, categories: frozenset[str] | None) -> list[_Grid]:
+        if (dataset, categories) not in self._grids:
+            lines = self.lines[dataset]
+            named = zip(lines, unique_names(lines), strict=True)
+            grids = [_Grid.of(line, name, categories, lambda: self._samples) for line, name in named]
+            self._grids[dataset, categories] = [grid for grid in grids if len(grid.cells)]
+        return self._grids[dataset, categories]
 
 
 @dataclass(frozen=True)
@@ -213,28 +425,35 @@ class _Grid:
     """The cells of a line by category and seed; rows: (C, S) row of `cells`, -1 where there is none."""
 
     name: str
+    setting: Mapping[str, str]
     failed: bool
     cells: pd.DataFrame
     categories: tuple[str, ...]
     seeds: tuple[int, ...]
     rows: NDArray[np.intp]
-    samples: tuple[tuple[Sample | None, ...], ...]
+    samples: Samples
 
     @classmethod
-    def of(cls, line: Line, name: str, samples: Mapping[str, Sample]) -> _Grid:
-        category, categories = pd.factorize(line.cells["category"])
-        seed, seeds = pd.factorize(line.cells["seed"], sort=True)
-        rows = np.full((len(categories), len(seeds)), -1)
-        rows[category, seed] = np.arange(len(line.cells))
-        keys = line.cells["key"].tolist()
-        known = tuple(tuple(samples.get(keys[i]) if i >= 0 else None for i in row) for row in rows)
-        return cls(name, line.failed > 0, line.cells, tuple(categories), tuple(map(int, seeds)), rows, known)
+    def of(cls, line: Line, name: str, categories: frozenset[str] | None, samples: Samples) -> _Grid:
+        cells = line.cells if categories is None else line.cells[line.cells["category"].isin(list(categories))]
+        category, own = pd.factorize(cells["category"])
+        seed, seeds = pd.factorize(cells["seed"], sort=True)
+        rows = np.full((len(own), len(seeds)), -1)
+        rows[category, seed] = np.arange(len(cells))
+        failed = bool((cells["status"] != "ok").any())
+        return cls(name, line.setting, failed, cells, tuple(own), tuple(map(int, seeds)), rows, samples)
 
     def values(self, metric: str) -> dict[str, Floats]:
         """(S,) by category, for the categories with any value."""
         column = np.append(self.cells[metric].to_numpy(dtype=np.float64), np.nan)
-        found = dict(zip(self.categories, column[self.rows], strict=True))
-        return {category: values for category, values in found.items() if not np.isnan(values).all()}
+        by_category = dict(zip(self.categories, column[self.rows], strict=True))
+        return {category: values for category, values in by_category.items() if not np.isnan(values).all()}
+
+    def keys(self, categories: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+        """The keys of the cells of these categories, by seed; '' where there is none."""
+        keys = [*self.cells["key"].tolist(), ""]
+        rows = dict(zip(self.categories, self.rows, strict=True))
+        return tuple(tuple(keys[row] for row in rows[category]) for category in categories)
 
 
 def _contest(dataset: str, metric: str, grids: Sequence[_Grid]) -> Contest:
@@ -245,9 +464,9 @@ def _contest(dataset: str, metric: str, grids: Sequence[_Grid]) -> Contest:
         if grid.failed or not own or len(own) < len(categories) or np.isnan(list(own.values())).any():
             left_out.append(grid.name)
             continue
-        known = dict(zip(grid.categories, grid.samples, strict=True))
         matrix = np.array([own[category] for category in categories])
-        contenders.append(Contender(grid.name, grid.seeds, matrix, tuple(known[name] for name in categories)))
+        keys = grid.keys(categories)
+        contenders.append(Contender(grid.name, grid.setting, grid.seeds, matrix, keys, grid.samples))
     ranked = tuple(sorted(contenders, key=lambda contender: -round(contender.mean, DIGITS)))
     return Contest(dataset, metric, categories, ranked, tuple(left_out))
 
@@ -260,7 +479,21 @@ def unique_names(lines: Sequence[Line]) -> list[str]:
     return [long if names.count(name) > 1 else name for name, long in zip(names, full, strict=True)]
 
 
+def against_printed(difference: float, tolerance: float, seeds: tuple[float, float]) -> Outcome:
+    """What may be said of a measured value against a printed one, which is the same images' and has no spread.
+
+    difference: measured less printed, of what is better when it is larger. seeds: 95 % interval of it over seeds, NaN
+    where it is not known; then the tolerance alone decides. `alike`: within the tolerance."""
+    if abs(difference) <= tolerance + 1e-9:
+        return "alike"
+    ahead = difference > 0
+    nearest = seeds[0] if ahead else -seeds[1]
+    if nearest <= tolerance:
+        return "unsure of seeds"
+    return "better" if ahead else "worse"
+
+
 def _mean_draws(seeds: Sequence[Sample | None], which: int) -> Floats:
-    known = [sample.draws[which].astype(np.float64) for sample in seeds if sample]
-    same = len(known) == len(seeds) and len({sample.images for sample in seeds if sample}) == 1
-    return np.mean(known, axis=0) if same else np.full(DRAWS, np.nan)
+    drawn = [sample.draws[which].astype(np.float64) for sample in seeds if sample]
+    same = len(drawn) == len(seeds) and len({sample.images for sample in seeds if sample}) == 1
+    return np.mean(drawn, axis=0) if same else np.full(DRAWS, np.nan)

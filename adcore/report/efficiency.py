@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from adcore import published
+from adcore.report import verdicts
 from adcore.report.leaderboard import grid, write_atomic
 from adcore.report.measured import Lookup
-from adcore.report.tables import verdict
+from adcore.report.tables import judge
 from adcore.report.targets import Joiner, Row, Target
 
 HEADER = [
@@ -76,7 +77,7 @@ def printed(row: Mapping[str, Any], known: Sequence[tuple[Row, Target]]) -> list
         value = Lookup([], sizes=[row]).find(target)
         if not math.isnan(value.value):
             told = f"{line['metric']} {line['printed']} {line['unit']}"
-            found[told] = f"{told}: {verdict(line, value, target.quantity.lower)}"
+            found[told] = f"{told}: {verdicts.printed(judge(line, value, target.quantity.lower))}"
     return list(found.values())
 
 

@@ -11,17 +11,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from adcore.report import beside, heatmaps, plots, pretext
-from adcore.report import effects as enhancers
+from adcore.report import beside, enhancers, heatmaps, plots, pretext, verdicts
 from adcore.report import statistics as told
 from adcore.report import timings as latency
 from adcore.report.beside import Beside
+from adcore.report.contest import Contests
 from adcore.report.effects import Effect
 from adcore.report.gallery import Entry, Scale
 from adcore.report.groups import UNTWINNED, CellResult
-from adcore.report.leaderboard import GMAC, Row, caption, cells, failure_text, frame, percent, write_atomic
-from adcore.report.statistics import Statistics
-from adcore.report.summary import SETTING, TITLES, Line, applying, best, headline, summarise, verdict
+from adcore.report.leaderboard import GMAC, Row, caption, cells, failure_text, percent, write_atomic
+from adcore.report.summary import SETTING, TITLES, Line, applying, best, headline
 from adcore.report.timings import Timing
 from adcore.report.trained import Trained
 
@@ -41,7 +40,7 @@ MEANING = {
 
 def write_report(
     path: Path,
-    rows: Sequence[Row],
+    contests: Contests,
     results: Sequence[CellResult],
     failures: Sequence[Row] = (),
     notes: Mapping[str, str] | None = None,
@@ -51,18 +50,15 @@ def write_report(
     timings: Sequence[Timing] = (),
     trained: Sequence[Trained] = (),
     published: Sequence[Beside] = (),
-    statistics: Statistics | None = None,
 ) -> bool:
     """Write the page at `path` in one atomic step; False, and nothing done, if it already shows exactly this.
 
-    rows: every leaderboard row. results: the finished cells. notes: dataset -> licence and caveats. facts: what is
-    true of the whole plan (plan, git commit, evaluation resolution, versions); no time of day, or it never matches.
+    contests: of every leaderboard row. results: the finished cells. notes: dataset -> licence and caveats. facts: what
+    is true of the whole plan (plan, git commit, evaluation resolution, versions); no time of day, or it never matches.
     effects: from `effects.compare`. timings: as `timings.write` takes them. trained: trainings of enhancers.
-    published: from `beside.compare`. statistics: of the same rows.
+    published: from `beside.compare`.
     """
-    key = report_key(
-        rows, results, failures, notes or {}, facts or {}, effects, timings, trained, published, statistics
-    )
+    key = report_key(contests, results, failures, notes or {}, facts or {}, effects, timings, trained, published)
     if _shows(path, key):
         return False
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -71,15 +67,15 @@ def write_report(
         loader=PackageLoader("adcore.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     sections = [
-        _section(name, lines, results, notes or {})
+        _section(name, contests, results, notes or {})
         | {
             "enhanced": any(effect.dataset == name for effect in effects),
             "effects": enhancers.section(effects, name),
             "pretext": pretext.panel(trained, name),
-            "statistics": told.section(statistics, name),
+            "statistics": told.section(contests, name),
             "published": [beside.of(published, name, averaged) for averaged in (True, False)],
         }
-        for name, lines in summarise(frame(rows)).items()
+        for name in contests.lines
     ]
     metrics = {name for section in sections for name in section["metrics"]}
     page = environment.get_template("report.html.j2").render(
@@ -96,7 +92,7 @@ def write_report(
         facts=facts or {},
         gmac=GMAC,
         meaning=[(TITLES[name], text) for name, text in MEANING.items() if name in metrics],
-        cells=len(rows),
+        cells=len(contests.table),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, page)
@@ -111,7 +107,7 @@ def _shows(path: Path, key: str) -> bool:
 
 
 def report_key(
-    rows: Sequence[Row],
+    contests: Contests,
     results: Sequence[CellResult],
     failures: Sequence[Row],
     notes: Mapping[str, str],
@@ -120,31 +116,29 @@ def report_key(
     timings: Sequence[Timing],
     trained: Sequence[Trained],
     published: Sequence[Beside] = (),
-    statistics: Statistics | None = None,
 ) -> str:
     """Hash of all that the page shows, and of the code that shows it."""
-    shown = [{name: value for name, value in row.items() if name != "mlflow_run_id"} for row in rows]
+    shown = contests.table.drop(columns="mlflow_run_id").to_csv(index=False)
     galleries = [[result.row["key"], result.gallery and result.gallery.name] for result in results]
-    content = [shown, galleries, [dict(failure) for failure in failures], dict(notes), dict(facts)]
+    content: list[Any] = [shown, galleries, [dict(failure) for failure in failures], dict(notes), dict(facts)]
     content += [[asdict(effect) for effect in effects], [dict(timing) for timing in timings]]
     content += [[item.identity for item in trained], [asdict(item) for item in published]]
-    content += [[statistics.key if statistics else ""]]
+    content += [[told.key(contests)]]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
     for source in sorted(p for p in Path(__file__).parent.iterdir() if p.suffix in (".py", ".j2")):
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
-def _section(
-    name: str, lines: Sequence[Line], results: Sequence[CellResult], notes: Mapping[str, str]
-) -> dict[str, Any]:
+def _section(name: str, contests: Contests, results: Sequence[CellResult], notes: Mapping[str, str]) -> dict[str, Any]:
+    lines = contests.lines[name]
     header, body = cells(lines, bold="*{}")
     own = {id(line): [r for r in results if _belongs(r, line)] for line in lines}
     drawn = [line for line in lines if not math.isnan(line.means.get(headline(lines), math.nan))]
     return {
         "name": name,
         "note": notes.get(name, ""),
-        "verdict": verdict(lines),
+        "verdict": verdicts.lead(contests.head(name)),
         "header": header,
         "body": body,
         "caption": caption(lines),

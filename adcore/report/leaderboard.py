@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adcore.disk import write_file
-from adcore.report import beside
+from adcore.report import beside, verdicts
 from adcore.report.beside import Beside
+from adcore.report.contest import Contests
 from adcore.report.summary import (
     COST,
     SETTING,
@@ -22,8 +23,6 @@ from adcore.report.summary import (
     best,
     counted,
     shared_and_varying,
-    summarise,
-    verdict,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
 
 def write_leaderboard(
     folder: Path,
-    rows: Sequence[Row],
+    contests: Contests,
     failures: Sequence[Row] = (),
     published: Sequence[Beside] = (),
     notes: Mapping[str, str] | None = None,
@@ -79,11 +78,10 @@ def write_leaderboard(
     """Write leaderboard.csv, leaderboard.md and metrics/ into a folder, each file in one atomic step.
 
     notes: dataset -> what its numbers must not be read without."""
-    table = frame(rows)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "leaderboard.csv", table.to_csv(index=False, lineterminator="\n"))
-    write_atomic(folder / "leaderboard.md", markdown(table, failures, published, notes))
-    _write_metrics(folder / "metrics", table)
+    write_atomic(folder / "leaderboard.csv", contests.table.to_csv(index=False, lineterminator="\n"))
+    write_atomic(folder / "leaderboard.md", markdown(contests, failures, published, notes))
+    _write_metrics(folder / "metrics", contests)
 
 
 def write_run_ids(path: Path, runs: Mapping[str, str]) -> None:
@@ -104,12 +102,12 @@ def write_atomic(path: Path, text: str) -> None:
     write_file(path, text.encode())
 
 
-def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+def headline_metrics(contests: Contests) -> dict[str, dict[str, float | None]]:
     """`DATASET/CONTENDER` -> metric -> mean over categories and seeds (6 decimals, None for NaN).
 
     A contender is its method and whatever else differs among the dataset's lines."""
     found: dict[str, dict[str, float | None]] = {}
-    for dataset, lines in summarise(table).items():
+    for dataset, lines in contests.lines.items():
         _, varying = shared_and_varying(lines)
         for line in lines:
             parts = [line.setting["method_label"], *(line.setting[key] for key in varying), line.mark]
@@ -119,9 +117,9 @@ def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     return found
 
 
-def _write_metrics(folder: Path, table: pd.DataFrame) -> None:
+def _write_metrics(folder: Path, contests: Contests) -> None:
     """One small file a contender, so that `dvc metrics show` has a line for each; those of other plans go."""
-    found = {folder / f"{name}.json": values for name, values in headline_metrics(table).items()}
+    found = {folder / f"{name}.json": values for name, values in headline_metrics(contests).items()}
     for path, values in found.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(values, indent=2) + "\n")
@@ -130,7 +128,7 @@ def _write_metrics(folder: Path, table: pd.DataFrame) -> None:
 
 
 def markdown(
-    table: pd.DataFrame,
+    contests: Contests,
     failures: Sequence[Row] = (),
     published: Sequence[Beside] = (),
     notes: Mapping[str, str] | None = None,
@@ -139,9 +137,9 @@ def markdown(
     print of it, then the failures."""
     lead = "Percent; mean over categories of the mean over seeds, ± over seeds. Best in bold."
     parts = ["# Leaderboard", f"{lead} {GMAC}"]
-    for dataset, lines in summarise(table).items():
+    for dataset, lines in contests.lines.items():
         header, body = cells(lines, bold="**{}**")
-        parts += [f"## {dataset}", verdict(lines), grid(header, body), caption(lines)]
+        parts += [f"## {dataset}", verdicts.lead(contests.head(dataset)), grid(header, body), caption(lines)]
         note = (notes or {}).get(dataset, "")
         parts += [f"Note: {note}"] if note else []
         printed = beside.shown(published, dataset)
@@ -202,15 +200,15 @@ def failure_text(failure: Row) -> str:
     return f"{where}: {failure['error']}"
 
 
-def console(rows: Sequence[Row], failures: Sequence[Row] = ()) -> None:
+def console(contests: Contests, failures: Sequence[Row] = ()) -> None:
     """Print the summary tables and verdicts to stderr (stdout belongs to the flow's last line)."""
     from rich.console import Console
     from rich.markup import escape
 
     out = Console(stderr=True)
-    for dataset, lines in summarise(frame(rows)).items():
+    for dataset, lines in contests.lines.items():
         out.print(_console_table(dataset, lines))
-        out.print(escape(verdict(lines)) + "\n")
+        out.print(escape(verdicts.lead(contests.head(dataset))) + "\n")
     for failure in failures:
         out.print(f"[red]failed[/red] {escape(failure_text(failure))}")
 

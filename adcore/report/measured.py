@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -12,6 +12,7 @@ import pandas as pd
 from adcore import cells
 from adcore.report.groups import weights_mark
 from adcore.report.targets import AVERAGES, System, Target
+from adcore.stats.seeds import seed_interval
 
 if TYPE_CHECKING:
     from adcore.bench import Bench
@@ -46,7 +47,8 @@ class Run:
 @dataclass(frozen=True)
 class Found:
     """A measured value in the printed unit, NaN where there is none; `reasons` are against comparing it, or for its
-    absence. std: over seeds. complete: of all categories of an average. categories: how many they are."""
+    absence. std: over seeds. complete: of all categories of an average. categories: how many they are. values: by
+    category (index) and seed (columns), of the seeds that have every category."""
 
     value: float = math.nan
     std: float = math.nan
@@ -54,6 +56,31 @@ class Found:
     reasons: tuple[str, ...] = ()
     complete: bool = True
     categories: int = 0
+    values: pd.DataFrame | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the value over seeds; NaN where it is not known."""
+        if self.values is None:
+            return math.nan, math.nan
+        low, high = seed_interval(self.values.to_numpy())
+        shift = self.value - float(self.values.to_numpy().mean())
+        return float(low) + shift, float(high) + shift
+
+    def less(self, other: Found) -> Found:
+        """The difference of two measured values; by seed where both have the same."""
+        reasons = tuple(dict.fromkeys((*self.reasons, *other.reasons)))
+        values = None
+        if self.values is not None and other.values is not None and _same_axes(self.values, other.values):
+            values = self.values - other.values
+        return Found(
+            self.value - other.value, seeds=self.seeds, reasons=reasons, categories=self.categories, values=values
+        )
+
+    def less_printed(self, printed: float) -> Found:
+        """The margin over a printed value, which has no seeds."""
+        values = None if self.values is None else self.values - printed
+        return replace(self, value=self.value - printed, std=math.nan, complete=True, values=values)
 
 
 @dataclass(frozen=True)
@@ -72,11 +99,11 @@ class Lookup:
             return _spread([self._one(target, system) for system in target.systems])
         first, *others = (self._one(target, system) for system in target.systems)
         if target.combine == "delta":
-            return _less(first, others[0])
+            return first.less(others[0])
         if target.combine == "versus":
             if self.small is not None:
                 return Found(reasons=("on other data a margin over a printed value means nothing",))
-            return _less(first, Found(target.printed))
+            return first.less_printed(target.printed)
         return first
 
     def every(self, target: Target, run: Run) -> list[tuple[str, Arm, Found]]:
@@ -204,7 +231,16 @@ def _on(target: Target, run: Run, spec: DatasetSpec, arm: Arm, against: Sequence
     times = target.quantity.times
     whole = by_seed["mean"][by_seed["size"] == len(wanted)]  # a seed that lacks a category has another mean
     std = float(whole.std(ddof=1)) if len(whole) > 1 else math.nan
-    return Found(float(by_category.mean()) * times, std * times, len(by_seed), tuple(reasons), complete, there)
+    values = rows.pivot_table(values=target.column, index="category", columns="seed")[whole.index] * times
+    return Found(
+        float(by_category.mean()) * times,
+        std * times,
+        seeds=len(by_seed),
+        reasons=tuple(reasons),
+        complete=complete,
+        categories=there,
+        values=values if len(whole) else None,
+    )
 
 
 def members(category: str, dataset: Dataset, table: pd.DataFrame) -> list[str]:
@@ -227,9 +263,8 @@ def _weights(rows: pd.DataFrame) -> list[str]:
     return [mark.strip("()") for mark in sorted({weights_mark(str(name)) for name in rows["weights"]}) if mark]
 
 
-def _less(first: Found, second: Found) -> Found:
-    reasons = tuple(dict.fromkeys((*first.reasons, *second.reasons)))
-    return Found(first.value - second.value, seeds=first.seeds, reasons=reasons, categories=first.categories)
+def _same_axes(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    return one.index.equals(other.index) and one.columns.equals(other.columns)
 
 
 def _spread(found: Sequence[Found]) -> Found:

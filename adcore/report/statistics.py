@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,12 @@ import pandas as pd
 
 from adcore import identity, keys
 from adcore.report import verdicts
-from adcore.report.contest import Contest, contests
-from adcore.report.leaderboard import Row, frame, grid, write_atomic
+from adcore.report.contest import ALPHA, Contest, Contests, Pair
+from adcore.report.leaderboard import grid, write_atomic
 from adcore.report.plots import ranks_svg
-from adcore.report.summary import COST, TITLES, Line, applying, counted, headline, summarise
+from adcore.report.summary import COST, TITLES, counted
 from adcore.report.verdicts import p_text, points
 from adcore.stats import categories as over
-from adcore.stats.images import Sample
 
 SHOWN = ("i_auroc", "p_auroc", "aupro", "spro")  # and the headline metric; the CSV has them all
 BY_CATEGORY = ("i_auroc",)  # pairs of single categories in the CSV
@@ -36,72 +34,55 @@ DIAGRAM = (
 )
 
 
-class Statistics:
-    """Every metric of every dataset; computed when first asked for. samples: reads the cells' samples, by key."""
-
-    def __init__(self, rows: Sequence[Row], samples: Callable[[], Mapping[str, Sample]]) -> None:
-        self._rows, self._samples = rows, samples
-
-    @cached_property
-    def key(self) -> str:
-        """Digest of all that is said, and of the code that says it."""
-        dropped = ("mlflow_run_id", *COST)
-        shown = [[str(value) for name, value in row.items() if name not in dropped] for row in self._rows]
-        return keys.digest({"rows": shown, "code": identity.statistics()})
-
-    @cached_property
-    def lines(self) -> dict[str, list[Line]]:
-        return summarise(frame(self._rows))
-
-    @cached_property
-    def contests(self) -> dict[str, dict[str, Contest]]:
-        """Dataset -> metric -> contest."""
-        known = self._samples()
-        return {name: contests(name, lines, applying(lines), known) for name, lines in self.lines.items()}
-
-    def shown(self, dataset: str) -> list[Contest]:
-        """The contests that a reader is shown."""
-        metrics = dict.fromkeys((headline(self.lines[dataset]), *SHOWN))
-        return [found for metric in metrics if (found := self.contests[dataset].get(metric))]
+def key(contests: Contests) -> str:
+    """Digest of all that is said, and of the code that says it."""
+    rows = contests.table.drop(columns=["mlflow_run_id", *COST])
+    return keys.digest({"rows": rows.to_csv(index=False), "code": identity.statistics()})
 
 
-def write(folder: Path, statistics: Statistics) -> bool:
+def shown(contests: Contests, dataset: str) -> list[Contest]:
+    """The contests that a reader is shown."""
+    metrics = dict.fromkeys((contests.head(dataset).metric, *SHOWN))
+    made = contests.by_metric[dataset]
+    return [made[metric] for metric in metrics if metric in made]
+
+
+def write(folder: Path, contests: Contests) -> bool:
     """Write statistics.csv (fractions, full precision) and statistics.md; False, and nothing done, if they say this."""
     csv, text = folder / "statistics.csv", folder / "statistics.md"
-    mark = f"<!-- {statistics.key} -->"
+    mark = f"<!-- {key(contests)} -->"
     if csv.exists() and text.exists() and text.read_text(encoding="utf-8").startswith(mark):
         return False
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(csv, table(statistics).to_csv(index=False, lineterminator="\n"))
-    write_atomic(text, f"{mark}\n{markdown(statistics)}")
+    write_atomic(csv, table(contests).to_csv(index=False, lineterminator="\n"))
+    write_atomic(text, f"{mark}\n{markdown(contests)}")
     return True
 
 
-def table(statistics: Statistics) -> pd.DataFrame:
+def table(contests: Contests) -> pd.DataFrame:
     """One row a contender and one a pair (`other`), over all categories (`category` empty) and by category."""
-    found = [contest for by_metric in statistics.contests.values() for contest in by_metric.values()]
+    found = [contest for by_metric in contests.by_metric.values() for contest in by_metric.values()]
     rows = [row for contest in found for row in (*_own_rows(contest), *_pair_rows(contest))]
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COUNTS, "Int64"))
 
 
-def markdown(statistics: Statistics) -> str:
+def markdown(contests: Contests) -> str:
     """The same tables as the report's, without figures."""
     parts = ["# Statistics", CAPTION]
-    for dataset in statistics.contests:
-        found = statistics.shown(dataset)
-        parts += [f"## {dataset}", *([] if found else ["No finished cells."])]
-        for contest in found:
-            shown = _texts(contest)
-            parts += [f"### {shown['title']}", grid(shown["header"], shown["rows"]), *shown["notes"]]
-            if shown["pairs"]:
-                parts += [f"{shown['best']} against the others:", grid(shown["against"], shown["pairs"], ("verdict",))]
+    for dataset in contests.by_metric:
+        own = shown(contests, dataset)
+        parts += [f"## {dataset}", *([] if own else ["No finished cells."])]
+        for contest in own:
+            texts = _texts(contest)
+            parts += [f"### {texts['title']}", grid(texts["header"], texts["rows"]), *texts["notes"]]
+            if texts["pairs"]:
+                parts += [f"{texts['best']} against the others:", grid(texts["against"], texts["pairs"], ("verdict",))]
     return "\n\n".join(parts) + "\n"
 
 
-def section(statistics: Statistics | None, dataset: str) -> list[dict[str, Any]]:
+def section(contests: Contests, dataset: str) -> list[dict[str, Any]]:
     """A dataset's tables and diagrams as texts for the report, one a metric."""
-    found = statistics.shown(dataset) if statistics else []
-    return [_texts(contest) | {"figure": diagram(contest)} for contest in found]
+    return [_texts(contest) | {"figure": diagram(contest)} for contest in shown(contests, dataset)]
 
 
 def diagram(contest: Contest) -> str:
@@ -123,39 +104,38 @@ def _texts(contest: Contest) -> dict[str, Any]:
         "notes": list(_notes(contest)),
         "best": contest.names[0] if rows else "",
         "against": [*against, "p over categories", "verdict"],
-        "pairs": [_pair_texts(contest, j) for j in range(1, len(rows))],
+        "pairs": [_pair_texts(contest.pair(0, j)) for j in range(1, len(rows))],
     }
 
 
 def _own_texts(contest: Contest, many: bool) -> list[list[str]]:
-    (low, high), _ = contest.over_images
-    seeds_low, seeds_high = contest.over_seeds
+    images, seeds = contest.own_over_images, contest.own_over_seeds
     return [
         [
             one.name,
             f"{100 * one.mean:.2f}",
             "–" if math.isnan(one.sd) else f"{100 * one.sd:.2f}",
-            points(low[i], high[i]),
-            points(seeds_low[i], seeds_high[i]),
+            points(images.low[i], images.high[i]),
+            points(seeds.low[i], seeds.high[i]),
             *([f"{contest.ranks[i]:.2f}"] if many else []),
         ]
         for i, one in enumerate(contest.contenders)
     ]
 
 
-def _pair_texts(contest: Contest, j: int) -> list[str]:
+def _pair_texts(pair: Pair) -> list[str]:
     """The best contender against another."""
-    pairs, p = contest.pairs, (contest.pairs.corrected_images[0, j], contest.pairs.corrected[0, j])
+    p = pair.p_images_corrected, pair.p_corrected
     over_images, over_categories = ("–" if math.isnan(value) else p_text(value).removeprefix("p = ") for value in p)
     return [
-        contest.names[j],
-        f"{100 * pairs.difference[0, j]:+z.2f}",
-        points(pairs.low[0, j], pairs.high[0, j]),
+        pair.other.name,
+        f"{100 * pair.difference:+z.2f}",
+        points(*pair.on_images),
         over_images,
-        points(pairs.seeds_low[0, j], pairs.seeds_high[0, j]),
-        f"{pairs.ahead[0, j]} of {len(contest.categories)}",
-        over_categories if verdicts.testable(contest, 0, j) else "–",
-        verdicts.short(contest, 0, j),
+        points(*pair.on_seeds),
+        f"{pair.ahead} of {len(pair.contest.categories)}",
+        over_categories if pair.testable else "–",
+        verdicts.behind(pair),
     ]
 
 
@@ -166,12 +146,12 @@ def _notes(contest: Contest) -> Iterator[str]:
     if contenders < 2:
         yield "Nothing to compare: fewer than two complete contenders."
         return
-    told = verdicts.verdict(contest, 0, 1)
-    yield f"On{told[2:]}." if told.startswith("on the ") else f"{told}."
-    if over.smallest_p(count) * pairs >= verdicts.ALPHA:
+    first = verdicts.verdict(contest.pair(0, 1))
+    yield f"{first[0].upper()}{first[1:]}." if first.startswith("on the ") else f"{first}."
+    if over.smallest_p(count) * pairs >= ALPHA:
         compared = f" with {pairs} pairs compared" if pairs > 1 else ""
-        takes = verdicts.takes(contest)
-        yield f"{counted(count, 'category', 'categories')}{compared} cannot reach significance: it takes {takes}."
+        categories = counted(count, "category", "categories")
+        yield f"{categories}{compared} cannot reach significance: it takes {contest.needed}."
     if _ranked(contest):
         yield verdicts.friedman(contest, over.friedman(contest.values)[1])
     else:
@@ -197,52 +177,60 @@ COUNTS = ("categories", "seeds", "ahead", "behind")
 def _own_rows(contest: Contest) -> Iterator[dict[str, Any]]:
     if not contest.contenders:
         return
-    (low, high), by_category = contest.over_images
-    seeds_low, seeds_high = contest.over_seeds
+    images, seeds = contest.own_over_images, contest.own_over_seeds
     for k, one in enumerate(contest.contenders):
         shared = {"dataset": contest.dataset, "metric": contest.metric, "contender": one.name, "seeds": len(one.seeds)}
         yield shared | {
             "categories": len(contest.categories),
             "value": one.mean,
             "sd": one.sd,
-            "images_low": low[k],
-            "images_high": high[k],
-            "seeds_low": seeds_low[k],
-            "seeds_high": seeds_high[k],
+            "images_low": images.low[k],
+            "images_high": images.high[k],
+            "seeds_low": seeds.low[k],
+            "seeds_high": seeds.high[k],
             "average_rank": contest.ranks[k],
         }
-        for c, (name, bounds) in enumerate(zip(contest.categories, by_category, strict=True)):
-            found = {"category": name, "categories": 1, "value": contest.values[k, c], "sd": one.sds[c]}
-            yield shared | found | {"images_low": bounds[0][k], "images_high": bounds[1][k]}
+        for c, name in enumerate(contest.categories):
+            own = contest.own_of_category(c)
+            numbers = {"category": name, "categories": 1, "value": contest.values[k, c], "sd": one.sds[c]}
+            yield shared | numbers | {"images_low": own.low[k], "images_high": own.high[k]}
 
 
 def _pair_rows(contest: Contest) -> Iterator[dict[str, Any]]:
-    pairs, count = contest.pairs, len(contest.contenders)
-    indices = [(i, j) for i in range(count) for j in range(i + 1, count)]
-    for i, j in indices:
-        yield _names(contest, i, j) | {
+    count = len(contest.contenders)
+    pairs = [contest.pair(i, j) for i in range(count) for j in range(i + 1, count)]
+    for pair in pairs:
+        (images_low, images_high), (seeds_low, seeds_high) = pair.on_images, pair.on_seeds
+        yield _names(pair) | {
             "categories": len(contest.categories),
-            "value": pairs.difference[i, j],
-            "images_low": pairs.low[i, j],
-            "images_high": pairs.high[i, j],
-            "seeds_low": pairs.seeds_low[i, j],
-            "seeds_high": pairs.seeds_high[i, j],
-            "ahead": pairs.ahead[i, j],
-            "behind": pairs.ahead[j, i],
-            "p_images": pairs.p_images[i, j],
-            "p_images_corrected": pairs.corrected_images[i, j],
-            "p_categories": pairs.p[i, j],
-            "p_categories_corrected": pairs.corrected[i, j],
-            "verdict": verdicts.verdict(contest, i, j),
+            "value": pair.difference,
+            "images_low": images_low,
+            "images_high": images_high,
+            "seeds_low": seeds_low,
+            "seeds_high": seeds_high,
+            "ahead": pair.ahead,
+            "behind": pair.behind,
+            "p_images": pair.p_images,
+            "p_images_corrected": pair.p_images_corrected,
+            "p_categories": pair.p,
+            "p_categories_corrected": pair.p_corrected,
+            "verdict": verdicts.verdict(pair),
         }
-    for c, name in enumerate(contest.categories if contest.metric in BY_CATEGORY and indices else ()):
-        found = contest.of_category(c)
-        columns = ("value", "images_low", "images_high", "p_images", "p_images_corrected")
-        for i, j in indices:
-            numbers = {column: matrix[i, j] for column, matrix in zip(columns, found, strict=True)}
-            yield _names(contest, i, j) | {"category": name, "categories": 1} | numbers
+    for c, name in enumerate(contest.categories if contest.metric in BY_CATEGORY and pairs else ()):
+        differences, images = contest.differences_of(c), contest.over_images_of(c)
+        for pair in pairs:
+            place = pair.i, pair.j
+            yield _names(pair) | {
+                "category": name,
+                "categories": 1,
+                "value": differences[place],
+                "images_low": images.low[place],
+                "images_high": images.high[place],
+                "p_images": images.p[place],
+                "p_images_corrected": images.corrected[place],
+            }
 
 
-def _names(contest: Contest, i: int, j: int) -> dict[str, Any]:
-    names = {"dataset": contest.dataset, "metric": contest.metric}
-    return names | {"contender": contest.names[i], "other": contest.names[j]}
+def _names(pair: Pair) -> dict[str, Any]:
+    names = {"dataset": pair.contest.dataset, "metric": pair.contest.metric}
+    return names | {"contender": pair.one.name, "other": pair.other.name}

@@ -1,4 +1,4 @@
-"""One line per contender: means over categories of means over seeds, their spread, and what may be concluded."""
+"""One line per contender: means over categories of means over seeds, and their spread."""
 
 from __future__ import annotations
 
@@ -60,11 +60,6 @@ class Line:
     def failed(self) -> int:
         return int((self.cells["status"] != "ok").sum())
 
-    def seed_means(self, metric: str) -> pd.Series[float]:
-        """Mean over categories for each seed."""
-        means: pd.Series[float] = self.cells.groupby("seed")[metric].mean()
-        return means
-
     def category_means(self, metric: str) -> pd.Series[float]:
         """Mean over seeds for each category."""
         means: pd.Series[float] = self.cells.groupby("category")[metric].mean()
@@ -121,43 +116,6 @@ def shared_and_varying(lines: Sequence[Line]) -> tuple[dict[str, str], list[str]
     keys = [key for key in SETTING if key not in ("dataset", "method_label")]
     varying = [key for key in keys if len({line.setting[key] for line in lines}) > 1]
     return {key: lines[0].setting[key] for key in keys if key not in varying}, varying
-
-
-def verdict(lines: Sequence[Line]) -> str:
-    """One sentence: who leads, by how much, and whether that may be trusted."""
-    metric = headline(lines)
-    ranked = [line for line in lines if not line.failed and not math.isnan(line.means.get(metric, math.nan))]
-    if len(ranked) < 2:
-        return "Nothing to compare: fewer than two complete lines."
-    first, second = ranked[:2]
-    gap = 100 * (first.means[metric] - second.means[metric])
-    facts = f"mean of {counted(first.categories, 'category', 'categories')}, {counted(first.seeds, 'seed', 'seeds')}"
-    names, title = _distinct(first, second), TITLES.get(metric, metric)
-    if gap < 0.05:
-        return f"{names[0]} and {names[1]} are level in {title} ({facts})."
-    return f"{names[0]} leads {names[1]} by {gap:.1f} points of {title} ({facts}): {_trust(first, second)}"
-
-
-def _trust(first: Line, second: Line) -> str:
-    metric = headline([first, second])
-    gaps = 100 * (first.seed_means(metric) - second.seed_means(metric)).dropna()
-    if len(gaps) < 2:
-        return "one seed cannot tell whether this order would hold."
-    by_category = (first.category_means(metric) - second.category_means(metric)).dropna()
-    wins, of = (by_category > 0).sum(), counted(len(by_category), "category", "categories")
-    counts = f"ahead in {(gaps > 0).sum()} of {len(gaps)} seeds and {wins} of {of}"
-    if (gaps > 0).all() and gaps.mean() > gaps.std():
-        return f"{counts}, and the gap is wider than its spread over seeds (± {gaps.std():.1f})."
-    return f"{counts}, spread over seeds ± {gaps.std():.1f}: too little to tell them apart."
-
-
-def _distinct(first: Line, second: Line) -> tuple[str, str]:
-    """Names of two lines, with the settings in which they differ where the names alone are equal."""
-    if first.name != second.name:
-        return first.name, second.name
-    _, varying = shared_and_varying([first, second])
-    extra = [", ".join(line.setting[key] for key in varying) for line in (first, second)]
-    return f"{first.name} [{extra[0]}]", f"{second.name} [{extra[1]}]"
 
 
 def _line(setting: dict[str, str], cells: pd.DataFrame, metrics: Sequence[str]) -> Line:

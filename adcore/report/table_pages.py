@@ -11,13 +11,12 @@ from typing import Any
 import pandas as pd
 
 from adcore.published import IDENTITY, Table, records
+from adcore.report import verdicts
 from adcore.report.leaderboard import caption, cells, grid, write_atomic
 from adcore.report.summary import shared_and_varying, summarise
 from adcore.report.tables import (
     DECIMALS,
-    NOT_COMPARABLE,
-    NOT_MATCHED,
-    NOT_MEASURED,
+    Judgement,
     Made,
     best,
     checked,
@@ -59,7 +58,9 @@ def write(folder: Path, made: Made, table: Table) -> list[Path]:
     name = f"{made.stem}-small" if made.small else made.stem
     content = page(made, table)
     texts = {
-        "csv": made.rows.assign(profile=made.profile)[list(CSV)].to_csv(index=False, lineterminator="\n"),
+        "csv": made.rows.assign(profile=made.profile, verdict=made.rows["judgement"].map(verdicts.printed))[
+            list(CSV)
+        ].to_csv(index=False, lineterminator="\n"),
         "md": _markdown(content),
         "html": _html(content),
     }
@@ -79,7 +80,7 @@ def page(made: Made, table: Table) -> dict[str, Any]:
     title = f"{first['paper']}, {'numbers from its text' if first['table'].startswith('text') else first['table']}"
     metrics = [] if "metric" in (*axes[0], *axes[1]) else list(dict.fromkeys(rows["metric"]))
     footnotes: dict[str, int] = {}
-    judged = rows[rows["verdict"] != ""]
+    judged = rows[[bool(judgement.kind) for judgement in rows["judgement"]]]
     values = _values(rows, *axes, metrics, "on other data" if made.small else "here")
     bold = BOLD if any("**" in text for line in values.body for text in line) else ""
     return {
@@ -157,18 +158,18 @@ def _verdicts(rows: pd.DataFrame | None, footnotes: dict[str, int]) -> str:
     if rows is None:
         return ""
     differences = [_signed(row) for row in records(rows)]
-    told = [_short(text, footnotes) for text in rows["verdict"]]
+    told = [_short(judgement, footnotes) for judgement in rows["judgement"]]
     if len(set(told)) == 1:
         return " ".join(filter(None, [" / ".join(filter(None, differences)), told[0]]))
     return " / ".join(" ".join(filter(None, pair)) for pair in zip(differences, told, strict=True))
 
 
-def _short(verdict: str, footnotes: dict[str, int]) -> str:
+def _short(judgement: Judgement, footnotes: dict[str, int]) -> str:
     """The verdict, with its reason as a footnote."""
-    kind = verdict.split(":")[0]
-    if kind not in (NOT_COMPARABLE, NOT_MEASURED, NOT_MATCHED):
+    verdict = verdicts.printed(judgement)
+    if verdict == judgement.kind:
         return verdict
-    return f"{kind} [{footnotes.setdefault(verdict, len(footnotes) + 1)}]"
+    return f"{judgement.kind} [{footnotes.setdefault(verdict, len(footnotes) + 1)}]"
 
 
 def _decimals(row: Mapping[str, Any]) -> int:

@@ -6,11 +6,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from adcore.published import DERIVED, IDENTITY, Names, PublishedError, Table, records
+from adcore.report.contest import Outcome, against_printed
 from adcore.report.measured import Found, Lookup, members
 from adcore.report.summary import counted
 from adcore.report.targets import AVERAGES, Joiner, Row, Target
@@ -18,10 +19,32 @@ from adcore.report.targets import AVERAGES, Joiner, Row, Target
 # What a note says that the paper's own rows give: of an average, of a margin.
 RECOMPUTED = re.compile(r"(?:mean of (?:printed rows|logical and structural) |gives [\d.]+-[\d.]+=)(-?\d+(?:\.\d+)?)")
 SUSPECT = "suspect cell"
-NOT_COMPARABLE, NOT_MEASURED, NOT_MATCHED = "not comparable", "not measured", "not matched"
+Kind = Literal["within tolerance", "better", "worse", "undecided", "not comparable", "not measured", "not matched", ""]
+NOT_COMPARABLE: Kind = "not comparable"
+NOT_MEASURED: Kind = "not measured"
+NOT_MATCHED: Kind = "not matched"
+KINDS: dict[Outcome, Kind] = {
+    "alike": "within tolerance",
+    "better": "better",
+    "worse": "worse",
+    "unsure of seeds": "undecided",
+}
+ORDER: tuple[Kind, ...] = (*KINDS.values(), NOT_COMPARABLE, NOT_MEASURED, NOT_MATCHED)
 DECIMALS = 1  # of a measured value that nothing is printed for
 
 Of = Target | str | None  # what a row is of; a reason why it is of nothing; None for a system that we lack
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What may be said of a measured value beside a printed one; kind "": nothing is to be said.
+
+    reasons: why it cannot be compared. interval: of measured less printed over seeds, in the printed unit, NaN where it
+    is not known."""
+
+    kind: Kind
+    reasons: tuple[str, ...] = ()
+    interval: tuple[float, float] = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -29,7 +52,7 @@ class Made:
     """A table that was made: its numbers in the order of the paper, what is missing, and its suites' leaderboards.
 
     rows: IDENTITY, unit, printed (text, '' where nothing is), value, measured, std, seeds, difference (NaN where there
-    is none), verdict, note, ours (whether the system is one of adcore), derived, lower."""
+    is none), judgement, note, ours (whether the system is one of adcore), derived, lower."""
 
     stem: str
     profile: str
@@ -58,28 +81,29 @@ def joined(stem: str, published: pd.DataFrame, names: Names, related: pd.DataFra
     return [(row, joiner.target(stem, row)) for row in records(published)]
 
 
-def verdict(row: Row, found: Found, lower: bool = False) -> str:
-    """`within tolerance`, `better`, `worse`, or why neither can be said.
+def judge(row: Row, found: Found, lower: bool = False) -> Judgement:
+    """A measured value beside a printed one, or why nothing can be said of them.
 
     A printed average or margin that the paper's own rows contradict is held against both; where that matters it is a
     misprint, and the cell cannot be compared. Nor can one whose note calls it suspect."""
     if math.isnan(found.value):
-        return f"{NOT_MEASURED}: {'; '.join(found.reasons)}"
+        return Judgement(NOT_MEASURED, found.reasons)
     if found.reasons:
-        return f"{NOT_COMPARABLE}: {'; '.join(found.reasons)}"
-    told = _judged(found.value, row["value"], row["tolerance"], lower)
+        return Judgement(NOT_COMPARABLE, found.reasons)
+    judgement = _against(row["value"], row, found, lower)
     other = RECOMPUTED.search(row["note"])
-    contradicted = other and told != _judged(found.value, float(other[1]), row["tolerance"], lower)
+    contradicted = other and judgement.kind != _against(float(other[1]), row, found, lower).kind
     if contradicted or SUSPECT in row["note"]:
-        return f"{NOT_COMPARABLE}: misprint: {row['note']}"
-    return told
+        return Judgement(NOT_COMPARABLE, (f"misprint: {row['note']}",))
+    return judgement
 
 
-def _judged(measured: float, printed: float, tolerance: float, lower: bool) -> str:
-    difference = measured - printed
-    if abs(difference) <= tolerance + 1e-9:
-        return "within tolerance"
-    return "better" if (difference < 0) == lower else "worse"
+def _against(printed: float, row: Row, found: Found, lower: bool) -> Judgement:
+    low, high = (end - printed for end in found.interval)
+    difference = found.value - printed
+    better = (-difference, (-high, -low)) if lower else (difference, (low, high))
+    outcome = against_printed(better[0], row["tolerance"], better[1])
+    return Judgement(KINDS[outcome], interval=(low, high))
 
 
 def _compared(row: Row, of: Of, lookup: Lookup) -> dict[str, Any]:
@@ -87,8 +111,8 @@ def _compared(row: Row, of: Of, lookup: Lookup) -> dict[str, Any]:
     derived = DERIVED.fullmatch(row["metric"]) is not None
     blank = dict.fromkeys(("measured", "std", "difference"), math.nan) | {"seeds": 0}
     if not isinstance(of, Target):
-        told = f"{NOT_MATCHED}: {of}" if of else ""
-        return base | blank | {"verdict": told, "ours": False, "derived": derived, "lower": False}
+        judgement = Judgement(NOT_MATCHED, (of,)) if of else Judgement("")
+        return base | blank | {"judgement": judgement, "ours": False, "derived": derived, "lower": False}
     found = lookup.find(of)
     if lookup.small is not None and not math.isnan(found.value):
         found = replace(found, reasons=(_stand_in(row, of, found, lookup), *found.reasons))
@@ -99,7 +123,7 @@ def _compared(row: Row, of: Of, lookup: Lookup) -> dict[str, Any]:
         "seeds": found.seeds,
         # Of other data a difference would mean nothing.
         "difference": found.value - row["value"] if compared and lookup.small is None else math.nan,
-        "verdict": verdict(row, found, of.quantity.lower) if compared else "",
+        "judgement": judge(row, found, of.quantity.lower) if compared else Judgement(""),
     }
     return base | numbers | {"ours": True, "derived": derived, "lower": of.quantity.lower}
 
@@ -183,7 +207,6 @@ def checked(rows: pd.DataFrame, axes: Sequence[str]) -> None:
 
 
 def count(rows: pd.DataFrame) -> str:
-    """`12 within tolerance, 3 worse`, of all verdicts."""
-    kinds = [str(text).split(":")[0] for text in rows["verdict"] if text]
-    order = ("within tolerance", "better", "worse", NOT_COMPARABLE, NOT_MEASURED, NOT_MATCHED)
-    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in order if kind in kinds) or "no system of ours"
+    """`12 within tolerance, 3 worse`, of all judgements."""
+    kinds = [judgement.kind for judgement in rows["judgement"]]
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in ORDER if kind in kinds) or "no system of ours"

@@ -1,108 +1,174 @@
-"""What may be concluded about two contenders, in one sentence."""
+"""The one grammar of verdicts: what the engine of comparisons answers, in words."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Iterable, Sequence
 
-from adcore.report.contest import Contest
-from adcore.report.summary import counted
-from adcore.stats.categories import needed, smallest_p
+from adcore.report.contest import ALPHA, Contest, Outcome, Pair
+from adcore.report.paired import FEW, Paired
+from adcore.report.summary import TITLES, counted
+from adcore.report.tables import Judgement
 
-ALPHA = 0.05
-Outcome = Literal[
-    "equal", "better", "worse", "alike", "better on images", "alike on images", "unsure of seeds", "untested"
-]
+LEVEL = 0.0005  # a gap that one digit after the point of a percentage does not show
+BEHIND: dict[Outcome, str] = {  # of a row of a table that has the numbers beside it, against the best
+    "equal": "equal",
+    "better": "beaten",
+    "worse": "ahead, though its mean is lower",
+    "alike": "cannot be told apart",
+    "alike on images": "cannot be told apart on these images",
+    "better on images": "beaten on these images",
+    "unsure of seeds": "behind on these images, but other seeds may turn it",
+    "untested": "too few categories to tell",
+}
+AGAINST: dict[Outcome, str] = {  # of one contender against another, whose name is put in
+    "equal": "on average equal to {}",
+    "better": "beats {}",
+    "worse": "is worse than {}",
+    "alike": "cannot be told apart from {}",
+    "alike on images": "cannot be told apart from {} on these images",
+    "better on images": "beats {} on these images",
+    "worse on images": "is worse than {} on these images",
+    "unsure of seeds": "differs from {} on these images, but other seeds may turn it",
+    "untested": "too few categories to tell it from {}",
+    "incomplete": "cannot be compared with {}",
+}
+ONE_SEED: tuple[Outcome, ...] = ("better on images", "worse on images")  # what another seed may overturn
 
 
-def verdict(contest: Contest, i: int, j: int) -> str:
-    """Contender i against j, i the one with the larger mean, without a full stop."""
-    one, other, pairs = contest.names[i], contest.names[j], contest.pairs
-    count, ahead = len(contest.categories), int(pairs.ahead[i, j])
-    found = outcome(contest, i, j)
-    if found == "equal":
+def lead(contest: Contest) -> str:
+    """The sentence that stands first: who leads, by how much, and what may be said of it."""
+    if len(contest.contenders) < 2:
+        return "Nothing to compare: fewer than two complete lines."
+    pair = contest.pair(0, 1)
+    categories = counted(len(contest.categories), "category", "categories")
+    facts = f"(mean of {categories}, {counted(len(pair.one.seeds), 'seed', 'seeds')})"
+    title, names = TITLES.get(contest.metric, contest.metric), f"{pair.one.name} and {pair.other.name}"
+    if pair.outcome == "equal":
+        return f"{names} are level in {title} {facts}: equal in every category."
+    if pair.difference < LEVEL:
+        return f"{names} are level in {title} {facts}: {verdict(pair)}."
+    gap = f"{100 * pair.difference:.1f} points of {title}"
+    return f"{pair.one.name} leads {pair.other.name} by {gap} {facts}: {verdict(pair)}."
+
+
+def verdict(pair: Pair) -> str:
+    """Both contenders of a pair, without a full stop."""
+    if pair.i > pair.j:
+        return verdict(pair.mirrored)
+    one, other, count = pair.one.name, pair.other.name, len(pair.contest.categories)
+    if pair.outcome == "equal":
         return f"{one} and {other} are equal" + (f" in all {count} categories" if count > 1 else "")
-    if found in ("better", "worse"):
-        winner, loser = (i, j) if found == "better" else (j, i)
-        wins = _wins(int(pairs.ahead[winner, loser]), count)
-        text = f"{contest.names[winner]} beats {contest.names[loser]} {wins}, {_p(contest, pairs.corrected[i, j])}"
-        return text if found == "better" else f"{text}, though its mean is lower"
-    if found == "alike":
-        facts = f"{one} is ahead {_wins(ahead, count)}, {_p(contest, pairs.corrected[i, j])}"
+    if pair.outcome == "better":
+        return f"{one} beats {other} {_wins(pair.ahead, count)}, {_p(pair, pair.p_corrected)}"
+    if pair.outcome == "worse":
+        wins = f"{_wins(pair.behind, count)}, {_p(pair, pair.p_corrected)}"
+        return f"{other} beats {one} {wins}, though its mean is lower"
+    if pair.outcome == "alike":
+        facts = f"{one} is ahead {_wins(pair.ahead, count)}, {_p(pair, pair.p_corrected)}"
         return f"{one} and {other} cannot be told apart: {facts}"
-    judged = "" if found == "untested" else _over_images(contest, i, j, found)
+    return _few(pair)
+
+
+def _few(pair: Pair) -> str:
+    """Where categories are too few to tell."""
+    one, other, count = pair.one.name, pair.other.name, len(pair.contest.categories)
+    judged = "" if pair.outcome == "untested" else _over_images(pair)
     if count == 1:
         return judged or f"{one} is ahead of {other}; one category of pixels cannot be tested"
-    equal = count - ahead - int(pairs.ahead[j, i])
-    wins = _wins(ahead, count) + (f" and equal on {equal}" if equal else "")
-    few = f"{one} is ahead of {other} {wins}, too few to tell (it takes {takes(contest)})"
+    equal = count - pair.ahead - pair.behind
+    wins = _wins(pair.ahead, count) + (f" and equal on {equal}" if equal else "")
+    few = f"{one} is ahead of {other} {wins}, too few to tell (it takes {pair.contest.needed})"
     return f"{few}; {judged}" if judged else few
 
 
-def outcome(contest: Contest, i: int, j: int) -> Outcome:
-    """What may be said of contender i against j, i the one with the larger mean: over categories, else over images."""
-    pairs = contest.pairs
-    if not pairs.ahead[i, j] + pairs.ahead[j, i]:
-        return "equal"
-    if pairs.corrected[i, j] < ALPHA:
-        return "better" if pairs.lean[i, j] > 0 else "worse"
-    if testable(contest, i, j):
-        return "alike"
-    if math.isnan(pairs.corrected_images[i, j]):
-        return "untested"
-    if pairs.corrected_images[i, j] >= ALPHA:
-        return "alike on images"
-    return "unsure of seeds" if pairs.seeds_low[i, j] <= 0 else "better on images"
-
-
-def testable(contest: Contest, i: int, j: int) -> bool:
-    """Whether as many categories as differ could give a p below ALPHA after correction."""
-    differing = int(contest.pairs.ahead[i, j] + contest.pairs.ahead[j, i])
-    return len(contest.categories) > 1 and smallest_p(differing) * contest.comparisons < ALPHA
-
-
-def takes(contest: Contest) -> int:
-    """How many categories have to differ for that."""
-    return needed(contest.comparisons, ALPHA)
-
-
-def short(contest: Contest, i: int, j: int) -> str:
-    """`outcome` for a table that has the numbers beside it."""
-    seeds = "" if len(contest.contenders[i].seeds) > 1 else " (one seed)"
-    return {
-        "equal": "equal",
-        "better": "beaten",
-        "worse": "ahead, though its mean is lower",
-        "alike": "cannot be told apart",
-        "alike on images": "cannot be told apart on these images",
-        "better on images": f"beaten on these images{seeds}",
-        "unsure of seeds": "behind on these images, but other seeds may turn it",
-        "untested": "too few categories to tell",
-    }[outcome(contest, i, j)]
-
-
-def _over_images(contest: Contest, i: int, j: int, found: Outcome) -> str:
-    """What the images tell where categories are too few to."""
-    pairs, count = contest.pairs, contest.image_count
-    both = f"{contest.names[i]} and {contest.names[j]}", f"{contest.names[i]} beats {contest.names[j]}"
-    alike, beats = both if len(contest.categories) == 1 else ("they", f"{contest.names[i]} beats it")
-    where = f"on the same {count:,} images" if count else "on the same images"
-    interval = points(pairs.low[i, j], pairs.high[i, j])
-    facts = f"by {100 * pairs.difference[i, j]:z.2f} points {interval}, {_p(contest, pairs.corrected_images[i, j])}"
-    if found == "alike on images":
+def _over_images(pair: Pair) -> str:
+    """What the images tell."""
+    contest, names = pair.contest, (pair.one.name, pair.other.name)
+    both = f"{names[0]} and {names[1]}", f"{names[0]} beats {names[1]}"
+    alike, beats = both if len(contest.categories) == 1 else ("they", f"{names[0]} beats it")
+    where = f"on the same {contest.image_count:,} images" if contest.image_count else "on the same images"
+    facts = f"by {100 * pair.difference:z.2f} points {points(*pair.on_images)}, {_p(pair, pair.p_images_corrected)}"
+    if pair.outcome == "alike on images":
         return f"{where} {alike} cannot be told apart: it is ahead {facts}"
-    once = " (one seed)" if len(contest.contenders[i].seeds) == 1 else ""
-    seeds = points(pairs.seeds_low[i, j], pairs.seeds_high[i, j])
-    turn = f", but other seeds may turn it: {seeds}" if found == "unsure of seeds" else once
-    return f"{where} {beats} {facts}{turn}"
+    if pair.outcome == "unsure of seeds":
+        return f"{where} {beats} {facts}, but other seeds may turn it: {points(*pair.on_seeds)}"
+    return f"{where} {beats} {facts}{_once(pair.outcome, len(pair.one.seeds))}"
 
 
-def _wins(ahead: int, count: int) -> str:
-    return f"on {ahead} of {counted(count, 'category', 'categories')}"
+def behind(pair: Pair) -> str:
+    """Of the second contender of a pair, whose first is the best of all, for a table."""
+    return BEHIND[pair.outcome] + _once(pair.outcome, len(pair.one.seeds))
 
 
-def _p(contest: Contest, p: float) -> str:
-    return p_text(p) + (" after correction" if contest.comparisons > 1 else "")
+def enhancer(over_none: Paired, controls: Sequence[tuple[str, Paired]]) -> str:
+    """What may be said of an enhancer that is no control, as a sentence without a full stop.
+
+    controls: short name of each control, and the enhancer against it."""
+    ahead = over_none.standing == "better"
+    short = [(name, against) for name, against in controls if against.standing != "better"]
+    first = conclusion(over_none)
+    if not over_none.pairs or over_none.outcome == "incomplete":
+        return first + caution(over_none)
+    if not controls:
+        return f"{first}; the plan has no control for it{caution(over_none)}"
+    if not short:
+        beaten = {1: f"its control {controls[0][0]}", 2: "both controls"}.get(len(controls), "all its controls")
+        return first + (" and " if ahead else ", though it beats ") + beaten + caution(over_none)
+    its = "its control" + ("s" if len(short) > 1 else "")
+    if not ahead:
+        return f"{first}; does not beat {its} {_listed(name for name, _ in short)}{caution(over_none)}"
+    listed = _listed(f"{name} ({difference(against)})" for name, against in short)
+    return f"{first} ({difference(over_none)}) but not {its} {listed}{caution(over_none)}"
+
+
+def control(over_none: Paired, kind: str, identical: bool) -> str:
+    """What may be said of a control. identical: all metrics of all its pairs equal those of none, to the last bit."""
+    if kind != "identity":
+        return conclusion(over_none) + caution(over_none)
+    if identical:
+        return f"identical to none, as it must be{_missing(over_none)}"
+    return f"{conclusion(over_none)}; not identical to none{caution(over_none)}"
+
+
+def conclusion(over_none: Paired) -> str:
+    """An arm against none, in the fewest words."""
+    if not over_none.pairs:
+        return "no pair to compare"
+    if over_none.equal:
+        return "equal to none in every cell"
+    return AGAINST[over_none.outcome].format("none") + _once(over_none.outcome, over_none.seeds)
+
+
+def difference(paired: Paired) -> str:
+    """`+0.80 [0.30, 1.20]` in points, as far as there is something to tell."""
+    if not paired.pairs:
+        return "no pairs"
+    interval = "one pair" if math.isnan(paired.low) else points(paired.low, paired.high)
+    return f"{100 * paired.difference:+z.2f} {interval}"
+
+
+def caution(over_none: Paired) -> str:
+    """How far the interval may be trusted."""
+    if not 1 < over_none.pairs < FEW:
+        return _missing(over_none)
+    return f" (only {over_none.pairs} pairs: the interval is a rough one){_missing(over_none)}"
+
+
+def printed(judgement: Judgement) -> str:
+    """A measured value beside a printed one: `within tolerance`, `better`, `worse`, or why neither can be said."""
+    if judgement.kind == "undecided":
+        low, high = judgement.interval
+        return f"{judgement.kind}: beyond the tolerance, but other seeds may turn it [{low:z.2f}, {high:z.2f}]"
+    return ": ".join(filter(None, [judgement.kind, "; ".join(judgement.reasons)]))
+
+
+def friedman(contest: Contest, p: float) -> str:
+    """Whether any of all contenders differ."""
+    facts = f"{len(contest.contenders)} contenders on {len(contest.categories)} categories"
+    if p < ALPHA:
+        return f"Not all of the {facts} are alike (Friedman, {p_text(p)})."
+    return f"No difference among {facts} can be shown (Friedman, {p_text(p)})."
 
 
 def p_text(p: float) -> str:
@@ -115,9 +181,24 @@ def points(low: float, high: float) -> str:
     return "–" if math.isnan(low + high) else f"[{100 * low:z.2f}, {100 * high:z.2f}]"
 
 
-def friedman(contest: Contest, p: float) -> str:
-    """Whether any of all contenders differ."""
-    facts = f"{len(contest.contenders)} contenders on {len(contest.categories)} categories"
-    if p < ALPHA:
-        return f"Not all of the {facts} are alike (Friedman, {p_text(p)})."
-    return f"No difference among {facts} can be shown (Friedman, {p_text(p)})."
+def _missing(over_none: Paired) -> str:
+    gone = over_none.expected - over_none.pairs
+    return f" ({gone} of {counted(over_none.expected, 'pair', 'pairs')} missing)" if gone else ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *some, last = names
+    return f"{', '.join(some)} and {last}" if some else last
+
+
+def _wins(ahead: int, count: int) -> str:
+    return f"on {ahead} of {counted(count, 'category', 'categories')}"
+
+
+def _p(pair: Pair, p: float) -> str:
+    return p_text(p) + (" after correction" if pair.contest.comparisons > 1 else "")
+
+
+def _once(outcome: Outcome, seeds: int) -> str:
+    return " (one seed)" if seeds == 1 and outcome in ONE_SEED else ""

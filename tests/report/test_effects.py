@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 
 from adcore import stats
-from adcore.report import effects, leaderboard
-from adcore.report.paired import Paired, control_verdict, verdict
+from adcore.report import effects, enhancers, leaderboard, verdicts
+from adcore.report.contest import Contests
+from adcore.report.enhancers import sentence
+from adcore.report.paired import Paired
 
 CONTROLS = {"pfam(train=identity)": "identity", "pfam(train=random)": "random"}
 
@@ -24,7 +26,7 @@ def compared(row):
             for s, x in enumerate(seeds)
         ]
         table = leaderboard.frame([*rows, *(row(**changes) for changes in extra)])
-        return effects.compare(table, {"elpv": textures}, controls)
+        return effects.compare(Contests(table), {"elpv": textures}, controls)
 
     return build
 
@@ -46,14 +48,16 @@ def test_only_pairs_count_and_the_text_says_what_is_missing(compared, row):
     )
     assert effect.over_none.without == pytest.approx(0.55)  # b has no pair, so it is on neither side
     assert effect.over_none.difference == pytest.approx(0.1)
-    assert effect.verdict.endswith("(only 2 pairs: the interval is a rough one) (2 of 4 pairs missing)")
+    assert sentence(effect) == (
+        "cannot be compared with none (only 2 pairs: the interval is a rough one) (2 of 4 pairs missing)"
+    )
 
 
 def test_enhancers_whose_cells_all_failed_are_shown_as_such(compared):
     failed = {"enhancer_label": "pfam", "category": "a", "status": "failed", "i_auroc": math.nan}
     (effect,) = compared({"none": {"a": [0.5]}}, extra=[failed])
-    assert effect.verdict == "no pair to compare (1 of 1 pair missing)" and effect.over_none.text == "no pairs"
-    assert "| – | pfam | – | no pairs |" in effects.markdown([effect])
+    assert sentence(effect) == "no pair to compare (1 of 1 pair missing)"
+    assert "| – | pfam | – | no pairs |" in enhancers.markdown([effect])
 
 
 def test_groups_are_objects_textures_and_all_of_them(compared):
@@ -106,9 +110,9 @@ def test_every_enhancer_meets_every_control_on_the_cells_both_have(compared):
     }
     assert [found[name].control for name in scores if name != "none"] == ["", "identity", "random"]
     assert not found["pfam(train=random)"].over_controls
-    assert found["pfam(train=identity)"].verdict == "identical to none, as it must be"
-    assert found["pfam"].verdict == (
-        "beats none (+20.00 [10.00, 30.00]) but not its control random (+50.00 one pair)"
+    assert sentence(found["pfam(train=identity)"]) == "identical to none, as it must be"
+    assert sentence(found["pfam"]) == (
+        "too few categories to tell it from none; does not beat its controls identity and random"
         " (only 2 pairs: the interval is a rough one)"
     )
 
@@ -116,24 +120,24 @@ def test_every_enhancer_meets_every_control_on_the_cells_both_have(compared):
 def test_an_identity_must_be_identical_in_all_metrics_to_the_last_bit(compared, row):
     scores = {"none": {"a": [0.5], "b": [0.6]}, "pfam(train=identity)": {"a": [0.5], "b": [0.6]}}
     (same,) = compared(scores)
-    assert same.verdict == "identical to none, as it must be"
+    assert sentence(same) == "identical to none, as it must be"
     scores["pfam(train=identity)"] = {"a": [0.5], "b": [0.6 + 1e-12]}
     (other,) = compared(scores)
-    assert "; not identical to none" in other.verdict
+    assert "; not identical to none" in sentence(other)
     extra = [
         {"category": "a", "enhancer_label": e, "seed": 7, "i_auroc": 0.5, "i_ap": x}
         for e, x in (("none", 0.4), ("pfam(train=identity)", 0.3))
     ]
     scores["pfam(train=identity)"]["b"] = [0.6]
     (hidden,) = compared(scores, extra=extra)  # differs in a metric that the table does not even show
-    assert hidden.over_none.equal and "equal to none in every cell; not identical to none" in hidden.verdict
+    assert hidden.over_none.equal and "equal to none in every cell; not identical to none" in sentence(hidden)
 
 
 def test_two_controls_of_a_kind_are_told_apart_by_their_labels(compared):
     labels = ["pfam(train=identity)", "pfam(pool_kv=4,train=identity)"]
     scores = {name: {"a": [0.5, 0.6]} for name in ("none", "pfam", *labels)}
     (effect, *_) = compared(scores, controls=dict.fromkeys(labels, "identity"))
-    assert all(label in effect.verdict for label in labels)
+    assert all(label in sentence(effect) for label in labels)
 
 
 def test_columns_of_controls_agree_where_one_host_has_them_in_another_order(compared, row):
@@ -151,20 +155,22 @@ def test_columns_of_controls_agree_where_one_host_has_them_in_another_order(comp
         }
         for name, x in values.items()
     ]
-    (table,) = effects.section(compared(scores, extra=extra), "elpv")
+    (table,) = enhancers.section(compared(scores, extra=extra), "elpv")
     assert table.controls == (identity, random)
     found = {r.host: r.over for r in table.rows if r.enhancer == "pfam"}
     assert found == {"padim": ("+20.00 one pair",) * 2, "cfa": ("no pairs", "+30.00 one pair")}
 
 
-def paired(low, high, pairs=9, missing=0, equal=False):
-    """A comparison with that interval, in points."""
+def paired(low, high, pairs=9, missing=0, equal=False, outcome=None):
+    """A comparison with that interval, in points, and unless one is given the outcome that it suggests."""
     low, high = low / 100, high / 100
-    return Paired("x", 0.5, 0.5, (low + high) / 2, low, high, pairs, pairs + missing, 3, 3, equal)
+    outcome = outcome or ("better" if low > 0 else "worse" if high < 0 else "alike")
+    return Paired("x", outcome, 0.5, 0.5, (low + high) / 2, low, high, pairs, pairs + missing, 3, 3, equal)
 
 
 UP, LEVEL, DOWN = paired(0.3, 1.3), paired(-0.2, 0.4), paired(-2.0, -1.0)
-ONE = Paired("x", 0.5, 0.6, 0.1, math.nan, math.nan, 1, 2, 1, 1, False)
+GONE = Paired("x", "incomplete", 0.5, 0.6, 0.1, math.nan, math.nan, 1, 2, 1, 1, False)
+ONE = Paired("x", "better on images", 0.5, 0.6, 0.1, math.nan, math.nan, 1, 1, 1, 1, False)
 
 
 @pytest.mark.parametrize(
@@ -204,11 +210,22 @@ ONE = Paired("x", 0.5, 0.6, 0.1, math.nan, math.nan, 1, 2, 1, 1, False)
             {"identity": UP},
             "beats none and its control identity (3 of 9 pairs missing)",
         ),
-        (ONE, {"identity": ONE}, "one pair cannot tell (1 of 2 pairs missing)"),
+        (GONE, {"identity": GONE}, "cannot be compared with none (1 of 2 pairs missing)"),
+        (ONE, {"identity": ONE}, "beats none on these images (one seed) and its control identity"),
+        (
+            paired(0.3, 1.3, outcome="untested"),
+            {"identity": UP},
+            "too few categories to tell it from none, though it beats its control identity",
+        ),
+        (
+            paired(0.3, 1.3, outcome="unsure of seeds"),
+            {},
+            "differs from none on these images, but other seeds may turn it; the plan has no control for it",
+        ),
     ],
 )
 def test_the_words_for_it(over_none, controls, sentence):
-    assert verdict(over_none, list(controls.items())) == sentence
+    assert verdicts.enhancer(over_none, list(controls.items())) == sentence
 
 
 @pytest.mark.parametrize(
@@ -222,19 +239,19 @@ def test_the_words_for_it(over_none, controls, sentence):
     ],
 )
 def test_the_words_for_controls(over_none, kind, identical, sentence):
-    assert control_verdict(over_none, kind, identical) == sentence
+    assert verdicts.control(over_none, kind, identical) == sentence
 
 
 def test_a_plan_without_none_has_nothing_to_compare_with(compared):
     found = compared({"pfam": {"a": [0.5, 0.6]}, "sbm": {"a": [0.5, 0.7]}})
-    assert {effect.verdict for effect in found} == {effects.NO_NONE}
-    text = effects.markdown(found)
+    assert {sentence(effect) for effect in found} == {enhancers.NO_NONE}
+    text = enhancers.markdown(found)
     assert "Nothing to compare with: the plan has no enhancer none." in text and "| method |" not in text
 
 
 def test_csv_is_tidy_and_full_of_digits_and_markdown_is_readable(tmp_path, compared):
     scores = {"none": {"a": [1 / 3, 0.5]}, "pfam": {"a": [0.5, 0.75]}, "pfam(train=random)": {"a": [0.4, 0.4]}}
-    effects.write(tmp_path, compared(scores))
+    enhancers.write(tmp_path, compared(scores))
     table = pd.read_csv(tmp_path / "enhancers.csv", keep_default_na=False)
     assert table[["enhancer_label", "against"]].to_numpy().tolist() == [
         ["pfam", "none"],
@@ -245,7 +262,8 @@ def test_csv_is_tidy_and_full_of_digits_and_markdown_is_readable(tmp_path, compa
     assert set(effects.HOST) < set(table.columns) and list(table["pairs"]) == [2, 2, 2]
     text = (tmp_path / "enhancers.md").read_text()
     assert (
-        "| padim | objects | 41.67 | pfam | 62.50 | +20.83 [16.67, 25.00] | beats none and its control random" in text
+        "| padim | objects | 41.67 | pfam | 62.50 | +20.83 [16.67, 25.00] | too few categories to tell it from none"
+        in text
     )
     assert "| pfam(train=random) (control) |" in text
     assert "| method | group | enhancer | over pfam(train=random) |" in text
@@ -253,8 +271,8 @@ def test_csv_is_tidy_and_full_of_digits_and_markdown_is_readable(tmp_path, compa
 
 
 def test_a_plan_without_enhancers_leaves_no_file_behind(tmp_path, compared):
-    effects.write(tmp_path, compared({"none": {"a": [0.5]}, "pfam": {"a": [0.5]}}))
+    enhancers.write(tmp_path, compared({"none": {"a": [0.5]}, "pfam": {"a": [0.5]}}))
     assert len(list(tmp_path.iterdir())) == 2
     nothing = compared({"none": {"a": [0.5]}})
-    effects.write(tmp_path, nothing)
+    enhancers.write(tmp_path, nothing)
     assert not nothing and not list(tmp_path.iterdir())

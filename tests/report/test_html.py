@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 
 from adcore.report import effects, plots, pretext
+from adcore.report.contest import Contests
 from adcore.report.html import write_report
 from adcore.report.leaderboard import frame
 from adcore.report.summary import summarise
 from adcore.report.trained import cautions
 
 FAILURE = {"dataset": "elpv", "category": "poly", "method_label": "cfa", "error": "RuntimeError: <loss> is NaN"}
+
+
+def of(rows):
+    return Contests(frame(rows))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +30,12 @@ def page(tmp_path_factory, request):
 
     def write(**changes):
         rows = [r.row for r in from_conftest]
-        given = {"rows": rows, "results": from_conftest, "failures": [FAILURE], "notes": {"elpv": "CC BY-NC-SA"}}
+        given = {
+            "contests": of(rows),
+            "results": from_conftest,
+            "failures": [FAILURE],
+            "notes": {"elpv": "CC BY-NC-SA"},
+        }
         return write_report(path, **(given | {"facts": {"plan": "demo"}} | changes))
 
     assert write()
@@ -67,12 +77,12 @@ def test_page_is_written_again_only_for_a_change(page):
 
 
 def test_run_ids_alone_do_not_rewrite_it(page, made):
-    assert not page[1](rows=[r.row | {"mlflow_run_id": "abc"} for r in made])
+    assert not page[1](contests=of([r.row | {"mlflow_run_id": "abc"} for r in made]))
 
 
 def test_only_failures_still_make_a_page(tmp_path, row):
     rows = [row(status="failed", **dict.fromkeys(("i_auroc", "i_ap", "score_ms", "fit_s"), math.nan))]
-    assert write_report(tmp_path / "r.html", rows, [], [FAILURE])
+    assert write_report(tmp_path / "r.html", of(rows), [], [FAILURE])
     text = (tmp_path / "r.html").read_text()
     assert "1 of 1 cells failed" in text and "<svg" not in text
 
@@ -84,7 +94,7 @@ def enhanced(row, *arms):
         for e, x in (("none", 0.8), *arms)
         for c in ("mono", "poly")
     ]
-    return rows, effects.compare(frame(rows), {"elpv": ["poly"]}, {"pfam(train=identity)": "identity"})
+    return rows, effects.compare(of(rows), {"elpv": ["poly"]}, {"pfam(train=identity)": "identity"})
 
 
 def test_page_shows_effects_and_latency(tmp_path, row):
@@ -94,12 +104,13 @@ def test_page_shows_effects_and_latency(tmp_path, row):
     }
     timing = dict.fromkeys(("method_label", "enhancer_label", "backbone", "image", "device"), "x")
     timing |= {"threads": 2, "load_average": 0.3, "latency": {"scopes": scopes}}
-    assert write_report(tmp_path / "r.html", rows, [], effects=found, timings=[timing])
+    assert write_report(tmp_path / "r.html", of(rows), [], effects=found, timings=[timing])
     text = (tmp_path / "r.html").read_text()
     assert "With and without enhancers" in text and ">over pfam(train=identity)</th>" in text
-    assert "beats none and its control identity (only 2 pairs" in text and text.count("words better") == 1
+    assert "too few categories to tell it from none; does not beat its control identity (only 2 pairs" in text
+    assert "words better" not in text  # two categories without samples of their images
     assert "identical to none, as it must be" in text and "<h2>Latency</h2>" in text and "threads 2" in text
-    assert text.count("one pair cannot tell") == 2  # pfam on objects and on textures
+    assert text.count("+10.00 one pair") == 4  # pfam on objects and on textures, against none and against the control
 
 
 def test_page_without_enhancers_says_nothing_of_them(page):
@@ -109,7 +120,7 @@ def test_page_without_enhancers_says_nothing_of_them(page):
 
 def test_page_says_where_none_is_missing(tmp_path, row):
     rows = [row(enhancer_label="pfam"), row(enhancer_label="sbm")]
-    write_report(tmp_path / "r.html", rows, [], effects=effects.compare(frame(rows), {}, {}))
+    write_report(tmp_path / "r.html", of(rows), [], effects=effects.compare(of(rows), {}, {}))
     assert "Nothing to compare with: the plan has no enhancer none." in (tmp_path / "r.html").read_text()
 
 
@@ -117,7 +128,7 @@ def test_page_shows_what_the_first_seed_was_trained_on(tmp_path, row, training):
     shared = training(tmp_path / "a")
     again = training(tmp_path / "a", enhancer_label="sbm+pfam")  # the same artifact in a chain
     others = [training(tmp_path / "b", "pfam", False, enhancer_label="sbm+pfam"), training(tmp_path / "c", seed=1)]
-    assert write_report(tmp_path / "r.html", [row()], [], trained=[shared, again, *others])
+    assert write_report(tmp_path / "r.html", of([row()]), [], trained=[shared, again, *others])
     text = (tmp_path / "r.html").read_text()
     assert "trained on (seed 0)" in text and text.count("data:image/jpeg") == 1
     assert "<td>sbm, sbm+pfam</td>" in text and "0.650 in level2" in text and "3.2%" in text
@@ -151,7 +162,7 @@ def test_page_is_written_again_for_new_effects_timings_and_trainings(tmp_path, r
     given = {"effects": found, "timings": [], "trained": [training(tmp_path / "a")]}
 
     def write(**changes):
-        return write_report(tmp_path / "r.html", rows, [], **(given | changes))
+        return write_report(tmp_path / "r.html", of(rows), [], **(given | changes))
 
     assert write() and not write()
     assert write(trained=[training(tmp_path / "b")]) and write(effects=found[:1]) and write() and not write()

@@ -5,13 +5,22 @@ import math
 
 import pytest
 
-from adcore.report import leaderboard
-from adcore.report.summary import best, summarise, verdict
+from adcore.report import leaderboard, verdicts
+from adcore.report.contest import Contests
+from adcore.report.summary import best
+
+
+def of(rows):
+    return Contests(leaderboard.frame(rows))
 
 
 def lines(rows):
-    (found,) = summarise(leaderboard.frame(rows)).values()
+    (found,) = of(rows).lines.values()
     return found
+
+
+def lead(rows):
+    return verdicts.lead(of(rows).head("elpv"))
 
 
 def grid(row, scores, **common):
@@ -26,7 +35,7 @@ def grid(row, scores, **common):
 
 def test_csv_has_the_promised_columns_and_reads_back_exactly(tmp_path, row):
     rows = [row(i_auroc=1 / 3, seed=1), row(category="poly", status="failed", i_auroc=math.nan, fit_s=None)]
-    leaderboard.write_leaderboard(tmp_path, rows)
+    leaderboard.write_leaderboard(tmp_path, of(rows))
     table = leaderboard.read(tmp_path / "leaderboard.csv")
     assert list(table.columns) == list(row())
     assert table["i_auroc"].tolist()[0] == 1 / 3 and math.isnan(table["i_auroc"][1])
@@ -65,7 +74,7 @@ def test_a_contender_with_a_failed_cell_is_last_and_never_best(row):
     found = lines(rows)
     assert [line.name for line in found] == ["padim", "stfpm", "cfa"]
     assert best(found, "i_auroc") == [found[0]]
-    text = leaderboard.markdown(leaderboard.frame(rows), [{"dataset": "elpv", "category": "b", "error": "boom"}])
+    text = leaderboard.markdown(of(rows), [{"dataset": "elpv", "category": "b", "error": "boom"}])
     assert "| cfa (1 of 2 cells failed, not comparable) | 99.0 |" in text and "* elpv · b: boom" in text
 
 
@@ -78,40 +87,50 @@ def test_equal_as_printed_is_equally_best(row):
     ("scores", "sentence"),
     [
         ({"padim": {"a": [0.9]}}, "Nothing to compare"),
-        ({"padim": {"a": [0.9]}, "cfa": {"a": [0.9]}}, "cfa and padim are level in image AUROC"),
+        (
+            {"padim": {"a": [0.9]}, "cfa": {"a": [0.9]}},
+            "cfa and padim are level in image AUROC (mean of 1 category, 1 seed): equal in every category.",
+        ),
+        (
+            {"padim": {"a": [0.9], "b": [0.8]}, "cfa": {"a": [0.8], "b": [0.8999]}},
+            "padim and cfa are level in image AUROC (mean of 2 categories, 1 seed): padim is ahead of cfa on 1 of 2",
+        ),
         (
             {"padim": {"a": [0.9], "b": [0.8]}, "cfa": {"a": [0.8], "b": [0.8]}},
-            "padim leads cfa by 5.0 points of image AUROC (mean of 2 categories, 1 seed): one seed cannot tell",
+            "padim leads cfa by 5.0 points of image AUROC (mean of 2 categories, 1 seed): padim is ahead of cfa on 1 of"
+            " 2 categories and equal on 1, too few to tell (it takes 6).",
         ),
-        ({"padim": {"a": [0.9, 0.7]}, "cfa": {"a": [0.7, 0.8]}}, "ahead in 1 of 2 seeds and 1 of 1 category"),
-        ({"padim": {"a": [0.9, 0.7]}, "cfa": {"a": [0.7, 0.8]}}, "too little to tell them apart"),
-        ({"padim": {"a": [0.9, 0.91]}, "cfa": {"a": [0.7, 0.72]}}, "the gap is wider than its spread over seeds"),
+        (
+            {"padim": {c: [0.9, 0.7] for c in "abcdef"}, "cfa": {c: [0.7, 0.8] for c in "abcdef"}},
+            "padim leads cfa by 5.0 points of image AUROC (mean of 6 categories, 2 seeds): padim beats cfa on 6 of 6"
+            " categories, p = 0.03.",
+        ),
     ],
 )
 def test_verdict_says_who_leads_and_whether_to_trust_it(row, scores, sentence):
-    assert sentence in verdict(lines(grid(row, scores)))
+    assert sentence in lead(grid(row, scores))
 
 
 def test_contenders_of_one_name_are_told_apart_by_what_differs(row):
     rows = [row(backbone=b, i_auroc=x) for b, x in (("resnet18", 0.9), ("resnet50", 0.8))]
-    assert "padim [resnet18] leads padim [resnet50] by 10.0 points" in verdict(lines(rows))
+    assert "padim [resnet18] leads padim [resnet50] by 10.0 points" in lead(rows)
 
 
 def test_a_plan_without_auroc_is_ranked_by_what_it_has(row):
     rows = [row(method_label=m, i_auroc=math.nan, i_ap=x) for m, x in (("cfa", 0.6), ("padim", 0.7))]
-    assert "padim leads cfa by 10.0 points of image AP" in verdict(lines(rows))
+    assert "padim leads cfa by 10.0 points of image AP" in lead(rows)
 
 
 def test_random_weights_are_marked_wherever_they_are_shown(row, capsys):
     rows = [row(weights="random")]
-    leaderboard.console(rows)
-    assert "(random weights)" in leaderboard.markdown(leaderboard.frame(rows))
+    leaderboard.console(of(rows))
+    assert "(random weights)" in leaderboard.markdown(of(rows))
     assert "(random weights)" in " ".join(capsys.readouterr().err.split())
 
 
 def test_metrics_files_are_one_a_contender_rounded_and_null_where_nothing_applies(tmp_path, row):
-    leaderboard.write_leaderboard(tmp_path, [row(i_auroc=0.5), row(method_label="gone")])
-    leaderboard.write_leaderboard(tmp_path, [row(i_auroc=2 / 3), row(backbone="a/b")])
+    leaderboard.write_leaderboard(tmp_path, of([row(i_auroc=0.5), row(method_label="gone")]))
+    leaderboard.write_leaderboard(tmp_path, of([row(i_auroc=2 / 3), row(backbone="a/b")]))
     found = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*.json")}
     assert set(found) == {"metrics/elpv/padim a-b.json", "metrics/elpv/padim tf_efficientnet_lite0.json"}
     values = {"i_auroc": 0.666667, "i_ap": 0.8, "p_auroc": None, "aupro": None}
@@ -119,13 +138,13 @@ def test_metrics_files_are_one_a_contender_rounded_and_null_where_nothing_applie
 
 
 def test_a_pipe_in_a_name_keeps_the_markdown_table_whole(row):
-    text = leaderboard.markdown(leaderboard.frame([row(method_label="mine(a|b)")]))
+    text = leaderboard.markdown(of([row(method_label="mine(a|b)")]))
     assert "| mine(a\\|b) | 90.0 |" in text
 
 
 def test_what_is_without_twins_stands_beside_image_auroc_and_nowhere_where_there_are_none(tmp_path, row):
     rows = [row(i_auroc_untwinned=0.7), row(dataset="clean", i_auroc_untwinned=math.nan)]
-    leaderboard.write_leaderboard(tmp_path, rows)
+    leaderboard.write_leaderboard(tmp_path, of(rows))
     table = leaderboard.read(tmp_path / "leaderboard.csv")
     columns = list(table.columns)
     assert columns.index("i_auroc_untwinned") == columns.index("i_auroc") + 1

@@ -9,11 +9,9 @@ import scipy.stats
 from sklearn.metrics import roc_auc_score
 
 from adcore.report import statistics, verdicts
-from adcore.report.contest import contests
+from adcore.report.contest import Contests
 from adcore.report.html import write_report
 from adcore.report.leaderboard import frame
-from adcore.report.statistics import Statistics
-from adcore.report.summary import summarise
 from adcore.stats.images import sample
 
 
@@ -35,8 +33,8 @@ def ahead(*gaps, base=0.8):
 
 
 def contest_of(rows, metric="i_auroc", samples=None):
-    (dataset, lines), *_ = summarise(frame(rows)).items()
-    return contests(dataset, lines, [metric], samples or {})[metric]
+    contests = Contests(frame(rows), lambda: samples or {})
+    return contests.of(next(iter(contests.lines)), metric)
 
 
 def images_of(labels, scores):
@@ -88,7 +86,7 @@ NINE_OF_TWELVE = (5, 6, 7, 8, 9, 10, 11, 12, 13, -1, -2, -3)
 )
 def test_words_about_two_contenders(row, values, sentence):
     found = contest_of(cells(row, values, "p_auroc"), "p_auroc")
-    text = verdicts.verdict(found, 0, 1)
+    text = verdicts.verdict(found.pair(0, 1))
     assert text.startswith(sentence.replace("B and A", " and ".join(found.names))), text
 
 
@@ -105,8 +103,8 @@ def test_p_is_wilcoxons_after_correction_for_all_pairs(row):
     expected, largest = np.empty(3), 0.0
     for place, index in enumerate(order):
         largest = expected[index] = max(largest, min(1.0, (3 - place) * p[index]))
-    assert [found.pairs.corrected[i] for i in ((0, 1), (0, 2), (1, 2))] == pytest.approx(expected.tolist())
-    assert "after correction" in verdicts.verdict(found, 0, 2)
+    assert [found.over_categories.corrected[i] for i in ((0, 1), (0, 2), (1, 2))] == pytest.approx(expected.tolist())
+    assert "after correction" in verdicts.verdict(found.pair(0, 2))
 
 
 def test_seeds_are_repeats_of_a_category_not_more_categories(row):
@@ -115,41 +113,41 @@ def test_seeds_are_repeats_of_a_category_not_more_categories(row):
         for m, base in (("A", 0.8), ("B", 0.7))
     }
     found = contest_of(cells(row, values))
-    assert found.values.shape == (2, 6) and found.pairs.p[0, 1] == pytest.approx(2 / 2**6)
+    assert found.values.shape == (2, 6) and found.over_categories.p[0, 1] == pytest.approx(2 / 2**6)
     assert found.contenders[0].sd == pytest.approx(0.001)
 
 
 def test_one_category_is_judged_on_its_images(row):
     rows, samples = judged(row, {"A": 0.2, "B": 3.0})
     found = contest_of(rows, samples=samples)
-    text = verdicts.verdict(found, 0, 1)
+    text = verdicts.verdict(found.pair(0, 1))
     assert text.startswith("on the same 80 images A beats B by ") and text.endswith("(one seed)")
     rows, samples = judged(row, {"A": 0.5, "B": 0.5})
-    assert "cannot be told apart: it is ahead by" in verdicts.verdict(contest_of(rows, samples=samples), 0, 1)
-    without = verdicts.verdict(contest_of(rows), 0, 1)
+    assert "cannot be told apart: it is ahead by" in verdicts.verdict(contest_of(rows, samples=samples).pair(0, 1))
+    without = verdicts.verdict(contest_of(rows).pair(0, 1))
     assert "cannot be tested" in without
 
 
 def test_what_other_seeds_may_turn_is_not_called_a_win(row):
     rows, samples = judged(row, {"A": 0.0, "B": 4.0}, seeds=2, turn=1.25, count=240)
     found = contest_of(rows, samples=samples)
-    assert found.pairs.corrected_images[0, 1] < 0.05
-    assert found.pairs.seeds_low[0, 1] < 0 < found.pairs.seeds_high[0, 1]
-    assert verdicts.verdict(found, 0, 1).count("but other seeds may turn it: [-") == 1
-    assert "beats" not in verdicts.short(found, 0, 1)
+    assert found.over_images.corrected[0, 1] < 0.05
+    assert found.over_seeds.low[0, 1] < 0 < found.over_seeds.high[0, 1]
+    assert verdicts.verdict(found.pair(0, 1)).count("but other seeds may turn it: [-") == 1
+    assert "beats" not in verdicts.behind(found.pair(0, 1))
 
 
 def test_few_categories_are_judged_on_the_images_of_all(row):
     rows, samples = judged(row, {"A": 0.2, "B": 3.0}, categories=3, seeds=2)
     found = contest_of(rows, samples=samples)
     assert found.image_count == 240
-    text = verdicts.verdict(found, 0, 1)
+    text = verdicts.verdict(found.pair(0, 1))
     assert text.startswith(
         "A is ahead of B on 3 of 3 categories, too few to tell (it takes 6); on the same 240 images A"
     )
-    alone = [found.of_category(c) for c in range(3)]
-    spread = [(high[0, 1] - low[0, 1]) / 2 for _, low, high, _, _ in alone]
-    pooled = (found.pairs.high[0, 1] - found.pairs.low[0, 1]) / 2
+    alone = [found.over_images_of(c) for c in range(3)]
+    spread = [(images.high[0, 1] - images.low[0, 1]) / 2 for images in alone]
+    pooled = (found.over_images.high[0, 1] - found.over_images.low[0, 1]) / 2
     assert pooled == pytest.approx(math.sqrt(sum(s**2 for s in spread)) / 3)  # categories are independent
 
 
@@ -158,8 +156,10 @@ def test_contenders_on_other_images_are_not_compared_on_them(row):
     labels = np.arange(80) % 2 == 1
     samples["B/0/0"] = sample(images_of(labels, np.arange(80.0)).assign(path=[f"x{i}" for i in range(80)]))
     found = contest_of(rows, samples=samples)
-    assert np.isnan(found.pairs.p_images).all() and found.image_count == 0
-    assert not np.isnan(found.over_images[0]).any()  # each has an interval of its own
+    assert np.isnan(found.over_images.p).all() and found.image_count == 0
+    assert not np.isnan(
+        [found.own_over_images.low, found.own_over_images.high]
+    ).any()  # each has an interval of its own
 
 
 def test_a_contender_without_all_cells_is_left_out_and_named(row):
@@ -169,7 +169,7 @@ def test_a_contender_without_all_cells_is_left_out_and_named(row):
     del rows[7]  # B was not run on c0
     found = contest_of(rows)
     assert found.names == ("A",) and set(found.left_out) == {"B", "C"}
-    shown = statistics.section(Statistics(rows, dict), "elpv")[0]
+    shown = statistics.section(Contests(frame(rows)), "elpv")[0]
     assert "Left out, for failed or missing cells: B, C." in shown["notes"] and not shown["pairs"]
 
 
@@ -182,7 +182,7 @@ def test_same_names_are_told_apart_by_their_settings(row):
 def told(row):
     """Three methods on six categories with two seeds, judged on images; the last is worse in each."""
     rows, samples = judged(row, {"A": 0.2, "B": 0.3, "C": 4.0}, categories=6, seeds=2)
-    return rows, Statistics(rows, lambda: samples)
+    return rows, Contests(frame(rows), lambda: samples)
 
 
 def test_files_hold_all_that_was_found_in_full(told, tmp_path):
@@ -209,23 +209,24 @@ def test_nothing_is_read_again_where_nothing_changed(told, tmp_path):
 
     assert statistics.write(tmp_path, made)
     again = [r | {"mlflow_run_id": "abc", "score_ms": 1.0} for r in rows]
-    assert not statistics.write(tmp_path, Statistics(again, never))
-    assert Statistics([rows[0] | {"i_auroc": 0.1}, *rows[1:]], never).key != made.key
+    assert not statistics.write(tmp_path, Contests(frame(again), never))
+    changed = Contests(frame([rows[0] | {"i_auroc": 0.1}, *rows[1:]]), never)
+    assert statistics.key(changed) != statistics.key(made)
 
 
 def test_report_folds_the_tables_and_the_diagram(told, tmp_path):
-    rows, made = told
-    assert write_report(tmp_path / "r.html", rows, [], statistics=made)
+    _, made = told
+    assert write_report(tmp_path / "r.html", made, [])
     text = (tmp_path / "r.html").read_text()
     assert text.count("Statistics: what can be told apart") == 1 and "<th>A against</th>" in text
     assert "CD = " in text and "Nemenyi" in text
-    assert not write_report(tmp_path / "r.html", rows, [], statistics=made)
+    assert not write_report(tmp_path / "r.html", made, [])
 
 
 @pytest.mark.parametrize(("methods", "categories"), [(2, 6), (3, 4)])
 def test_no_diagram_where_ranks_say_nothing(row, methods, categories):
     values = {f"m{i}": {f"c{j}": [0.5 + i / 10 + j / 100] for j in range(categories)} for i in range(methods)}
-    shown = statistics.section(Statistics(cells(row, values), dict), "elpv")[0]
+    shown = statistics.section(Contests(frame(cells(row, values))), "elpv")[0]
     assert not shown["figure"] and any(note.startswith("No critical-difference diagram") for note in shown["notes"])
     reach = f"{categories} categories with 3 pairs compared cannot reach significance: it takes 7."
     assert (reach in shown["notes"]) == (categories == 4)
@@ -233,5 +234,5 @@ def test_no_diagram_where_ranks_say_nothing(row, methods, categories):
 
 def test_pixel_metrics_have_no_interval_over_images(row):
     rows = cells(row, ahead(1, 2, 3), "p_auroc")
-    shown = statistics.section(Statistics(rows, dict), "elpv")[0]
+    shown = statistics.section(Contests(frame(rows)), "elpv")[0]
     assert shown["title"] == "pixel AUROC" and all(line[3] == "–" for line in shown["rows"])

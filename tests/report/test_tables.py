@@ -14,9 +14,11 @@ from adcore import cells, published, registry
 from adcore.plan import parse
 from adcore.published import Ours, Table
 from adcore.report import beside, table_pages, tables
+from adcore.report.contest import Contests
 from adcore.report.leaderboard import frame, markdown
 from adcore.report.measured import Found, Lookup, Run
 from adcore.report.targets import paper
+from adcore.report.verdicts import printed
 
 Make = Callable[..., dict[str, Any]]
 PAPER = {"backbone": "wide_resnet50_2.tv_in1k", "image": "256", "dataset": "mvtec_ad"}
@@ -49,7 +51,15 @@ def all_of(row: Make, seeds: int = 1, **changes: Any) -> list[dict[str, Any]]:
 def made(run: Run, stem: str = "sbm-pfam_table1", small: bool = False) -> pd.DataFrame:
     related = pd.concat([published.table(other) for other in paper(stem, published.stems())])
     lookup = Lookup([run], NAMES.small if small else None)
-    return tables.make(stem, published.table(stem), NAMES, lookup, related)
+    return worded(tables.make(stem, published.table(stem), NAMES, lookup, related))
+
+
+def worded(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(verdict=rows["judgement"].map(printed))
+
+
+def told_of(*given: Any) -> str:
+    return printed(tables.judge(*given))
 
 
 def cell(rows: pd.DataFrame, category: str, metric: str = "I-AUROC", **wanted: str) -> pd.Series:
@@ -132,24 +142,24 @@ def test_another_backbone_is_not_taken_for_the_papers(row: Make) -> None:
 )
 def test_verdicts(measured: float, printed: float, tolerance: float, lower: bool, told: str) -> None:
     given = {"value": printed, "tolerance": tolerance, "note": ""}
-    assert tables.verdict(given, Found(measured), lower) == told
+    assert told_of(given, Found(measured), lower) == told
 
 
 def test_a_misprint_that_matters_is_named() -> None:
     note = "printed average 94.55; mean of printed rows 94.630 (diff -0.080)"
     given = {"value": 94.55, "tolerance": 0.5, "note": note}
-    assert tables.verdict(given, Found(94.6)) == "within tolerance"
-    assert tables.verdict(given, Found(95.1)) == f"not comparable: misprint: {note}"
-    assert tables.verdict(given, Found(96.0)) == "better"
+    assert told_of(given, Found(94.6)) == "within tolerance"
+    assert told_of(given, Found(95.1)) == f"not comparable: misprint: {note}"
+    assert told_of(given, Found(96.0)) == "better"
     suspect = {**given, "note": "suspect cell: 99.5 would restore the printed mean"}
-    assert tables.verdict(suspect, Found(94.6)).startswith("not comparable: misprint: suspect cell")
+    assert told_of(suspect, Found(94.6)).startswith("not comparable: misprint: suspect cell")
 
 
 def test_a_margin_that_the_papers_own_table_contradicts_is_a_misprint() -> None:
     given = {"value": 1.5, "tolerance": 0.5, "note": "Table 3 gives 92.3-86.8=5.5"}
-    assert tables.verdict(given, Found(5.5)).startswith("not comparable: misprint: Table 3")
-    assert tables.verdict(given, Found(1.5)).startswith("not comparable: misprint")
-    assert tables.verdict(given, Found(7.0)) == "better" and tables.verdict(given, Found(0.0)) == "worse"
+    assert told_of(given, Found(5.5)).startswith("not comparable: misprint: Table 3")
+    assert told_of(given, Found(1.5)).startswith("not comparable: misprint")
+    assert told_of(given, Found(7.0)) == "better" and told_of(given, Found(0.0)) == "worse"
 
 
 def test_the_spread_is_over_seeds_that_have_every_category(row: Make) -> None:
@@ -215,8 +225,8 @@ def test_pixels_at_another_size_are_another_number(row: Make) -> None:
 
 def test_reasons_come_before_numbers() -> None:
     given = {"value": 95.0, "tolerance": 0.5, "note": ""}
-    assert tables.verdict(given, Found(95.0, reasons=("random weights", "a"))) == "not comparable: random weights; a"
-    assert tables.verdict(given, Found(reasons=("gone",))) == "not measured: gone"
+    assert told_of(given, Found(95.0, reasons=("random weights", "a"))) == "not comparable: random weights; a"
+    assert told_of(given, Found(reasons=("gone",))) == "not measured: gone"
 
 
 def test_a_difference_is_that_of_two_arms(row: Make) -> None:
@@ -261,13 +271,13 @@ def test_latency_and_sizes_come_from_their_own_files(row: Make) -> None:
         "images_per_s_b1": 1.0,
     }
     table = published.table("agpnet_table9")
-    rows = tables.make("agpnet_table9", table, NAMES, Lookup([], sizes=[sizes]), table)
+    rows = worded(tables.make("agpnet_table9", table, NAMES, Lookup([], sizes=[sizes]), table))
     own = rows[rows["method"] == "AGPNet"].set_index("metric")
     assert own["measured"].tolist() == pytest.approx([4.415, 5.7, 9.0])
     assert own.loc["learnable_params", "verdict"] == "within tolerance"
     assert own.loc["FLOPs", "verdict"] == "worse"  # by more than half a percent; fewer are better
     assert own.loc["FPS", "verdict"].startswith("not comparable: timed on cpu")
-    other = tables.make("agpnet_table9", table, NAMES, Lookup([], sizes=[{**sizes, "image": "256"}]), table)
+    other = worded(tables.make("agpnet_table9", table, NAMES, Lookup([], sizes=[{**sizes, "image": "256"}]), table))
     own = other[other["method"] == "AGPNet"].set_index("metric")
     assert own.loc["learnable_params", "verdict"] == "not comparable: image 256 instead of 224"
 
@@ -281,11 +291,11 @@ def test_sizes_that_nobody_has_counted_are_told() -> None:
         "image": "256",
         "total_params": 231.58e6,
     }
-    rows = tables.make("tfa-net_table3", table, NAMES, Lookup([], sizes=[sizes]), table)
+    rows = worded(tables.make("tfa-net_table3", table, NAMES, Lookup([], sizes=[sizes]), table))
     told = rows.set_index(["method", "metric"])["verdict"]
     assert told["TFA-Net(WideResnet101)", "Params"] == "within tolerance"  # an option of its own
     assert told["TFA-Net(VGG19)", "Params"] == "not measured: no suite has tfa_net on vgg19.tv_in1k"
-    rows = tables.make("tfa-net_table3", table, NAMES, Lookup([], NAMES.small, None), table)
+    rows = worded(tables.make("tfa-net_table3", table, NAMES, Lookup([], NAMES.small, None), table))
     told = rows.set_index(["method", "metric"])["verdict"]
     assert told["TFA-Net(VGG19)", "Params"].startswith("not measured: sizes are of the paper's own network")
 
@@ -405,18 +415,18 @@ def test_the_leaderboard_shows_what_is_printed_of_its_cells(row: Make) -> None:
     found = beside.compare(a_run(rows))
     overall = [one for one in found if one.category == "overall" and one.metric == "i_auroc"]
     (sbm,) = (one for one in overall if one.source == "sbm-pfam, Table 1")
-    assert (sbm.printed, sbm.difference, sbm.verdict) == ("95", pytest.approx(250 / 3 - 95), "worse")
+    assert (sbm.printed, sbm.difference, printed(sbm.judgement)) == ("95", pytest.approx(250 / 3 - 95), "worse")
     assert {one.dataset for one in found} == {"mvtec_ad"} and not [one for one in found if "Table 10" in one.source]
-    text = markdown(frame(rows), published=found)
+    text = markdown(Contests(frame(rows)), published=found)
     table = text[text.index("### Beside the published numbers") :]
     assert "| padim | overall | image AUROC | 83.3 | 95 | -11.7 | sbm-pfam, Table 1 | worse |" in table
     assert "carpet" not in table  # an average stands for its classes
     one = a_run([one for one in rows if one["category"] == "carpet"])
-    assert "| padim | carpet |" in markdown(one.table, published=beside.compare(one))
+    assert "| padim | carpet |" in markdown(Contests(one.table), published=beside.compare(one))
 
 
 def test_a_leaderboard_of_other_data_has_nothing_printed(row: Make, tmp_path: Path) -> None:
     run = a_run(small_rows(row), **SMALL)
     assert beside.compare(run) == []
     assert beside.compare(a_run(all_of(row)), tmp_path / "nowhere") == []
-    assert "published" not in markdown(run.table)
+    assert "published" not in markdown(Contests(run.table))
