@@ -1,1 +1,90 @@
-"""adcore: a benchmark pipeline for industrial visual anomaly detection."""
+"""adcore: a benchmark pipeline for industrial visual anomaly detection.
+
+Others may build on the names in `__all__`, which docs/api.md shows. Each is imported when it is first asked for, so
+that `import adcore` takes no time."""
+
+from __future__ import annotations
+
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adcore.backbones import WeightsError
+    from adcore.bench import WorkspaceError
+    from adcore.datasets.base import DataError, Dataset
+    from adcore.enhancers.base import Enhancer
+    from adcore.methods.base import Method
+    from adcore.metrics import image_metrics, pixel_metrics, spro
+    from adcore.plan import METRICS, Plan, PlanError
+    from adcore.plan import load as load_plan
+    from adcore.plan import parse as parse_plan
+    from adcore.protocols.base import Protocol
+    from adcore.registry import dataset, enhancer, method, plugins, protocol
+    from adcore.running import read_results, run
+
+    __version__: str
+
+__all__ = [
+    "METRICS",
+    "DataError",
+    "Dataset",
+    "Enhancer",
+    "Method",
+    "Plan",
+    "PlanError",
+    "Protocol",
+    "WeightsError",
+    "WorkspaceError",
+    "__version__",
+    "dataset",
+    "enhancer",
+    "image_metrics",
+    "load_plan",
+    "method",
+    "parse_plan",
+    "pixel_metrics",
+    "plugins",
+    "protocol",
+    "read_results",
+    "run",
+    "spro",
+]
+
+_HOMES = {
+    "DataError": "adcore.datasets.base:DataError",
+    "Dataset": "adcore.datasets.base:Dataset",
+    "Enhancer": "adcore.enhancers.base:Enhancer",
+    "METRICS": "adcore.plan:METRICS",
+    "Method": "adcore.methods.base:Method",
+    "Plan": "adcore.plan:Plan",
+    "PlanError": "adcore.plan:PlanError",
+    "Protocol": "adcore.protocols.base:Protocol",
+    "WeightsError": "adcore.backbones:WeightsError",
+    "WorkspaceError": "adcore.bench:WorkspaceError",
+    "dataset": "adcore.registry:dataset",
+    "enhancer": "adcore.registry:enhancer",
+    "image_metrics": "adcore.metrics:image_metrics",
+    "load_plan": "adcore.plan:load",
+    "method": "adcore.registry:method",
+    "parse_plan": "adcore.plan:parse",
+    "pixel_metrics": "adcore.metrics:pixel_metrics",
+    "plugins": "adcore.registry:plugins",
+    "protocol": "adcore.registry:protocol",
+    "read_results": "adcore.running:read_results",
+    "run": "adcore.running:run",
+    "spro": "adcore.metrics:spro",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("adcore")
+    if name in _HOMES:
+        return pkgutil.resolve_name(_HOMES[name])
+    raise AttributeError(f"module 'adcore' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

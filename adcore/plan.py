@@ -143,6 +143,9 @@ Datasets = Annotated[tuple[DatasetSpec, ...], BeforeValidator(_named), Field(min
 
 
 class Plan(Strict):
+    """What is benchmarked: every dataset, protocol, enhancer, method and seed with every other. README, "Keys of a
+    plan", says what each key means."""
+
     image: ImageSpec = ImageSpec()
     backbone: BackboneSpec = BackboneSpec()
     datasets: Datasets
@@ -193,8 +196,9 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
-def load(path: Path) -> Plan:
-    """Read and check a plan. Raises PlanError with one line a mistake."""
+def load(path: str | Path) -> Plan:
+    """Read and check a plan's YAML file. Raises PlanError with one line a mistake."""
+    path = expanded(path)
     try:
         content = plan_file.read(path)
     except ValueError as error:

@@ -7,7 +7,7 @@ import importlib
 import importlib.metadata
 import pkgutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -39,6 +39,11 @@ def modules(group: str) -> dict[str, str]:
             raise PlanError(f"{entry.value} brings {group[:-1]} '{entry.name}', which exists; rename its entry point")
         found[entry.name] = entry.value.split(":")[0]
     return found
+
+
+def plugins(group: Literal["methods", "enhancers", "datasets", "protocols"]) -> list[str]:
+    """What a plan may name there, sorted; plug-ins of other packages are among them."""
+    return sorted(modules(group))
 
 
 def _find(group: str, name: str, base: type, attribute: str) -> Any:

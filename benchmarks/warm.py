@@ -27,10 +27,10 @@ from adcore.bench import Bench, prepare
 from adcore.cells import Cell
 from adcore.methods.base import silent
 from adcore.plan import load
+from adcore.schedule import Work
 from adcore.store import META
 from benchmarks.measuring import Run, print_conditions, print_table, run
 from flows import _server, _start
-from flows.stages import Work
 
 CATEGORIES = 5
 

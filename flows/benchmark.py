@@ -19,6 +19,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from adcore.backbones import require_known
 from adcore.bench import Bench, Failure
 from adcore.disk import DiskFull
+from adcore.running import require_device
+from adcore.schedule import Work
 from flows import _stopping, command, stages
 from flows.stages import Row
 from tasks.progress import Display
@@ -29,9 +31,9 @@ from tasks.progress import Display
 def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     """Compute the missing cells of a plan and publish all of them."""
     loaded, layout = command.opened(plan, workspace)
-    command.require_device(loaded.device)
+    require_device(loaded.device)
     bench, lost = stages.prepare_all(loaded, layout)
-    work = stages.Work.find(bench)
+    work = Work.find(bench)
     _stopping.count(work.counts)
     if work.cells:
         require_known(loaded.backbone.name)  # only now: it takes timm, which a plan that is all there does without
@@ -41,7 +43,7 @@ def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     return state(message=summary["last_line"], data=summary)
 
 
-def _compute(work: stages.Work) -> dict[str, Exception]:
+def _compute(work: Work) -> dict[str, Exception]:
     """Run what is missing; cell title -> error, of the cells that failed."""
     shown = create_progress_artifact(progress=0.0, key="cells", description="starting")
 
@@ -49,7 +51,7 @@ def _compute(work: stages.Work) -> dict[str, Exception]:
         update_progress_artifact(artifact_id=shown, progress=min(percent, 100.0), description=title)
 
     with Display(work.weights(), listener) as display, _stopping.ending(display.close):
-        futures = work.submit()
+        futures = stages.submit(work)
         for future in as_completed([future for chain in futures.values() for future in chain]):
             _require_room(future)
     update_progress_artifact(artifact_id=shown, progress=100.0, description="done")
@@ -74,7 +76,7 @@ def _error(chain: list[PrefectFuture[Any]]) -> Exception | None:
     return None if all(future.state.is_completed() for future in chain) else RuntimeError("it was not run")
 
 
-def _publish(bench: Bench, work: stages.Work, lost: list[Failure], errors: dict[str, Exception], name: str) -> Row:
+def _publish(bench: Bench, work: Work, lost: list[Failure], errors: dict[str, Exception], name: str) -> Row:
     broken = [bench.by_title[title] for title in errors]
     # A cell whose metrics are there keeps its row, whatever else of it failed.
     never = bench.failed_rows(lost)

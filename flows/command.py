@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 
 from prefect.logging.handlers import APILogHandler
 
-from adcore import cells, plan
-from adcore.backbones import WeightsError, identity
-from adcore.bench import Layout, WorkspaceError, kind_of
+from adcore import plan
+from adcore.backbones import WeightsError
+from adcore.bench import Layout, WorkspaceError
 from adcore.disk import DiskFull, is_full, room
+from adcore.running import check
 from flows import _stopping, stages
 from flows._server import server
 from flows._start import PLACE, ServerError, settle
@@ -66,26 +67,11 @@ def checked(given: argparse.Namespace) -> argparse.Namespace:
 
 def opened(path: str, workspace: str) -> tuple[plan.Plan, Layout]:
     """The checked plan and the workspace. Raises PlanError, WeightsError, WorkspaceError."""
-    loaded = plan.load(plan.expanded(path))
-    for dataset in loaded.datasets:
-        kind_of(dataset)
-    cells.arms(loaded)
-    identity(loaded.backbone)
+    loaded = plan.load(path)
+    check(loaded)
     layout = Layout.of(workspace or PLACE)
     layout.check()
     return loaded, layout
-
-
-def require_device(name: str) -> None:
-    """Raise PlanError where a plan computes on a CUDA device that torch does not see."""
-    if not name.startswith("cuda"):  # asked first, because torch takes seconds to import
-        return
-    import torch
-
-    count = torch.cuda.device_count()
-    if int(name.partition(":")[2] or 0) >= count:
-        seen = ", ".join(f"cuda:{index}" for index in range(count)) or "no CUDA device"
-        raise plan.PlanError(f"device: {name}: torch sees {seen} here; write auto, or cpu")
 
 
 def unusable(error: Exception) -> NoReturn:

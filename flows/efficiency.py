@@ -14,6 +14,7 @@ from adcore.bench import Layout
 from adcore.cells import Arm, arms
 from adcore.plan import Plan
 from adcore.report import efficiency as tables
+from adcore.running import require_device
 from flows import command
 
 ROW = "row.json"
@@ -56,7 +57,7 @@ if __name__ == "__main__":
     given = command.arguments(__doc__)
     with command.clear_errors(given.workspace):
         opened, place = command.opened(given.plan, given.workspace)
-        command.require_device(opened.device)
+        require_device(opened.device)
         measured = rows(opened, place)
         tables.write(place.results, measured)
     print(f"methods: {len(measured)} in {(place.results / 'efficiency.md').relative_to(place.workspace)}")

@@ -6,7 +6,8 @@ import shutil
 import sys
 
 from adcore.bench import Bench, Layout
-from flows import command, stages
+from adcore.running import in_place, is_in_place
+from flows import command
 
 
 def export(bench: Bench, layout: Layout) -> int:
@@ -29,8 +30,8 @@ if __name__ == "__main__":
     given = command.arguments(__doc__)
     with command.clear_errors(given.workspace):
         plan, layout = command.opened(given.plan, given.workspace)
-        bench, lost = stages.in_place(plan, layout)
-        absent = [spec.name for spec in plan.datasets if not stages.is_in_place(spec, layout)]
+        bench, lost = in_place(plan, layout)
+        absent = [spec.name for spec in plan.datasets if not is_in_place(spec, layout)]
         count = export(bench, layout)
     if not lost and not absent:  # otherwise cells of the plan are not known, and theirs stay
         prune(bench, layout)

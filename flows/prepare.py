@@ -15,6 +15,7 @@ from adcore.datasets.base import DataError, Progress
 from adcore.datasets.getting import get
 from adcore.names import printable
 from adcore.plan import Plan, expanded, parse
+from adcore.running import is_in_place
 from flows import command, stages
 from flows._start import PLACE
 
@@ -109,7 +110,7 @@ def _checked(given: argparse.Namespace) -> argparse.Namespace:
     with command.clear_errors(given.workspace):
         alone, layout = _only(given.dataset, given.workspace)
     if given.dry_run:
-        there = stages.is_in_place(alone.datasets[0], layout)
+        there = is_in_place(alone.datasets[0], layout)
         print(f"{'in place' if there else 'missing'}: the files of {given.dataset}")
         sys.exit(command.WELL if there else command.PARTLY)
     return given

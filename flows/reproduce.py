@@ -25,6 +25,7 @@ from adcore.report import leaderboard as boards
 from adcore.report import table_pages, tables
 from adcore.report.measured import Lookup, Run
 from adcore.report.targets import Target, paper
+from adcore.running import in_place
 from flows import command, stages
 from flows._start import PLACE
 from flows.benchmark import benchmark
@@ -103,7 +104,7 @@ def boards_of(runs: list[Run]) -> dict[str, pd.DataFrame]:
 def _run(plan: Path, layout: Layout) -> tuple[Run, list[str]]:
     """A suite as the store has it, and what it lacks."""
     loaded, _ = command.opened(str(plan), str(layout.workspace))
-    bench, lost = stages.in_place(loaded, layout)
+    bench, lost = in_place(loaded, layout)
     mend = "is not in place (`python -m flows.prepare --dataset {}` tells how to get it)"
     gone = [spec for spec in loaded.datasets if spec.name not in bench.manifests]
     absent = {spec.name: f"{spec.name} {mend.format(spec.of_kind)}" for spec in gone}

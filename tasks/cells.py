@@ -10,10 +10,9 @@ from prefect import Task
 from adcore.bench import Bench, reopened
 from adcore.cells import Cell
 from adcore.disk import room
+from adcore.schedule import STEPS, Progress
 from tasks.caching import cached
 from tasks.progress import step
-
-Progress = Callable[[float], None]
 
 
 def _task(name: str, compute: Callable[[Bench, Cell, str, Progress], None]) -> Task[..., Any]:
@@ -27,13 +26,4 @@ def _task(name: str, compute: Callable[[Bench, Cell, str, Progress], None]) -> T
     return run
 
 
-STEPS = {
-    "enhance": _task("enhance", lambda bench, cell, key, progress: bench.computer.enhance(cell, key, progress)),
-    "extract": _task(
-        "extract", lambda bench, cell, _, progress: bench.computer.extract(cell, bench.levels(cell), progress)
-    ),
-    "fit": _task("fit", lambda bench, cell, _, progress: bench.computer.fit(cell, progress)),
-    "score": _task("score", lambda bench, cell, _, progress: bench.computer.score(cell, progress)),
-    "evaluate": _task("evaluate", lambda bench, cell, _, __: bench.computer.evaluate(cell)),
-    "latency": _task("latency", lambda bench, cell, _, __: bench.computer.latency(cell, bench.plain(cell))),
-}
+TASKS = {name: _task(name, compute) for name, compute in STEPS.items()}

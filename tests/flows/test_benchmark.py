@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import adcore
 from adcore.methods.base import FeatureSource
 from adcore.methods.padim import PaDiM
 from adcore.report.leaderboard import read, same
+from adcore.running import in_place
 from flows.benchmark import benchmark
 from flows.leaderboard import leaderboard
 from tasks import tracking
@@ -53,6 +55,7 @@ def test_cells_are_computed_once_and_reported(plan_file: PlanFile, work: Path) -
     assert first["mlflow_run_id"].nunique() == 2  # a run a method over both categories
     assert run(plan, workspace)["last_line"] == "cells: 0 computed, 4 cached, 0 failed"
     assert same(first, board(workspace))
+    assert same(first, adcore.read_results(adcore.load_plan(plan), workspace))
     assert first["mlflow_run_id"].tolist() == board(workspace)["mlflow_run_id"].tolist()
     for name in ("leaderboard.md", "metrics/parts/padim (random weights).json", "report.html", "validation.html"):
         assert (workspace / "results" / name).stat().st_size > 0
@@ -107,13 +110,13 @@ def test_damaged_artifact_is_computed_again(plan_file: PlanFile, work: Path) -> 
 
 
 def test_exported_artifacts_spare_another_workspace_the_work(plan_file: PlanFile, tmp_path: Path, work: Path) -> None:
-    from flows import command, stages
+    from flows import command
     from flows.export import export
 
     plan, workspace = plan_file(methods=["padim"]), work
     run(plan, workspace)
     loaded, layout = command.opened(str(plan), str(workspace))
-    bench, _ = stages.in_place(loaded, layout)
+    bench, _ = in_place(loaded, layout)
     export(bench, layout)
     clone = tmp_path / "clone"
     shutil.copytree(workspace / "artifacts", clone / "artifacts")
@@ -297,14 +300,13 @@ def test_enhancers_are_trained_once_and_compared_with_none_and_their_control(pla
 
 
 def test_trained_enhancers_are_exported_with_their_cells(plan_file: PlanFile, tmp_path: Path, work: Path) -> None:
-    from flows import stages
     from flows.command import opened
     from flows.export import export
 
     plan = plan_file(enhancers=[{"name": "psg", "epochs": 1, "min_steps": 0}], methods=["padim"])
     run(plan, work)
     loaded, layout = opened(str(plan), str(work))
-    bench, _ = stages.in_place(loaded, layout)
+    bench, _ = in_place(loaded, layout)
     export(bench, layout)
     names = {path.parent.name for path in (work / "artifacts" / "enhancer").glob("*/weights.safetensors")}
     assert names == {link.key for cell in bench.cells for link in cell.links} and len(names) == 2

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from adcore.plan import PlanError
-from flows.command import require_device
+from adcore.running import require_device
 
 PlanFile = Callable[..., Path]
 REPO = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pytest
 from adcore import bench
 from adcore.bench import Bench
 from adcore.plan import Plan
-from flows.stages import Step, Work
+from adcore.schedule import Step, Work
 
 AGPNET = {"name": "agpnet", "preset": "small", "epochs": 1}
 
@@ -22,7 +22,7 @@ def steps(plan: Callable[..., Plan], tmp_path: Path) -> Callable[..., tuple[Benc
     def make(*methods: object) -> tuple[Bench, list[Step]]:
         made = plan(methods=list(methods))
         opened = Bench(made, tmp_path, {"parts": bench.prepare(made.datasets[0], bench.Layout(tmp_path))})
-        return opened, [step for step, _, _ in Work.find(opened)._all()]
+        return opened, [step for step, _, _ in Work.find(opened).planned()]
 
     return make
 
