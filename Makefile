@@ -1,11 +1,14 @@
 # make demo, make test: the two commands. Both set up what they need.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
-BIN := .venv/bin
-READY := .venv/.ready
+VENV ?= .venv
+# The newest that starts: a shim of pyenv may be there for one that is not installed.
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11; do $$name -c '' 2>&- && command -v $$name && break; done)
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
 
 PLAN := params.yaml
+SMOKE := tests/test_public.py tests/flows/test_benchmark.py::test_cells_are_computed_once_and_reported
 
-.PHONY: help fix setup demo demo-enhancers test test-slow lint docs serve ui clean
+.PHONY: help fix setup demo demo-enhancers test smoke test-slow lint docs serve ui clean
 .DEFAULT_GOAL := demo
 
 help: ## this list
@@ -14,9 +17,9 @@ help: ## this list
 setup: $(READY) ## make .venv, or bring it up to date
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-		{ echo "adcore needs Python 3.11: make PYTHON=/path/to/python3.11"; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "adcore needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3.13"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[demo,docs,faiss,mobilenetv2,vit,test]'
 	@touch $(READY)
 
@@ -33,6 +36,9 @@ demo demo-enhancers: $(READY) ## ten minutes: three methods on two data sets; de
 
 test: lint ## lint, types, documentation and the default tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+smoke: $(READY) ## a plan through library and flow, on another Python: make smoke VENV=.venv-3.12 PYTHON=python3.12
+	$(BIN)/python -m pytest $(SMOKE)
 
 test-slow: $(READY) ## the tests of minutes: kills, full disks, wheels
 	$(BIN)/python -m pytest -m slow
