@@ -8,13 +8,14 @@ from __future__ import annotations
 import traceback
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
-from prefect import flow
+from prefect import State, flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import PrefectFuture, as_completed
-from prefect.states import Completed, Failed, State
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.states import Completed, Failed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from adcore.backbones import require_known
 from adcore.bench import Bench, Failure
@@ -25,9 +26,11 @@ from flows import _stopping, command, stages
 from flows.stages import Row
 from tasks.progress import Display
 
+# One step at a time: torch uses all cores within a step. (Futures of threads are futures, but typed as no subtype.)
+RUNNER = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=1))
 
-# One step at a time: torch uses all cores within a step.
-@flow(name="benchmark", task_runner=ThreadPoolTaskRunner(max_workers=1), log_prints=False)
+
+@flow(name="benchmark", task_runner=RUNNER, log_prints=False)
 def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     """Compute the missing cells of a plan and publish all of them."""
     loaded, layout = command.opened(plan, workspace)
@@ -45,7 +48,8 @@ def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
 
 def _compute(work: Work) -> dict[str, Exception]:
     """Run what is missing; cell title -> error, of the cells that failed."""
-    shown = create_progress_artifact(progress=0.0, key="cells", description="starting")
+    # Prefect types it as if an event loop were running here, where it would be awaited.
+    shown = cast(UUID, create_progress_artifact(progress=0.0, key="cells", description="starting"))
 
     def listener(percent: float, title: str) -> None:
         update_progress_artifact(artifact_id=shown, progress=min(percent, 100.0), description=title)

@@ -7,8 +7,8 @@ import sys
 from functools import partial
 from typing import Any, NoReturn
 
-from prefect import flow
-from prefect.states import Completed, Failed, State
+from prefect import State, flow
+from prefect.states import Completed, Failed
 
 from adcore.bench import Failure, Layout, make_dataset
 from adcore.datasets.base import DataError, Progress

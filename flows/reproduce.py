@@ -11,11 +11,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import pandas as pd
-from prefect import flow
-from prefect.states import Completed, Failed, State
+from prefect import State, flow
+from prefect.states import Completed, Failed
 
 from adcore import published, shipped
 from adcore.bench import Layout
@@ -67,7 +67,7 @@ def reproduce(table: str, profile: str = "full", workspace: str = "") -> State[A
     untracked = ""
     for plan in source.plans(profile):
         state = benchmark(plan=str(plan), workspace=str(layout.workspace), return_state=True)
-        outcome = state.result(raise_on_failure=False)
+        outcome: Any = state.result(raise_on_failure=False)
         if isinstance(outcome, BaseException):
             raise outcome
         counts = {name: counts[name] + outcome[name] for name in COUNTED}
@@ -193,7 +193,7 @@ def _main() -> NoReturn:
     chosen = _checked(command.settled(given))
     chosen.plan = ""
 
-    def chosen_flow(plan: str, workspace: str, return_state: bool) -> State[Any]:
+    def chosen_flow(plan: str, workspace: str, return_state: Literal[True]) -> State[Any]:
         return reproduce(table=given.table, profile=given.profile, workspace=workspace, return_state=return_state)
 
     command.run(chosen_flow, given)

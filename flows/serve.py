@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import psutil
@@ -12,6 +13,10 @@ import psutil
 from adcore.bench import Layout, WorkspaceError
 from adcore.disk import DiskFull
 from flows import _guard, _server, _start, _stopping, command
+
+if TYPE_CHECKING:
+    from prefect import Flow
+    from prefect.deployments.runner import RunnerDeployment
 
 PROFILES = _start.PLACE / ".cache/prefect/profiles.toml"  # as prefect.toml names it
 
@@ -43,8 +48,13 @@ def _serve() -> None:
         "try: .venv/bin/prefect deployment run 'benchmark/demo' --watch\nstop: Ctrl-C",
         flush=True,
     )
+    serve(*(_deployment(flow) for flow in (prepare, benchmark, leaderboard)))
+
+
+def _deployment(flow: Flow[..., Any]) -> RunnerDeployment:
     parameters = {"plan": "params.yaml", "workspace": "."}
-    serve(*(flow.to_deployment(name="demo", parameters=parameters) for flow in (prepare, benchmark, leaderboard)))
+    # Prefect types it as if an event loop were running here, where it would be awaited.
+    return cast("RunnerDeployment", flow.to_deployment(name="demo", parameters=parameters))
 
 
 def _end_runs() -> None:

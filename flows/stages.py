@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from prefect import State
 from prefect.futures import PrefectFuture
-from prefect.states import State
 
 from adcore.bench import Bench, Failure, Layout, foreseen, kind_of, reopened
 from adcore.cells import expand
@@ -38,9 +38,9 @@ def prepare_all(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
             failures += Failure.of(spec, _reason(state))
     text = Bench(plan, layout.workspace, manifests).text
     for name in list(manifests):
-        state = data.validate(name, *text, return_state=True)
-        if not state.is_completed():
-            failures.append(Failure(name, "*", _reason(state)))
+        validation = data.validate(name, *text, return_state=True)
+        if not validation.is_completed():
+            failures.append(Failure(name, "*", _reason(validation)))
             del manifests[name]
     bench = reopened(*Bench(plan, layout.workspace, manifests).text)
     for name in manifests:
