@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adcore.backbones import WeightsError
     from adcore.bench import WorkspaceError
+    from adcore.columns.base import CellColumn
     from adcore.datasets.base import DataError, Dataset
     from adcore.enhancers.base import Enhancer
     from adcore.methods.base import Method
     from adcore.metrics import image_metrics, pixel_metrics, spro
-    from adcore.plan import METRICS, Plan, PlanError
+    from adcore.metrics.base import Metric
+    from adcore.plan import Plan, PlanError
     from adcore.plan import load as load_plan
     from adcore.plan import parse as parse_plan
     from adcore.protocols.base import Protocol
@@ -25,11 +27,12 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "METRICS",
+    "CellColumn",
     "DataError",
     "Dataset",
     "Enhancer",
     "Method",
+    "Metric",
     "Plan",
     "PlanError",
     "Protocol",
@@ -51,11 +54,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CellColumn": "adcore.columns.base:CellColumn",
     "DataError": "adcore.datasets.base:DataError",
     "Dataset": "adcore.datasets.base:Dataset",
     "Enhancer": "adcore.enhancers.base:Enhancer",
-    "METRICS": "adcore.plan:METRICS",
     "Method": "adcore.methods.base:Method",
+    "Metric": "adcore.metrics.base:Metric",
     "Plan": "adcore.plan:Plan",
     "PlanError": "adcore.plan:PlanError",
     "Protocol": "adcore.protocols.base:Protocol",

@@ -12,6 +12,7 @@ import pandas as pd
 
 from adcore import backbones, identity, keys, registry
 from adcore.chains import NONE, Chain, chain
+from adcore.core.columns import STAND_IN
 from adcore.enhancers.base import Enhancer, Link
 from adcore.images import ImageFile, image_files
 from adcore.methods.base import Method, Options
@@ -21,7 +22,6 @@ from adcore.protocols.base import Protocol
 if TYPE_CHECKING:
     from adcore.synthesis.foreground import Threshold
 
-STAND_IN = "stand-in, "  # before the weights' name; adcore.report knows a row by it
 MOST_SOURCES = 64  # images of other categories that textures of synthetic defects are taken from
 
 
@@ -347,6 +347,7 @@ def _keys(plan: Plan, arm: Arm, images: Images, links: Sequence[Link], compared:
             "maps": maps,
             "rows": content["judged"],
             "at": plan.evaluate_at,
+            "metrics": sorted(registry.modules("metrics")),
             "code": identity.cell(),
         }
     )

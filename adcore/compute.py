@@ -160,7 +160,7 @@ class Computer:
             "names": cell.names,
             "extract_s": maps["extract_s"],
             "fit_s": maps["fit_s"],
-            "judged": {"at": cell.evaluate_at, **evaluation.RULES},
+            "judged": {"at": cell.evaluate_at, **evaluation.rules()},
             "evaluate_s": cost.seconds,
             "peak_mb": max(maps["peak_mb"], cost.peak_mb),
         }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -13,10 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from adcore import metrics
+from adcore import metrics, registry
 from adcore.images import crop_box
 from adcore.maps import postprocess
 from adcore.masks import CHANNELS, MaskFile, kind_of
+from adcore.metrics.base import Images, Masked, Metric, Regions, Scored, values
 
 if TYPE_CHECKING:
     from adcore.plan import ImageSpec
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Masks = npt.NDArray[np.bool_]
 Item = TypeVar("Item")
-PIXEL = ("p_auroc", "p_ap", "p_f1max", "aupro", "spro")
-FPR_LIMIT = 0.3
-SPRO_LIMIT = 0.05
-# recorded with every cell; docs/metrics.md
-RULES = {"fpr_limit": FPR_LIMIT, "connectivity": 8, "ties": "mid-rank", "spro_fpr_limit": SPRO_LIMIT}
 CURVE_STEP = 8  # every eighth pixel of a row and column draws the pixel curves; the metrics take them all
 
 
@@ -99,32 +94,37 @@ class Judged:
 def evaluate(judged: Judged) -> dict[str, float]:
     """Every metric of a cell. Named test subsets (column `subset`; good images belong to each) are scored apart, under
     `METRIC_SUBSET`, and averaged."""
+    every = registry.metrics()
     subsets = sorted(set(judged.rows["subset"]) - {""})
     if not subsets:
-        return _metrics(judged)
-    parts = {name: _metrics(judged.only(judged.rows["subset"].isin(["", name]).to_numpy())) for name in subsets}
-    found = {metric: float(np.mean([part[metric] for part in parts.values()])) for metric in parts[subsets[0]]}
-    return found | {f"{metric}_{name}": value for name, part in parts.items() for metric, value in part.items()}
+        return _metrics(every, judged)
+    parts = {name: _metrics(every, judged.only(judged.rows["subset"].isin(["", name]).to_numpy())) for name in subsets}
+    means = {metric: float(np.mean([part[metric] for part in parts.values()])) for metric in every}
+    return means | {f"{metric}_{name}": value for name, part in parts.items() for metric, value in part.items()}
 
 
-def _metrics(judged: Judged) -> dict[str, float]:
-    labels = judged.rows["label"].to_numpy()
-    found = metrics.image_metrics(judged.scores, labels)
-    if not judged.has_masks:
-        return found | dict.fromkeys(PIXEL, math.nan)
-    count = len(judged.rows)  # not generators: where the pixels are too many to hold, they are made twice
-    pixel = metrics.pixel_metrics(Lazy(count, judged.smooth), Lazy(count, judged.mask), FPR_LIMIT)
-    return found | pixel | {"spro": _spro(judged)}
+def _metrics(every: Mapping[str, Metric[Any]], judged: Judged) -> dict[str, float]:
+    return values(every, list(_images(judged)))
 
 
-def _spro(judged: Judged) -> float:
-    """At the resolution of the masks, whatever the judgement's: saturation thresholds are in their pixels."""
-    if not judged.saturating:
-        return math.nan
-    full, count = replace(judged, at="original"), len(judged.rows)
-    explained = judged.mask_file(judged.saturating[0])
-    config = explained.config() if explained else None
-    return metrics.spro(Lazy(count, full.smooth), Lazy(count, full.regions), config, SPRO_LIMIT)
+def _images(judged: Judged) -> Iterator[Images]:
+    """The test images in each way that they can be seen. Not generators: where the pixels are too many to hold, maps
+    and masks are made twice."""
+    yield Scored(judged.scores, judged.rows["label"].to_numpy())
+    count = len(judged.rows)
+    if judged.has_masks:
+        yield Masked(Lazy(count, judged.smooth), Lazy(count, judged.mask))
+    if judged.saturating:  # whatever the judgement's resolution, that of the masks: thresholds are in their pixels
+        full = replace(judged, at="original")
+        explained = judged.mask_file(judged.saturating[0])
+        yield Regions(Lazy(count, full.smooth), Lazy(count, full.regions), explained.config() if explained else None)
+
+
+def rules() -> dict[str, Any]:
+    """What the numbers depend on beside the images, recorded with every cell; docs/metrics.md."""
+    return {"ties": "mid-rank"} | {
+        name: rule for metric in registry.metrics().values() for name, rule in metric.rules.items()
+    }
 
 
 def curves(judged: Judged) -> dict[str, dict[str, list[float]]]:

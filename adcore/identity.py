@@ -6,6 +6,7 @@ results and make none.
 
 from __future__ import annotations
 
+from adcore import registry
 from adcore.keys import code
 
 COMPUTER = "adcore.compute:Computer"
@@ -19,7 +20,7 @@ GIVEN = (
     "adcore.enhancers.base:Link",
     "adcore.synthesis.foreground:Threshold",
 )
-CARRIERS = ("adcore.store", "adcore.disk", "adcore.costs", "adcore.keys", "adcore.identity")
+CARRIERS = ("adcore.store", "adcore.disk", "adcore.costs", "adcore.keys", "adcore.identity", "adcore.registry")
 
 
 def features() -> str:
@@ -43,8 +44,9 @@ def maps(method: type) -> str:
 
 
 def cell() -> str:
-    """Of metrics, curves and the table of images."""
-    return code(f"{COMPUTER}._judged", f"{COMPUTER}._write_cell", *GIVEN, outside=CARRIERS)
+    """Of all metrics, curves and the table of images."""
+    metrics = sorted(_name(type(metric)) for metric in registry.metrics().values())
+    return code(f"{COMPUTER}._judged", f"{COMPUTER}._write_cell", *metrics, *GIVEN, outside=CARRIERS)
 
 
 def gallery() -> str:

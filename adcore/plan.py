@@ -10,25 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from adcore import plan_file
+from adcore.core.errors import PlanError as PlanError
+from adcore.core.plugins import modules
 from adcore.images import PixelRule
 from adcore.masks import MaskRule
 from adcore.names import printable
-
-MEANINGS = {
-    "i_auroc": "area under the ROC curve of image scores",
-    "i_ap": "average precision of image scores",
-    "i_f1max": "largest F1 of image scores over all thresholds, an oracle",
-    "p_auroc": "area under the ROC curve of all pixels",
-    "p_ap": "average precision of all pixels",
-    "p_f1max": "largest F1 of all pixels over all thresholds, an oracle",
-    "aupro": "area under the mean overlap of defect regions, up to a false positive rate of 0.3",
-    "spro": "the same with saturation thresholds, up to 0.05; of MVTec LOCO AD",
-}
-METRICS = tuple(MEANINGS)
-
-
-class PlanError(Exception):
-    """The plan cannot be used; the message names the file, the key and the mend."""
 
 
 class Strict(BaseModel):
@@ -136,6 +122,10 @@ def _named(entries: Any) -> Any:
     return [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
 
 
+def _every_metric() -> tuple[str, ...]:
+    return tuple(modules("metrics"))
+
+
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and scikit-learn take
 Choices = Annotated[tuple[Choice, ...], BeforeValidator(_named), Field(min_length=1)]
 Methods = Annotated[tuple[MethodChoice, ...], BeforeValidator(_named), Field(min_length=1)]
@@ -153,7 +143,7 @@ class Plan(Strict):
     methods: Methods
     protocols: Choices = (Choice(name="one-class"),)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
-    metrics: Annotated[tuple[str, ...], Field(min_length=1)] = METRICS
+    metrics: Annotated[tuple[str, ...], Field(min_length=1, default_factory=_every_metric)]
     evaluate_at: Literal["input", "original"] = "input"
     budget: Budget = Budget()
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
@@ -161,7 +151,7 @@ class Plan(Strict):
     @model_validator(mode="after")
     def _names(self) -> Plan:
         for metric in self.metrics:
-            known(metric, METRICS, "metric")
+            known(metric, modules("metrics"), "metric")
         for method in self.methods:
             for enhancer in method.enhancers or ():
                 known(enhancer, [choice.name for choice in self.enhancers], "enhancer of the plan")

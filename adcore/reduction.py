@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from adcore.images import BoolArray, crop_box
-from adcore.metrics.pro import EIGHT_CONNECTED
+from adcore.metrics._pro import EIGHT_CONNECTED
 
 
 def reduced(mask: BoolArray, resize: int, crop: int, how: Literal["nearest", "area"]) -> BoolArray:

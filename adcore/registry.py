@@ -1,47 +1,31 @@
-"""Finds methods, enhancers, datasets and protocols: one file each, and entry points for other packages."""
+"""Finds methods, enhancers, datasets, protocols, metrics and columns: one file or entry point each."""
 
 from __future__ import annotations
 
 import functools
 import importlib
-import importlib.metadata
-import pkgutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from adcore.core.columns import FIXED, KINDS, Column, Kind, Place
+from adcore.core.plugins import modules as modules
 from adcore.plan import Choice, PlanError, explain, nearest
 
 if TYPE_CHECKING:
+    from adcore.columns.base import CellColumn
     from adcore.datasets.base import Dataset
     from adcore.enhancers.base import Enhancer
     from adcore.methods.base import Method
+    from adcore.metrics.base import Metric
     from adcore.protocols.base import Protocol
-
-HYPHENS = ("protocols",)  # groups whose names have hyphens where a file's name has underscores
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-@functools.cache
-def modules(group: str) -> dict[str, str]:
-    """Name -> module path of every member of `group`: files of adcore/GROUP/, then entry points `adcore.GROUP`."""
-    package = importlib.import_module(f"adcore.{group}")
-    helpers = getattr(package, "HELPERS", ("base",))
-    found = {
-        info.name.replace("_", "-") if group in HYPHENS else info.name: f"adcore.{group}.{info.name}"
-        for info in pkgutil.iter_modules(package.__path__)
-        if info.name not in helpers and not info.name.startswith("_")
-    }
-    for entry in importlib.metadata.entry_points(group=f"adcore.{group}"):
-        if entry.name in found:
-            raise PlanError(f"{entry.value} brings {group[:-1]} '{entry.name}', which exists; rename its entry point")
-        found[entry.name] = entry.value.split(":")[0]
-    return found
-
-
-def plugins(group: Literal["methods", "enhancers", "datasets", "protocols"]) -> list[str]:
+def plugins(group: Literal["methods", "enhancers", "datasets", "protocols", "metrics"]) -> list[str]:
     """What a plan may name there, sorted; plug-ins of other packages are among them."""
     return sorted(modules(group))
 
@@ -53,9 +37,17 @@ def _find(group: str, name: str, base: type, attribute: str) -> Any:
         raise PlanError(f"unknown {what} '{name}'{nearest(name, known)}; known: {', '.join(sorted(known))}")
     module = importlib.import_module(known[name])
     for value in vars(module).values():
-        if isinstance(value, type) and issubclass(value, base) and getattr(value, attribute, None) == name:
+        if isinstance(value, type) and issubclass(value, base) and _attribute(value, attribute) == name:
             return value
     raise PlanError(f"{known[name]} has no {base.__name__} whose {attribute} is '{name}'")
+
+
+def _attribute(cls: type, path: str) -> Any:
+    """`column.name` of a class; None where it lacks one of them, as an abstract one does."""
+    value: Any = cls
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return value
 
 
 def method(name: str) -> type[Method]:
@@ -88,6 +80,83 @@ def protocol(name: str) -> type[Protocol]:
 
     found: type[Protocol] = _find("protocols", name, Protocol, "name")
     return found
+
+
+@functools.cache
+def metrics() -> dict[str, Metric[Any]]:
+    """All metrics by name, in the leaderboard's order. Raises PlanError where a module has none of its name."""
+    from adcore.metrics.base import Metric
+
+    every: dict[str, Metric[Any]] = {
+        name: _find("metrics", name, Metric, "column.name")() for name in modules("metrics")
+    }
+    return dict(sorted(every.items(), key=lambda item: _place(item[1].column)))
+
+
+@functools.cache
+def cell_columns() -> tuple[CellColumn, ...]:
+    """The columns that are no metric of a plan. Raises PlanError where a module has none of its name."""
+    from adcore.columns.base import CellColumn
+
+    return tuple(_find("columns", name, CellColumn, "column.name")() for name in modules("columns"))
+
+
+@functools.cache
+def columns() -> dict[str, Column]:
+    """The table of columns: all of the leaderboard, by name, in its order.
+
+    Raises PlanError where two plug-ins bring one name."""
+    every = [*FIXED, *(metric.column for metric in metrics().values()), *(each.column for each in cell_columns())]
+    table = {column.name: column for column in sorted(every, key=_place)}
+    for column in every:
+        if table[column.name] is not column:
+            raise PlanError(f"two columns are called '{column.name}'; rename the file of one")
+    return table
+
+
+def _place(column: Column) -> tuple[int, int, str]:
+    return KINDS.index(column.kind), column.order, column.name
+
+
+def column(name: str) -> Column:
+    """The column called `name`, of all test images or, as `i_auroc_logical`, of a named subset of them.
+
+    Raises ValueError for a name that nothing brings."""
+    table = columns()
+    if name in table:
+        return table[name]
+    metric = _metric_of(name)
+    if not metric:
+        raise ValueError(f"no column is called '{name}'{nearest(name, table)}; a file in adcore/columns/ brings one")
+    return table[metric].of(name.removeprefix(f"{metric}_"))
+
+
+def judged_by_pixel(name: str) -> bool:
+    """Whether a column is of a metric of masks, which depends on the resolution that a plan judges at."""
+    from adcore.metrics.base import Masked
+
+    metric = metrics().get(_metric_of(name))
+    return metric is not None and metric.reads.sees is Masked
+
+
+def _metric_of(name: str) -> str:
+    """The metric whose column it is, of all test images or of a named subset; "" of none."""
+    return max((metric for metric in metrics() if f"{name}_".startswith(f"{metric}_")), key=len, default="")
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of columns in the leaderboard's order. Raises ValueError for a name that nothing brings."""
+    return sorted(dict.fromkeys(names), key=lambda name: _place(column(name)))
+
+
+def of_kind(*kinds: Kind) -> list[str]:
+    """Names of the columns of these kinds, in the leaderboard's order."""
+    return [name for name, column in columns().items() if column.kind in kinds]
+
+
+def shown_in(place: Place) -> list[str]:
+    """Names of the columns that are shown there, in the leaderboard's order."""
+    return [name for name, column in columns().items() if place in column.shown]
 
 
 def options(choice: Choice, model: type[Model], what: str) -> Model:

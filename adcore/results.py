@@ -6,16 +6,14 @@ import json
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
+from adcore import registry
 from adcore.cells import Cell
-from adcore.plan import METRICS, Plan
-from adcore.report.groups import UNTWINNED, CellResult
-from adcore.report.summary import COST, SIZE
+from adcore.columns.base import CellColumn, FinishedCell
+from adcore.core.columns import Column
+from adcore.plan import Plan
+from adcore.report.groups import CellResult
 from adcore.report.trained import Trained
 from adcore.store import Store
 
@@ -55,43 +53,27 @@ def result(store: Store, cell: Cell, metrics: Sequence[str], twins: Collection[t
 
     Raises FileNotFoundError where it is not finished."""
     folder = store.path("cell", cell.key)
-    found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    meta = store.meta("cell", cell.key)
-    latency = _latency(store, cell) or {"size": {}}
-    extra = [name for name in found if name not in METRICS and name.startswith(tuple(f"{m}_" for m in metrics))]
-    costs = {
-        "extract_s": _number(meta["extract_s"]),
-        "fit_s": _number(meta["fit_s"]),
-        "score_ms": _number(latency.get("median_ms")),
-        "peak_mb": _number(meta["peak_mb"]),
-        **{name: _number(latency["size"].get(name)) for name in SIZE},
-    }
-    row = {**cell.names, **{name: _number(found[name]) for name in (*metrics, *extra)}, **costs}
-    if "i_auroc" in metrics:
-        row[UNTWINNED] = _untwinned(folder, cell.category.name, row["i_auroc"], twins)
+    numbers: dict[str, float | None] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    meta, latency = store.meta("cell", cell.key), _latency(store, cell) or {}
+    finished = FinishedCell(cell.names, numbers, meta, latency, folder, twins)
+    every = registry.metrics()
+    subsets = [n for n in numbers if n not in every and any(n.startswith(f"{metric}_") for metric in metrics)]
+    row = {**cell.names, **{name: _number(numbers[name]) for name in (*metrics, *subsets)}}
+    row |= {each.column.name: _filled(each.column, each.value(finished)) for each in _columns(metrics)}
     row |= {"key": cell.key, "mlflow_run_id": "", "status": "ok"}
     maps = store.path("maps", cell.maps_key)
     gallery = store.path("gallery", cell.gallery_key) if store.has("gallery", cell.gallery_key) else None
     return CellResult(row, folder, gallery, maps if maps.exists() else None, _trained(store, cell))
 
 
-def _untwinned(folder: Path, category: str, whole: float, twins: Collection[tuple[str, str]]) -> float:
-    """Image AUROC without the images that have a twin in training; NaN where no category of the dataset has any, so
-    that means over categories are over all of them."""
-    own = {path for name, path in twins if name == category}
-    if not own:
-        return whole if twins else math.nan
-    images = pd.read_parquet(folder / "images.parquet")
-    kept = images[~images["path"].isin(own)]
-    subsets = sorted(set(images["subset"]) - {""})
-    parts = [kept[kept["subset"].isin(["", name])] for name in subsets] or [kept]
-    return float(np.mean([_image_auroc(part) for part in parts]))
+def _columns(metrics: Collection[str]) -> list[CellColumn]:
+    """Those that go with these metrics."""
+    return [each for each in registry.cell_columns() if set(each.needs) <= set(metrics)]
 
 
-def _image_auroc(images: pd.DataFrame) -> float:
-    from adcore.metrics import image_metrics  # and SciPy with it, which a set without twins does without
-
-    return image_metrics(images["score"], images["label"])["i_auroc"] if len(images) else math.nan
+def _filled(column: Column, value: float | str | None) -> float | str:
+    empty = "" if column.text else math.nan
+    return empty if value is None else value
 
 
 def timing(store: Store, cell: Cell) -> dict[str, Any] | None:
@@ -122,8 +104,9 @@ def _trained(store: Store, cell: Cell) -> tuple[Trained, ...]:
 
 def failed_row(names: dict[str, Any], plan: Plan, key: str = "") -> dict[str, Any]:
     """The row of a cell that has no numbers."""
-    numbers = dict.fromkeys((*plan.metrics, *COST), math.nan)
-    return {**names, **numbers, "key": key, "mlflow_run_id": "", "status": "failed"}
+    metrics = dict.fromkeys(plan.metrics, math.nan)
+    others = {each.column.name: _filled(each.column, None) for each in _columns(plan.metrics)}
+    return {**names, **metrics, **others, "key": key, "mlflow_run_id": "", "status": "failed"}
 
 
 def _number(value: float | None) -> float:

@@ -21,8 +21,8 @@ import numpy as np
 from scipy import ndimage
 
 from adcore.metrics import pixel_metrics
-from adcore.metrics.pro import EIGHT_CONNECTED, area_under_pro, region_weights
-from adcore.metrics.ranking import rank
+from adcore.metrics._pro import EIGHT_CONNECTED, area_under_pro, region_weights
+from adcore.metrics._ranking import rank
 
 LIMIT = 0.3
 KEYS = ("p_auroc", "p_ap", "p_f1max", "aupro")

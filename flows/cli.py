@@ -15,6 +15,8 @@ from flows import _stopping
 if TYPE_CHECKING:
     import pandas as pd
 
+    from adcore.core.columns import Column
+
 COMMANDS = {
     "run": ("benchmark", "Compute every cell of a plan that is not there yet, and write leaderboard and report."),
     "prepare": ("prepare", "Put datasets in place, read every file, and validate them."),
@@ -45,7 +47,7 @@ for _name, (_module, _help) in COMMANDS.items():
 
 @main.command("list", help="Names that a plan may use, and the papers' tables, one a line with what it is.")
 def show(
-    what: str = typer.Argument(help="methods, enhancers, datasets, metrics, protocols or tables"),
+    what: str = typer.Argument(help="methods, enhancers, datasets, metrics, columns, protocols or tables"),
 ) -> None:
     """Exits with code 2 for anything else."""
     from adcore.plan import nearest
@@ -72,9 +74,20 @@ def _plugins(group: str) -> dict[str, str]:
 
 
 def _metrics() -> dict[str, str]:
-    from adcore.plan import MEANINGS
+    from adcore import registry
 
-    return MEANINGS
+    return {name: _column(metric.column) for name, metric in registry.metrics().items()}
+
+
+def _columns() -> dict[str, str]:
+    from adcore import registry
+
+    return {name: _column(column) for name, column in registry.columns().items()}
+
+
+def _column(column: Column) -> str:
+    title = "" if column.title == column.name else f"{column.title}: "
+    return title + column.meaning
 
 
 def _tables() -> dict[str, str]:
@@ -98,6 +111,7 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "enhancers": lambda: _plugins("enhancers"),
     "datasets": lambda: _plugins("datasets"),
     "metrics": _metrics,
+    "columns": _columns,
     "protocols": lambda: _plugins("protocols"),
     "tables": _tables,
 }

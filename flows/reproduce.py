@@ -17,9 +17,9 @@ import pandas as pd
 from prefect import State, flow
 from prefect.states import Completed, Failed
 
-from adcore import published, shipped
+from adcore import published, registry, shipped
 from adcore.bench import Layout
-from adcore.plan import METRICS, PlanError, load, nearest
+from adcore.plan import PlanError, load, nearest
 from adcore.published import Names, PublishedError
 from adcore.report import leaderboard as boards
 from adcore.report import table_pages, tables
@@ -110,7 +110,7 @@ def _run(plan: Path, layout: Layout) -> tuple[Run, list[str]]:
     absent = {spec.name: f"{spec.name} {mend.format(spec.of_kind)}" for spec in gone}
     absent |= {failure.dataset: failure.error for failure in lost if failure.dataset not in bench.manifests}
     undone = [cell for cell in bench.cells if not bench.store.has("cell", cell.key)]
-    cells = [result.row for result in bench.finished(METRICS)]
+    cells = [result.row for result in bench.finished(list(registry.metrics()))]
     cells += [*(bench.failed_row(cell) for cell in undone), *bench.failed_rows(lost)]
     lines = [f"{plan.stem}: {why}" for why in absent.values()]
     lines += [

@@ -9,9 +9,9 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from adcore import registry
 from adcore.bench import Bench, reopened
 from adcore.costs import environment, git_commit
-from adcore.plan import METRICS
 from adcore.report import beside, effects, enhancers, statistics, timings
 from adcore.report import leaderboard as boards
 from adcore.report.contest import Contests
@@ -32,7 +32,7 @@ def track(plan: str, workspace: str, manifests: str, name: str) -> None:
     Behind `leaderboard`, because results depend on nobody's database. Raises TrackingError."""
     bench = reopened(plan, workspace, manifests)
     tracker = Tracker(Path(workspace))
-    groups = group_rows(bench.finished(METRICS))
+    groups = group_rows(bench.finished(list(registry.metrics())))
     if not groups:
         return
     runs: dict[str, str] = {}

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from adcore import sqlite_files
+from adcore import registry, sqlite_files
 from adcore.disk import DiskFull, room
 from adcore.report.groups import NAMES, Group
 from adcore.report.leaderboard import frame, grid
-from adcore.report.summary import COST, SIZE, metric_columns
+from adcore.report.summary import aggregate, metric_columns, table_columns
 from adcore.report.trained import by_curve, epoch_mean, epoch_table
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ MOST_METRICS = 40  # the page gets slow with many columns
 VIEW = "leaderboard"
 # Narrow enough to show the metrics beside the Assistant pane; the name of a run begins with its dataset.
 VIEW_PARAMS = {"method": 170, "backbone": 140, "image": 60}
-VIEW_METRICS = {"i_auroc": 80, "p_auroc": 80, "aupro": 80, "score_ms": 90, "fit_s": 80}
-HEADLINE = "i_auroc"
+VIEW_METRIC = 80
 PATIENCE = 10  # seconds that another process may keep the database locked
 
 
@@ -207,11 +206,11 @@ def view_state(tag: str | None) -> dict[str, Any] | None:
 
 def _view() -> dict[str, Any]:
     widths = {f"params.`{name}`": width for name, width in VIEW_PARAMS.items()}
-    widths |= {f"metrics.`{name}`": width for name, width in VIEW_METRICS.items()}
+    widths |= {f"metrics.`{name}`": VIEW_METRIC for name in registry.shown_in("mlflow")}
     columns = list(widths)
     return {
         "searchFilter": "",
-        "orderByKey": f"metrics.`{HEADLINE}`",
+        "orderByKey": f"metrics.`{registry.shown_in('ranking')[0]}`",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
@@ -285,14 +284,10 @@ def _params(group: Group) -> dict[str, Any]:
 
 def _metrics(table: pd.DataFrame) -> dict[str, float]:
     """Category means of what applies, and the costs: median latency, total seconds, largest memory and size."""
-    means = table[metric_columns(table)[: MOST_METRICS - len(COST)]].mean()
-    cost = {
-        "extract_s": table["extract_s"].sum(),
-        "fit_s": table["fit_s"].sum(),
-        "score_ms": table["score_ms"].median(),
-        **table[["peak_mb", *SIZE]].max(),
-    }
-    return {str(name): float(value) for name, value in {**means, **cost}.items() if pd.notna(value)}
+    others = [column for column in table_columns(table, "note", "cost") if not column.text]
+    metrics = table_columns(table, "metric")[: MOST_METRICS - len(others)]
+    values = {each.name: aggregate(table[each.name], each.run or each.over) for each in (*metrics, *others)}
+    return {name: value for name, value in values.items() if pd.notna(value)}
 
 
 def _training(group: Group, most: int) -> dict[str, list[float]]:

@@ -17,16 +17,19 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from adcore import bench, costs, latency, results
+from adcore import bench, costs, latency, registry, results
 from adcore.bench import Bench, Layout, WorkspaceError
 from adcore.cells import Cell
+from adcore.columns.base import FinishedCell
+from adcore.columns.i_auroc_untwinned import ImageAurocUntwinned
 from adcore.datasets.base import DataError
 from adcore.datasets.cautions import cautions
 from adcore.images import ChangedError
-from adcore.plan import METRICS, DatasetSpec, Plan
-from adcore.report.groups import UNTWINNED
+from adcore.plan import DatasetSpec, Plan
 from adcore.results import Missing, missing
 from adcore.store import intact
+
+UNTWINNED = "i_auroc_untwinned"
 
 
 def silent(done: float) -> None: ...
@@ -109,7 +112,7 @@ def test_every_artifact_is_there_with_its_costs(computed: Bench) -> None:
 
 
 def test_rows_tell_what_the_artifacts_hold(computed: Bench) -> None:
-    found = computed.finished(METRICS)
+    found = computed.finished(list(registry.metrics()))
     assert [row.row["category"] for row in found] == ["bolt", "bolt", "cloth", "cloth"]
     for cell, result in zip(computed.cells, found, strict=True):
         row = result.row
@@ -123,7 +126,7 @@ def test_rows_tell_what_the_artifacts_hold(computed: Bench) -> None:
 
 
 def row_without(opened: Bench, cell: Cell, twins: set[tuple[str, str]]) -> dict[str, Any]:
-    return results.result(opened.store, cell, METRICS, twins).row
+    return results.result(opened.store, cell, list(registry.metrics()), twins).row
 
 
 def test_image_auroc_without_twins_is_that_of_the_images_left(computed: Bench) -> None:
@@ -155,7 +158,8 @@ def test_subsets_without_twins_are_averaged_as_with_them(computed: Bench, tmp_pa
         {"path": list("abcdef"), "label": [0, 0, 1, 1, 1, 1], "score": [0.1, 0.5, 0.3, 0.9, 0.2, 0.6]}
     )
     images.assign(subset=["", "", *["logical"] * 2, *["structural"] * 2]).to_parquet(tmp_path / "images.parquet")
-    found = results._untwinned(tmp_path, cell.category.name, 0.0, {(cell.category.name, "d")})
+    finished = FinishedCell(cell.names, {"i_auroc": 0.0}, {}, {}, tmp_path, {(cell.category.name, "d")})
+    found = ImageAurocUntwinned().value(finished)
     assert found == pytest.approx((0.5 + 0.75) / 2)
 
 
@@ -186,7 +190,7 @@ def test_twins_are_looked_for_once(leaky: Bench, monkeypatch: pytest.MonkeyPatch
 
 def test_bright_squares_are_found(computed: Bench) -> None:
     """Even random weights see them: the parts are joined the right way round."""
-    for result in computed.finished(METRICS):
+    for result in computed.finished(list(registry.metrics())):
         assert result.row["i_auroc"] == 1 and result.row["p_auroc"] > 0.8, result.row["method"]
 
 

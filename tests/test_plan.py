@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adcore import bench, registry
 from adcore.cells import arms
 from adcore.datasets.base import DataError
-from adcore.plan import METRICS, Choice, DatasetSpec, Plan, PlanError, load, parse
+from adcore.plan import Choice, DatasetSpec, Plan, PlanError, load, parse
 
 SMALL: dict[str, Any] = {"datasets": ["elpv"], "methods": ["padim"]}
 
@@ -27,7 +27,7 @@ def refusal(content: dict[str, Any]) -> str:
 
 def test_defaults() -> None:
     plan = parse(SMALL)
-    assert plan.image.size == 256 and plan.seeds == (0,) and plan.metrics == METRICS
+    assert plan.image.size == 256 and plan.seeds == (0,) and plan.metrics == tuple(registry.modules("metrics"))
     assert [arm.names["protocol"] for arm in arms(plan)] == ["one-class"]
     assert arms(plan)[0].chain.objects == ()
 

@@ -28,8 +28,8 @@ LIGHT = "import sys; before = set(sys.modules); import adcore; print(*sorted({*s
 
 def test_the_public_names_are_pinned() -> None:
     assert sorted(adcore.__all__, key=str.lower) == [
-        "__version__", "DataError", "Dataset", "dataset", "Enhancer", "enhancer",
-        "image_metrics", "load_plan", "Method", "method", "METRICS",
+        "__version__", "CellColumn", "DataError", "Dataset", "dataset", "Enhancer", "enhancer",
+        "image_metrics", "load_plan", "Method", "method", "Metric",
         "parse_plan", "pixel_metrics", "Plan", "PlanError", "plugins", "Protocol", "protocol",
         "read_results", "run", "spro", "WeightsError", "WorkspaceError",
     ]  # fmt: skip

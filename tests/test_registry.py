@@ -33,6 +33,11 @@ class Mine(Method):
 """
 
 
+def look_again() -> None:
+    for cached in (registry.modules, registry.metrics, registry.cell_columns, registry.columns):
+        cached.cache_clear()
+
+
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
     """installed(entry_points, source) installs a package that brings a module their_methods."""
@@ -45,12 +50,12 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
         (info / "entry_points.txt").write_text(entry_points)
         monkeypatch.syspath_prepend(tmp_path)
         importlib.invalidate_caches()
-        registry.modules.cache_clear()
+        look_again()
         forget()
 
     yield install
     monkeypatch.undo()
-    registry.modules.cache_clear()
+    look_again()
     importlib.sys.modules.pop("their_methods", None)  # type: ignore[attr-defined]
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adcore.metrics.growing import Growing
-from adcore.metrics.inputs import checked_limit, map_channel_pairs
-from adcore.metrics.normals import Normals, once
-from adcore.metrics.pro import area_under_pro
-from adcore.metrics.ranking import Floats, rank_parts
+from adcore.core.columns import Column
+from adcore.metrics._growing import Growing
+from adcore.metrics._inputs import checked_limit
+from adcore.metrics._normals import Normals
+from adcore.metrics._pixel import Pixels
+from adcore.metrics._pro import area_under_pro
+from adcore.metrics._ranking import Floats, rank_parts
+from adcore.metrics.base import Config, Metric, Reader, Regions
 
-Config = Sequence[Mapping[str, Any]]
+FPR_LIMIT = 0.05
 
 
 class _Saturation(NamedTuple):
@@ -27,8 +30,55 @@ class _Saturation(NamedTuple):
         return max(1, int(self.threshold * area) if self.relative else min(self.threshold, area))
 
 
+class SaturatedRanking(Reader[Pixels]):
+    """Scores of the pixels that count towards the saturation of a region, and of all normal ones."""
+
+    sees = Regions
+
+    def __init__(self, images: Regions) -> None:
+        super().__init__(images)
+        config = images.config
+        self.known = None if config is None else {int(entry["pixel_value"]): _of(entry) for entry in config}
+        self.normal = Normals((lambda: _normal(images)) if images.repeatable else None)
+        self.best, self.weights = Growing(np.float32), Growing(np.float64)
+        self.regions = self.count = 0
+
+    def add(self, scores: Floats, truth: NDArray[Any]) -> None:
+        self.normal.extend(scores[~truth.any(axis=0)])
+        for number, part in enumerate(truth):
+            best, weight = _counting(scores, part, self.known, f"region {number} of image {self.count}")
+            self.best.extend(best)
+            self.weights.extend(weight)
+        self.regions += len(truth)
+        self.count += 1
+
+    def result(self) -> Pixels | None:
+        """Sorts in place, so it is to be asked for once."""
+        order = np.argsort(self.best.values)
+        ranking = rank_parts(self.normal.parts(), self.best.values[order])
+        return None if ranking is None else Pixels(ranking, self.weights.values[order] / self.regions)
+
+
+class Spro(Metric[Pixels]):
+    """See docs/metrics.md."""
+
+    column = Column(
+        "spro",
+        "AU-sPRO",
+        "area under the saturated per-region overlap curve up to a false positive rate of 0.05, divided by that limit; "
+        "of data sets that say what saturates a region, as MVTec LOCO AD",
+        shown=("leaderboard", "statistics"),
+        order=80,
+    )
+    rules: ClassVar[Mapping[str, Any]] = {"spro_fpr_limit": FPR_LIMIT}
+    reads = SaturatedRanking
+
+    def value(self, read: Pixels) -> float:
+        return area_under_pro(read.ranking, read.weights, FPR_LIMIT)
+
+
 def spro(
-    maps: Iterable[ArrayLike], channels: Iterable[ArrayLike], config: Config | None, fpr_limit: float = 0.05
+    maps: Iterable[ArrayLike], channels: Iterable[ArrayLike], config: Config | None, fpr_limit: float = FPR_LIMIT
 ) -> float:
     """Area under sPRO against FPR from 0 to `fpr_limit`, divided by `fpr_limit`; exact, in [0, 1].
 
@@ -44,26 +94,12 @@ def spro(
     Memory: about 60 bytes a pixel that counts towards a saturation, and the normal pixels as in `pixel_metrics`.
     """
     checked_limit(fpr_limit)
-    known = None if config is None else {int(entry["pixel_value"]): _of(entry) for entry in config}
-    normal = Normals(None if once(maps, channels) else lambda: _normal(maps, channels))
-    found, weights = Growing(np.float32), Growing(np.float64)
-    regions = 0
-    for index, (scores, parts) in enumerate(map_channel_pairs(maps, channels)):
-        normal.extend(scores[~parts.any(axis=0)])
-        for number, part in enumerate(parts):
-            best, weight = _counting(scores, part, known, f"region {number} of image {index}")
-            found.extend(best)
-            weights.extend(weight)
-        regions += len(parts)
-    order = np.argsort(found.values)
-    ranking = rank_parts(normal.parts(), found.values[order])
-    if ranking is None:
-        return math.nan
-    return area_under_pro(ranking, weights.values[order] / regions, fpr_limit)
+    read = SaturatedRanking.read(Regions(maps, channels, config))
+    return math.nan if read is None else area_under_pro(read.ranking, read.weights, fpr_limit)
 
 
-def _normal(maps: Iterable[ArrayLike], channels: Iterable[ArrayLike]) -> Iterator[Floats]:
-    for scores, parts in map_channel_pairs(maps, channels):
+def _normal(images: Regions) -> Iterator[Floats]:
+    for scores, parts in images:
         yield scores[~parts.any(axis=0)]
 
 

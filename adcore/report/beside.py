@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adcore import published
+from adcore import published, registry
 from adcore.report import verdicts
 from adcore.report.groups import PLAIN
 from adcore.report.measured import Lookup, Run
-from adcore.report.summary import TITLES
 from adcore.report.tables import Judgement, judge
 from adcore.report.targets import Joiner, Row, Target
 
@@ -49,7 +48,7 @@ class Beside:
         return [
             self.contender,
             self.category,
-            TITLES.get(self.metric, self.metric),
+            registry.column(self.metric).title,
             *numbers,
             self.source,
             verdicts.printed(self.judgement),

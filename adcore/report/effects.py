@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from adcore import registry
+from adcore.core.columns import STAND_IN
 from adcore.report.contest import Contests
 from adcore.report.groups import weights_mark
 from adcore.report.paired import Paired, paired
@@ -17,10 +19,8 @@ from adcore.report.summary import SETTING, Line, metric_columns
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-METRICS = ("i_auroc", "p_auroc", "aupro")
 HOST = tuple(name for name in SETTING if name not in ("dataset", "enhancer_label"))
 CELL = ["category", "seed"]
-STAND_IN = "stand-in, "  # before the weights of a row whose enhancer has weights that are not the right ones
 
 
 @dataclass(frozen=True)
@@ -188,6 +188,6 @@ class _Host:
 def _applicable(cells: pd.DataFrame) -> dict[str, set[str]]:
     """Metric -> categories that have it: one without masks lacks pixel metrics, and that is no failure."""
     done = cells[cells["status"] == "ok"]
-    counts = done.groupby("category")[[metric for metric in METRICS if metric in cells]].count()
+    counts = done.groupby("category")[[metric for metric in registry.shown_in("enhancers") if metric in cells]].count()
     unknown = set(cells["category"]) - set(done["category"])
     return {str(metric): {*counts.index[counts[metric] > 0], *unknown} for metric in counts if counts[metric].any()}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from adcore import registry
 from adcore.report import verdicts
-from adcore.report.effects import METRICS, Effect
+from adcore.report.effects import Effect
 from adcore.report.leaderboard import grid, write_atomic
-from adcore.report.summary import TITLES
 
 NO_NONE = "nothing to compare with: the plan has no enhancer none"
 CAPTION = (
@@ -75,12 +75,12 @@ def section(effects: Sequence[Effect], dataset: str) -> list[Table]:
     """A dataset's effects as texts for a page, a table a metric; none where there is nothing to compare with."""
     own = [effect for effect in effects if effect.dataset == dataset and effect.bare]
     tables = []
-    for metric in METRICS:
+    for metric in registry.shown_in("enhancers"):
         shown = [effect for effect in own if effect.metric == metric]
         controls = dict.fromkeys(against.other for effect in shown for against in effect.over_controls)
         if shown:
             rows = tuple(_texts(effect, controls) for effect in shown)
-            tables.append(Table(TITLES[metric], tuple(controls), rows))
+            tables.append(Table(registry.column(metric).title, tuple(controls), rows))
     return tables
 
 

@@ -7,27 +7,18 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from math import nan
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from adcore import registry
+from adcore.core import columns
 from adcore.report.trained import Trained
 
-GROUP_BY = (
-    "dataset",
-    "protocol_label",
-    "enhancer_label",
-    "method_label",
-    "backbone",
-    "weights",
-    "image",
-    "seed",
-)
+GROUP_BY = ("dataset", *columns.names("setting", "seed"))
 NAMES = tuple(name.removesuffix("_label") for name in GROUP_BY)
 TRAINING = "training.json"  # in a maps artifact: the curves of the method's training
-UNTWINNED = "i_auroc_untwinned"  # column: image AUROC of the test images without a twin in training
 PLAIN = ("", "none", "identity", "one-class")  # enhancers and protocols that a readable name need not tell
 
 
@@ -97,9 +88,11 @@ class Group:
     @property
     def run_key(self) -> str:
         """Hash of the group and its sorted cell keys: another set of categories, or new code, is another run, and so
-        are other twins."""
+        are other values of columns that are in no key, as where other twins are found."""
         content = [*self.identity, *sorted(str(result.row["key"]) for result in self.results)]
-        content += [f"{value}" for result in self.results if (value := result.row.get(UNTWINNED, nan)) == value]
+        kept = [each.column.name for each in registry.cell_columns() if each.column.kind != "cost"]
+        values = [result.row.get(name, "") for result in self.results for name in kept]
+        content += [f"{value}" for value in values if value != "" and value == value]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:20]
 
     @property

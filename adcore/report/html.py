@@ -11,6 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from adcore import registry
+from adcore.core.columns import Column
 from adcore.report import beside, enhancers, heatmaps, plots, pretext, verdicts
 from adcore.report import statistics as told
 from adcore.report import timings as latency
@@ -18,24 +20,13 @@ from adcore.report.beside import Beside
 from adcore.report.contest import Contests
 from adcore.report.effects import Effect
 from adcore.report.gallery import Entry, Scale
-from adcore.report.groups import UNTWINNED, CellResult
-from adcore.report.leaderboard import GMAC, Row, caption, cells, failure_text, percent, write_atomic
-from adcore.report.summary import SETTING, TITLES, Line, applying, best, headline
+from adcore.report.groups import CellResult
+from adcore.report.leaderboard import Row, caption, cells, failure_text, gmac, write_atomic
+from adcore.report.summary import SETTING, Line, applying, best, headline, leading, table_columns
 from adcore.report.timings import Timing
 from adcore.report.trained import Trained
 
 SHOWN = {"hardest normal": 4, "hardest defect": 4}  # strips a contender: bounds the page
-MEANING = {
-    "i_auroc": "probability that a defective image scores higher than a normal one; ties count half",
-    UNTWINNED: "image AUROC over the test images that have no twin in training; empty for a dataset without twins",
-    "i_ap": "area under the image precision-recall curve as a step function (average precision)",
-    "i_f1max": "largest F1 over all thresholds on the test scores: an oracle, not a working point",
-    "p_auroc": "as image AUROC, over all pixels of all test images pooled",
-    "p_ap": "average precision over all pixels pooled",
-    "p_f1max": "largest F1 over all pixel thresholds: an oracle",
-    "spro": "area under the saturated per-region overlap curve up to its own false positive limit (docs/metrics.md)",
-    "aupro": "area under the per-region overlap curve up to the false positive rate limit, divided by that limit",
-}
 
 
 def write_report(
@@ -78,6 +69,7 @@ def write_report(
         for name in contests.lines
     ]
     metrics = {name for section in sections for name in section["metrics"]}
+    explained = [*map(registry.column, registry.in_order(metrics)), *table_columns(contests.table, "note", "cost")]
     page = environment.get_template("report.html.j2").render(
         key=key,
         sections=sections,
@@ -90,8 +82,8 @@ def write_report(
         latency=latency.section(timings) if timings else None,
         failures=[failure_text(failure) for failure in failures],
         facts=facts or {},
-        gmac=GMAC,
-        meaning=[(TITLES[name], text) for name, text in MEANING.items() if name in metrics],
+        gmac=gmac(),
+        meaning=[(column.title, column.meaning) for column in explained if column.shown],
         cells=len(contests.table),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,27 +157,23 @@ def _belongs(result: CellResult, line: Line) -> bool:
 
 def _category_table(lines: Sequence[Line], metric: str) -> dict[str, Any]:
     """Rows of categories, columns of contenders, means over seeds; the best of a category is marked."""
-    columns = [line.category_means(metric) for line in lines]
-    names = list(dict.fromkeys(str(name) for column in columns for name in column.index))
+    column, means = registry.column(metric), [line.category_means(metric) for line in lines]
+    names = list(dict.fromkeys(str(name) for each in means for name in each.index))
     winners = {id(line) for line in best(lines, metric)}
-    body = [_marked([column.get(name, math.nan) for column in columns]) for name in names]
-    mean = [("*" if id(line) in winners else "") + percent(line.means[metric]) for line in lines]
+    body = [_marked([each.get(name, math.nan) for each in means], column) for name in names]
+    mean = [("*" if id(line) in winners else "") + column.format(line.means[metric]) for line in lines]
     rows = [[name, *row] for name, row in zip(names, body, strict=True)]
     return {
-        "title": TITLES.get(metric, metric),
+        "title": column.title,
         "header": ["category", *(line.name for line in lines)],
         "rows": rows,
         "mean": mean,
     }
 
 
-def _marked(values: Sequence[float]) -> list[str]:
-    texts = [percent(value) for value in values]
-    known = [round(value, 3) for value in values if not math.isnan(value)]
-    return [
-        f"*{text}" if len(known) > 1 and not math.isnan(value) and round(value, 3) == max(known) else text
-        for text, value in zip(texts, values, strict=True)
-    ]
+def _marked(values: Sequence[float], column: Column) -> list[str]:
+    marks = leading(values, column)
+    return [("*" if mark else "") + column.format(value) for value, mark in zip(values, marks, strict=True)]
 
 
 def _gallery(line: Line, results: Sequence[CellResult]) -> dict[str, Any] | None:

@@ -10,51 +10,38 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from adcore import registry
+from adcore.core import columns
+from adcore.core.columns import Column, Place
 from adcore.disk import write_file
 from adcore.report import beside, verdicts
 from adcore.report.beside import Beside
 from adcore.report.contest import Contests
 from adcore.report.summary import (
-    COST,
-    SETTING,
-    TITLES,
     Line,
     applying,
     best,
     counted,
     shared_and_varying,
+    table_columns,
 )
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-COSTS = {  # column, unit, digits
-    "ms / image": ("score_ms", 1, 1),
-    "fit s": ("fit_s", 1, 1),
-    "peak MB": ("peak_mb", 1, 0),
-    "M learnable": ("learnable_params", 1e6, 2),
-    "M parameters": ("total_params", 1e6, 2),
-    "GMAC": ("macs", 1e9, 2),
-}
-GMAC = "GMAC: multiply-accumulates of one image, distances to memories and Gaussians left out."
-NARROW = ("i_auroc", "p_auroc", "aupro")  # what a console is wide enough for
 Row = Mapping[str, Any]
-FIRST = ("dataset", "category", "protocol", "enhancer", "method", *SETTING[1:], "seed")
-LAST = (*COST, "key", "mlflow_run_id", "status")
-TEXT = tuple(name for name in (*FIRST, *LAST) if name not in (*COST, "seed"))
 
 
 def frame(rows: Sequence[Row]) -> pd.DataFrame:
     """One row a cell, columns in the leaderboard's order, metrics float64 with NaN where one does not apply.
 
-    Raises ValueError where a row lacks a column."""
-    given = dict.fromkeys(name for row in rows for name in row if name not in (*FIRST, *LAST))
-    metrics = [*(name for name in TITLES if name in given), *(name for name in given if name not in TITLES)]
-    missing = sorted({name for row in rows for name in (*FIRST, *LAST) if name not in row})
+    Raises ValueError where a row lacks a column, or has one that nothing brings."""
+    required = [*columns.names("place", "name", "setting", "seed", "record"), *registry.of_kind("cost")]
+    missing = sorted({name for row in rows for name in required if name not in row})
     if missing:
         raise ValueError(f"leaderboard rows lack the columns {', '.join(missing)}; give every row all of them")
-    table = pd.DataFrame([dict(row) for row in rows], columns=[*FIRST, *metrics, *LAST])
-    return _typed(table)
+    names = registry.in_order([*required, *(name for row in rows for name in row)])
+    return _typed(pd.DataFrame([dict(row) for row in rows], columns=names))
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -136,7 +123,7 @@ def markdown(
     """Summary tables as Markdown: a verdict, the shared settings, a table and the note for each dataset, what papers
     print of it, then the failures."""
     lead = "Percent; mean over categories of the mean over seeds, ± over seeds. Best in bold."
-    parts = ["# Leaderboard", f"{lead} {GMAC}"]
+    parts = ["# Leaderboard", f"{lead} {gmac()}"]
     for dataset, lines in contests.lines.items():
         header, body = cells(lines, bold="**{}**")
         parts += [f"## {dataset}", verdicts.lead(contests.head(dataset)), grid(header, body), caption(lines)]
@@ -163,35 +150,42 @@ def caption(lines: Sequence[Line]) -> str:
     shared, _ = shared_and_varying(lines)
     categories = counted(max(line.categories for line in lines), "category", "categories")
     seeds = counted(max(line.seeds for line in lines), "seed", "seeds")
-    return "; ".join([*(f"{key.removesuffix('_label')} {value}" for key, value in shared.items()), categories, seeds])
+    return "; ".join([*(f"{registry.column(n).title} {value}" for n, value in shared.items()), categories, seeds])
 
 
-def cells(lines: Sequence[Line], bold: str, only: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a summary table as text; `bold` formats the best values; `only`: these metrics (all)."""
+def gmac() -> str:
+    """What stands for multiply-accumulates, and what is not in them."""
+    column = registry.column("macs")
+    return f"{column.title}: {column.meaning}."
+
+
+def cells(lines: Sequence[Line], bold: str, place: Place = "leaderboard") -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a summary table as text, of the columns that are shown there; `bold` formats the best."""
     _, varying = shared_and_varying(lines)
-    metrics = [metric for metric in applying(lines) if not only or metric in only]
-    header = ["method", *(key.removesuffix("_label") for key in varying), *(TITLES.get(m, m) for m in metrics)]
-    winners = {metric: best(lines, metric) for metric in metrics}
+    table = _shown(lines, place)
+    header = ["method", *(registry.column(name).title for name in varying), *(column.title for column in table)]
+    winners = {column.name: best(lines, column.name) for column in table if column.kind == "metric"}
     rows = []
     for line in lines:
         failed = f" ({line.failed} of {len(line.cells)} cells failed, not comparable)" if line.failed else ""
         row = [" ".join(filter(None, [line.setting["method_label"], line.mark])) + failed]
-        row += [line.setting[key] for key in varying]
-        for metric in metrics:
-            text = percent(line.means[metric], line.stds[metric])
-            row.append(bold.format(text) if line in winners[metric] else text)
-        rows.append(row + [number(line.cost(column) / unit, digits) for column, unit, digits in COSTS.values()])
-    return [*header, *COSTS], rows
+        row += [line.setting[name] for name in varying]
+        texts = {column.name: _text(line, column) for column in table}
+        rows.append([*row, *(bold.format(t) if line in winners.get(n, ()) else t for n, t in texts.items())])
+    return header, rows
 
 
-def percent(mean: float, std: float = math.nan) -> str:
-    """`98.4`, `98.4 ± 0.2`, or a dash where it does not apply."""
-    spread = "" if math.isnan(std) else f" ± {100 * std:.1f}"
-    return "–" if math.isnan(mean) else f"{100 * mean:.1f}{spread}"
+def _shown(lines: Sequence[Line], place: Place) -> list[Column]:
+    """The metrics that apply, and every other column that is shown there and in the table."""
+    metrics = [registry.column(name) for name in applying(lines)]
+    every = [*metrics, *table_columns(lines[0].cells, "note", "cost")]
+    return [column for column in every if place in column.shown]
 
 
-def number(value: float, digits: int) -> str:
-    return "–" if math.isnan(value) else f"{value:,.{digits}f}"
+def _text(line: Line, column: Column) -> str:
+    if column.kind == "metric":
+        return column.format(line.means[column.name], line.stds[column.name])
+    return line.text(column)
 
 
 def failure_text(failure: Row) -> str:
@@ -218,24 +212,31 @@ def _console_table(dataset: str, lines: Sequence[Line]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    header, body = cells(lines, bold="*{}", only=NARROW)
+    header, body = cells(lines, bold="*{}", place="console")
     title = escape(f"{dataset} (%, best marked *)")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     table.caption, table.caption_justify = escape(caption(lines)), "left"
     table.add_column(header[0], min_width=14, overflow="fold")
-    beyond = 1 - len(COSTS)  # of the costs, milliseconds alone
-    for name in header[1:beyond]:
+    for name in header[1:]:
         table.add_column(escape(name.replace(" ", "\n", 1)), justify="right", no_wrap=True)
     for row in body:
-        table.add_row(*map(escape, row[:beyond]))
+        table.add_row(*map(escape, row))
     return table
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    text = {name: table[name].map(lambda x: "" if pd.isna(x) else str(x)).astype(str) for name in TEXT}
     # Python's float() reads back exactly what was written; pandas' own parser may be one bit off.
-    rest = {name: table[name].map(_float).astype("float64") for name in table.columns if name not in TEXT}
-    return table.assign(**text, **rest).astype({"seed": "int64"})
+    values = {
+        name: table[name].map(_string).astype(str)
+        if registry.column(name).text
+        else table[name].map(_float).astype("float64")
+        for name in table.columns
+    }
+    return table.assign(**values).astype({"seed": "int64"})
+
+
+def _string(value: Any) -> str:
+    return "" if pd.isna(value) else str(value)
 
 
 def _float(value: Any) -> float:
@@ -243,5 +244,5 @@ def _float(value: Any) -> float:
 
 
 def _comparable(table: pd.DataFrame) -> pd.DataFrame:
-    kept = table.drop(columns=[*COST, "mlflow_run_id"])
-    return kept.sort_values([*FIRST, "key"], ignore_index=True)
+    kept = table.drop(columns=[*registry.of_kind("cost"), "mlflow_run_id"])
+    return kept.sort_values([*columns.names("place", "name", "setting", "seed"), "key"], ignore_index=True)

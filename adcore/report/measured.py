@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from adcore import cells
+from adcore import cells, registry
 from adcore.report.groups import weights_mark
 from adcore.report.targets import AVERAGES, System, Target
 from adcore.stats.seeds import seed_interval
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from adcore.cells import Arm
     from adcore.datasets.base import Dataset
     from adcore.plan import DatasetSpec, Plan
-
-PIXELS = ("p_", "aupro")  # metrics that depend on the size at which pixels are judged; sPRO has one of its own
 
 
 @dataclass(frozen=True)
@@ -226,7 +224,7 @@ def _on(target: Target, run: Run, spec: DatasetSpec, arm: Arm, against: Sequence
         reasons.append(f"{there} of {len(wanted)} categories")
     elif arm.protocol.joint and 0 < len(done) < len(run.datasets[spec.name].facts):
         reasons.append(f"a joint model with {len(done)} of {len(run.datasets[spec.name].facts)} categories")
-    if run.plan.evaluate_at == "original" and target.column.startswith(PIXELS):
+    if run.plan.evaluate_at == "original" and registry.judged_by_pixel(target.column):
         reasons.append("pixels of the original images, not of the network's input")
     times = target.quantity.times
     whole = by_seed["mean"][by_seed["size"] == len(wanted)]  # a seed that lacks a category has another mean

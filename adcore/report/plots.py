@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adcore.report.summary import TITLES, Line, headline
+from adcore import registry
+from adcore.report.summary import Line, headline
 from adcore.report.trained import epoch_mean
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def category_svg(lines: Sequence[Line]) -> str:
         axes.plot([100 * line.means[metric]] * 2, [i - 0.3, i + 0.3], color=f"C{i}", linewidth=3)
     axes.set_yticks(range(len(shown)), [_short(line.name) for line in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.set_xlabel(f"{TITLES.get(metric, metric)}, %")
+    axes.set_xlabel(f"{registry.column(metric).title}, %")
     axes.set_title("dot: category, bar: mean", fontsize=8.5)
     return _svg(figure)
 
@@ -63,7 +64,7 @@ def cost_svg(lines: Sequence[Line]) -> str:
     figure, axes = _figure(4.0, 3.4)
     for i, x, y in points:
         axes.plot(x, y, "o", markersize=8, color=f"C{i}")
-    axes.set(xscale="log", xlabel="ms / image (batch 1)", ylabel=f"{TITLES.get(metric, metric)}, %")
+    axes.set(xscale="log", xlabel="ms / image (batch 1)", ylabel=f"{registry.column(metric).title}, %")
     axes.set_title("colours as beside", fontsize=8.5)
     axes.margins(0.25)
     shown = (1.0, 2.0, 5.0)  # digits at which a tick is told; more would overlap

@@ -9,16 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from adcore import identity, keys
+from adcore import identity, keys, registry
 from adcore.report import verdicts
 from adcore.report.contest import ALPHA, Contest, Contests, Pair
 from adcore.report.leaderboard import grid, write_atomic
 from adcore.report.plots import ranks_svg
-from adcore.report.summary import COST, TITLES, counted
+from adcore.report.summary import counted
 from adcore.report.verdicts import p_text, points
 from adcore.stats import categories as over
 
-SHOWN = ("i_auroc", "p_auroc", "aupro", "spro")  # and the headline metric; the CSV has them all
 BY_CATEGORY = ("i_auroc",)  # pairs of single categories in the CSV
 FEWEST_CONTENDERS, FEWEST_CATEGORIES = 3, 5  # below, a diagram of ranks says nothing
 CAPTION = (
@@ -36,13 +35,13 @@ DIAGRAM = (
 
 def key(contests: Contests) -> str:
     """Digest of all that is said, and of the code that says it."""
-    rows = contests.table.drop(columns=["mlflow_run_id", *COST])
+    rows = contests.table.drop(columns=["mlflow_run_id", *registry.of_kind("cost")])
     return keys.digest({"rows": rows.to_csv(index=False), "code": identity.statistics()})
 
 
 def shown(contests: Contests, dataset: str) -> list[Contest]:
     """The contests that a reader is shown."""
-    metrics = dict.fromkeys((contests.head(dataset).metric, *SHOWN))
+    metrics = dict.fromkeys((contests.head(dataset).metric, *registry.shown_in("statistics")))
     made = contests.by_metric[dataset]
     return [made[metric] for metric in metrics if metric in made]
 
@@ -98,7 +97,7 @@ def _texts(contest: Contest) -> dict[str, Any]:
     rows = _own_texts(contest, many) if contest.contenders else []
     against = ["", "difference", "over images", "p over images", "over seeds", "ahead on"]
     return {
-        "title": TITLES.get(contest.metric, contest.metric),
+        "title": registry.column(contest.metric).title,
         "header": ["contender", "mean", "sd over seeds", "over images", "over seeds", *["average rank"] * many],
         "rows": rows,
         "notes": list(_notes(contest)),

@@ -10,23 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from adcore.report.groups import GROUP_BY, PLAIN, UNTWINNED, weights_mark
+from adcore import registry
+from adcore.core.columns import Aggregate, Column, Kind
+from adcore.report.groups import GROUP_BY, PLAIN, weights_mark
 
-SIZE = ("learnable_params", "total_params", "macs")
-COST = ("extract_s", "fit_s", "score_ms", "peak_mb", *SIZE)
 SETTING = GROUP_BY[:-1]  # what makes a contender; the seed only repeats it
-HEADLINES = ("i_auroc", "p_auroc")  # ranked by the first that has a value
-TITLES = {
-    "i_auroc": "image AUROC",
-    UNTWINNED: "image AUROC without twins",
-    "i_ap": "image AP",
-    "i_f1max": "image F1-max",
-    "p_auroc": "pixel AUROC",
-    "p_ap": "pixel AP",
-    "p_f1max": "pixel F1-max",
-    "aupro": "AUPRO",
-    "spro": "AU-sPRO",
-}
 
 
 @dataclass(frozen=True)
@@ -65,20 +53,31 @@ class Line:
         means: pd.Series[float] = self.cells.groupby("category")[metric].mean()
         return means
 
-    def cost(self, column: str) -> float:
-        """Median milliseconds an image, largest memory and size, or the mean seconds of a cell."""
-        values = self.cells[column].dropna()
-        if values.empty:
-            return math.nan
-        if column.endswith("_s"):
-            return float(values.mean())
-        return float(values.median() if column == "score_ms" else values.max())
+    def cost(self, name: str) -> float:
+        """What the cells of the line make of a column that is no metric: median milliseconds, largest memory, ..."""
+        return aggregate(self.cells[name], registry.column(name).over)
+
+    def text(self, column: Column) -> str:
+        """A column that is no metric, as it is printed; of one of words those that its cells have."""
+        if column.text:
+            return ", ".join(sorted(set(self.cells[column.name]) - {""}))
+        return column.format(self.cost(column.name))
+
+
+def aggregate(values: pd.Series[float], how: Aggregate) -> float:
+    """One value of those that are there; NaN of none."""
+    return float(values.dropna().agg(how)) if values.notna().any() else math.nan
+
+
+def table_columns(table: pd.DataFrame, *kinds: Kind) -> list[Column]:
+    """The columns of a leaderboard that are of these kinds."""
+    every = [registry.column(str(name)) for name in table.columns]
+    return [column for column in every if column.kind in kinds]
 
 
 def metric_columns(table: pd.DataFrame) -> list[str]:
-    """The metric columns of a leaderboard: those between `seed` and the cost columns."""
-    columns = list(table.columns)
-    return columns[columns.index("seed") + 1 : columns.index(COST[0])]
+    """Names of the metric columns of a leaderboard."""
+    return [column.name for column in table_columns(table, "metric")]
 
 
 def summarise(table: pd.DataFrame) -> dict[str, list[Line]]:
@@ -92,18 +91,25 @@ def summarise(table: pd.DataFrame) -> dict[str, list[Line]]:
 
 def headline(lines: Sequence[Line]) -> str:
     """The metric that ranks these lines: image AUROC, else pixel AUROC, else the first that has a value."""
-    for metric in (*HEADLINES, *lines[0].means):
+    ranking = registry.shown_in("ranking")
+    for metric in (*ranking, *lines[0].means):
         if any(not math.isnan(line.means.get(metric, math.nan)) for line in lines):
             return metric
-    return HEADLINES[0]
+    return ranking[0]
 
 
-def best(lines: Sequence[Line], metric: str, digits: int = 3) -> list[Line]:
-    """Lines that share the largest mean of a metric as it is printed; none where fewer than two can be compared."""
-    values = [(round(line.means.get(metric, math.nan), digits), line) for line in lines if not line.failed]
-    values = [(value, line) for value, line in values if not math.isnan(value)]
-    top = max((value for value, _ in values), default=math.nan)
-    return [line for value, line in values if value == top] if len(values) > 1 else []
+def best(lines: Sequence[Line], metric: str) -> list[Line]:
+    """Lines that share the best mean of a metric as it is printed; none where fewer than two can be compared."""
+    complete = [line for line in lines if not line.failed]
+    marks = leading([line.means.get(metric, math.nan) for line in complete], registry.column(metric))
+    return [line for line, mark in zip(complete, marks, strict=True) if mark]
+
+
+def leading(values: Sequence[float], column: Column) -> list[bool]:
+    """Which values are the best as they are printed; none where fewer than two can be compared."""
+    ranks = [column.rank(column.rounded(value)) for value in values]
+    known = [rank for rank in ranks if not math.isnan(rank)]
+    return [bool(len(known) > 1 and rank == max(known)) for rank in ranks]
 
 
 def applying(lines: Sequence[Line]) -> list[str]:
@@ -135,7 +141,7 @@ def _ranked(lines: list[Line]) -> list[Line]:
     metric = headline(lines)
 
     def order(line: Line) -> tuple[bool, float, str]:
-        value = line.means.get(metric, math.nan)
+        value = registry.column(metric).rank(line.means.get(metric, math.nan))
         return line.failed > 0, math.inf if math.isnan(value) else -value, line.name
 
     return sorted(lines, key=order)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from adcore import registry
 from adcore.report.contest import ALPHA, Contest, Outcome, Pair
 from adcore.report.paired import FEW, Paired
-from adcore.report.summary import TITLES, counted
+from adcore.report.summary import counted
 from adcore.report.tables import Judgement
 
 LEVEL = 0.0005  # a gap that one digit after the point of a percentage does not show
@@ -43,7 +44,7 @@ def lead(contest: Contest) -> str:
     pair = contest.pair(0, 1)
     categories = counted(len(contest.categories), "category", "categories")
     facts = f"(mean of {categories}, {counted(len(pair.one.seeds), 'seed', 'seeds')})"
-    title, names = TITLES.get(contest.metric, contest.metric), f"{pair.one.name} and {pair.other.name}"
+    title, names = registry.column(contest.metric).title, f"{pair.one.name} and {pair.other.name}"
     if pair.outcome == "equal":
         return f"{names} are level in {title} {facts}: equal in every category."
     if pair.difference < LEVEL:

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from adcore import published, registry
-from adcore.plan import METRICS
 from flows import cli
 
 PlanFile = Callable[..., Path]
@@ -22,7 +21,8 @@ NAMES = {
     "methods": registry.modules("methods"),
     "enhancers": registry.modules("enhancers"),
     "datasets": registry.modules("datasets"),
-    "metrics": METRICS,
+    "metrics": registry.modules("metrics"),
+    "columns": registry.columns(),
     "protocols": registry.modules("protocols"),
     "tables": published.stems(),
 }

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from adcore.evaluation import Lazy
-from adcore.metrics import normals, pixel_metrics, spro
+from adcore.metrics import _normals as normals
+from adcore.metrics import pixel_metrics, spro
 
 SHAPE = (96, 128)
 

@@ -309,7 +309,7 @@ def test_a_database_without_tables_counts_as_empty(tmp_path):
 
 def test_names_stay_few_and_keep_the_headline(cells):
     row = cells[0].row
-    wide = {"i_auroc": 0.5, "i_auroc_untwinned": 0.4} | {f"x{i}": 0.5 for i in range(60)}
+    wide = {"i_auroc": 0.5, "i_auroc_untwinned": 0.4} | {f"i_auroc_x{i}": 0.5 for i in range(60)}
     kept = tracking._metrics(tracking.frame([{**{k: v for k, v in row.items() if k != "aupro"}, **wide}]))
     assert len(kept) == tracking.MOST_METRICS and {"i_auroc", "i_auroc_untwinned", "score_ms"} <= kept.keys()
 

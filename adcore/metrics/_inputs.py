@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adcore.metrics.ranking import Floats
+from adcore.metrics._ranking import Floats
 
 Bools = NDArray[np.bool_]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from adcore.metrics.inputs import labelled_scores
-from adcore.metrics.ranking import Floats, Ranking, rank
+from adcore.metrics._inputs import labelled_scores
+from adcore.metrics._ranking import Floats, Ranking, rank
 
 
 def curves(scores: ArrayLike, labels: ArrayLike, points: int = 200) -> dict[str, list[float]]:

@@ -1,11 +1,22 @@
-"""Metrics of image scores against image labels."""
+"""The ranking of image scores, and the metrics of it."""
 
 from __future__ import annotations
 
 from numpy.typing import ArrayLike
 
-from adcore.metrics.inputs import labelled_scores
-from adcore.metrics.ranking import rank, summary
+from adcore.metrics._inputs import labelled_scores
+from adcore.metrics._ranking import Ranking, rank, summary
+from adcore.metrics.base import Reader, Scored
+
+
+class ImageRanking(Reader[Ranking]):
+    """Normal images counted above each distinct score of an anomalous one."""
+
+    sees = Scored
+    images: Scored
+
+    def result(self) -> Ranking | None:
+        return rank(*labelled_scores(self.images.scores, self.images.labels))
 
 
 def image_metrics(scores: ArrayLike, labels: ArrayLike) -> dict[str, float]:

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
-from adcore.metrics.inputs import Bools
-from adcore.metrics.ranking import Counts, Floats, Ranking
+from adcore.metrics._inputs import Bools
+from adcore.metrics._ranking import Counts, Floats, Ranking
 
 EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 
@@ -18,6 +17,8 @@ def region_of_pixels(mask: Bools) -> NDArray[np.int32]:
     """(P,) region number, from 0, of each True pixel of an (H, W) mask in row-major order; regions are 8-connected."""
     if not mask.any():
         return np.empty(0, dtype=np.int32)
+    from scipy import ndimage  # slow to import, and plans and reports only read what a metric is called
+
     # Defects are small: labelling their bounding box alone is much faster.
     box = mask[_extent(mask.any(axis=1)), _extent(mask.any(axis=0))]
     labels = np.empty(box.shape, dtype=np.int32)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from adcore.metrics.growing import Growing
-from adcore.metrics.ranking import Floats
+from adcore.metrics._growing import Growing
+from adcore.metrics._ranking import Floats
 
 HELD = 2**27  # scores at once, half a GiB of float32
 

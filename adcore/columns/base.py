@@ -1,0 +1,58 @@
+"""What a column of the leaderboard is made of, that is no metric: the records of a finished cell."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from adcore.core.columns import Column
+
+
+@dataclass(frozen=True)
+class FinishedCell:
+    """A finished cell; its files are read when asked for.
+
+    names: its settings, by column. metrics: its numbers by name, None where one does not apply. meta: what was recorded
+    with them (seconds, memory, versions). latency: milliseconds and sizes, empty where they were not measured.
+    folder: of its artifact. twins: (category, path) of the test images of its data set that have a twin in training.
+    """
+
+    names: Mapping[str, Any]
+    metrics: Mapping[str, float | None]
+    meta: Mapping[str, Any]
+    latency: Mapping[str, Any]
+    folder: Path
+    twins: Collection[tuple[str, str]] = ()
+
+    def recorded(self, name: str) -> float | None:
+        """A number of `meta`; None where it does not apply."""
+        number: float | None = self.meta[name]
+        return number
+
+    @property
+    def size(self) -> Mapping[str, int]:
+        """Parameters and multiply-accumulates; empty where they were not counted."""
+        counts: Mapping[str, int] = self.latency.get("size", {})
+        return counts
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """Per-image scores: path, label, defect, score, subset."""
+        return pd.read_parquet(self.folder / "images.parquet")
+
+
+class CellColumn(ABC):
+    """A column of the leaderboard. needs: metrics without which it is left out."""
+
+    column: ClassVar[Column]
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def value(self, cell: FinishedCell) -> float | str | None:
+        """What stands in the row of a cell, text only where the column says so; None where it does not apply."""

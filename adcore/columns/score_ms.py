@@ -1,0 +1,24 @@
+"""Milliseconds an image."""
+
+from __future__ import annotations
+
+from adcore.columns.base import CellColumn, FinishedCell
+from adcore.core.columns import Column
+
+
+class ScoreMilliseconds(CellColumn):
+    """Milliseconds an image."""
+
+    column = Column(
+        "score_ms",
+        "ms / image",
+        "median latency at batch 1, from the decoded image to the smoothed map and score, backbone included",
+        kind="cost",
+        unit="ms",
+        over="median",
+        shown=("leaderboard", "console", "mlflow"),
+        order=30,
+    )
+
+    def value(self, cell: FinishedCell) -> float | None:
+        return cell.latency.get("median_ms")

@@ -1,0 +1,75 @@
+"""The table of columns: one name, one place, one way of being written."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+import adcore
+from adcore import registry
+from adcore.core.columns import Column
+
+ROOT = Path(adcore.__file__).parent
+
+
+def test_every_file_is_a_metric_or_a_column() -> None:
+    for group, found in (
+        ("metrics", registry.metrics()),
+        ("columns", [c.column.name for c in registry.cell_columns()]),
+    ):
+        files = {path.stem for path in (ROOT / group).glob("[!_]*.py")} - {"base"}
+        assert set(found) == files
+
+
+def test_the_table_is_that_of_the_leaderboard_in_its_order() -> None:
+    names = list(registry.columns())
+    assert names[:4] == ["dataset", "category", "protocol", "enhancer"]
+    assert names[names.index("seed") + 1] == "i_auroc"
+    assert names[names.index("spro") + 1] == "extract_s"
+    assert names[-3:] == ["key", "mlflow_run_id", "status"]
+
+
+@pytest.mark.parametrize("column", registry.columns().values(), ids=list(registry.columns()))
+def test_a_column_says_what_it_is_in_one_sentence(column: Column) -> None:
+    assert column.title
+    assert column.meaning
+    assert not column.meaning.endswith(".")
+
+
+def test_a_subset_belongs_to_the_longest_metric_of_its_name() -> None:
+    assert registry.column("i_auroc_logical").title == "image AUROC (logical)"
+    assert registry.column("i_auroc_untwinned") is registry.columns()["i_auroc_untwinned"]
+
+
+def test_an_unknown_column_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"no column is called 'peak_nb' \(did you mean 'peak_mb'\?\)"):
+        registry.column("peak_nb")
+
+
+def test_what_is_judged_by_pixel() -> None:
+    names = [name for name in registry.columns() if registry.judged_by_pixel(name)]
+    assert names == ["p_auroc", "p_ap", "p_f1max", "aupro"]
+    assert registry.judged_by_pixel("aupro_logical")
+    assert not registry.judged_by_pixel("spro_logical")
+
+
+@pytest.mark.parametrize(
+    ("column", "stored", "std", "text"),
+    [
+        (Column("a", "a", "a"), 0.98449, math.nan, "98.4"),
+        (Column("a", "a", "a"), 0.98449, 0.0021, "98.4 ± 0.2"),
+        (Column("a", "a", "a"), math.nan, 0.1, "–"),
+        (Column("a", "a", "a", unit="M", scale=1e6, digits=2), 2_345_678, math.nan, "2.35"),
+        (Column("a", "a", "a", unit="MB", digits=0), 12345.6, math.nan, "12,346"),
+        (Column("a", "a", "a", unit="", digits=3), 0.98449, 0.0021, "0.984 ± 0.002"),
+    ],
+)
+def test_a_value_is_written_in_the_unit_of_its_column(column: Column, stored: float, std: float, text: str) -> None:
+    assert column.format(stored, std) == text
+
+
+def test_of_a_metric_where_lower_is_better_the_smallest_ranks_first() -> None:
+    column = Column("a", "a", "a", better="lower")
+    assert max([0.3, 0.1, 0.2], key=column.rank) == 0.1
