@@ -25,8 +25,8 @@ from adcore.datasets.validation import NOTED, Problem, twinned, validate
 from adcore.disk import room
 from adcore.names import composed, located, printable
 from adcore.plan import DatasetSpec, Plan, PlanError, expanded, nearest
-from adcore.report.groups import CellResult
-from adcore.results import failed_row, result, timing
+from adcore.results.finished import failed_row, result, timing
+from adcore.results.groups import CellResult
 from adcore.store import Store
 
 if TYPE_CHECKING:

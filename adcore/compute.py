@@ -29,7 +29,7 @@ from adcore.methods.base import CURVE, Context, Method
 from adcore.metrics import image_metrics
 from adcore.plan import Plan
 from adcore.report.gallery import make_gallery
-from adcore.report.groups import TRAINING
+from adcore.results.groups import TRAINING
 from adcore.sizes import Size, size
 from adcore.store import Store
 from adcore.training import Training

@@ -66,7 +66,7 @@ def efficiency(method: type) -> str:
 
 def sample() -> str:
     """Of a cell's bootstrap over images."""
-    return code("adcore.stats.images:sample")
+    return code("adcore.results.images:sample")
 
 
 def validation() -> str:

@@ -12,7 +12,7 @@ import torch
 from adcore.features import Extractor, Pixels
 from adcore.maps import image_scores, postprocess
 from adcore.methods.base import Method
-from adcore.stats import median_difference
+from adcore.results.intervals import median_difference
 
 WARM_UP, LEAST, TIMED, SECONDS = 10, 20, 200, 6.0
 SCOPES = ("extract", "score", "post", "total")

@@ -13,7 +13,7 @@ from adcore.bench import Bench, Failure, Layout, kind_of, make_dataset, prepare,
 from adcore.datasets.base import DataError
 from adcore.disk import room
 from adcore.plan import DatasetSpec, Plan, PlanError
-from adcore.report import leaderboard
+from adcore.results.frame import frame
 
 
 def run(plan: Plan, workspace: str | Path = ".") -> pd.DataFrame:
@@ -99,4 +99,4 @@ def _layout(plan: Plan, workspace: str | Path) -> Layout:
 
 def _rows(bench: Bench, failures: list[Failure]) -> pd.DataFrame:
     finished = [result.row for result in bench.finished(bench.plan.metrics)]
-    return leaderboard.frame([*finished, *bench.failed_rows(failures)])
+    return frame([*finished, *bench.failed_rows(failures)])

@@ -9,7 +9,7 @@ from typing import Any
 from adcore import work
 from adcore.bench import Bench
 from adcore.cells import Cell
-from adcore.results import Missing, missing
+from adcore.missing import Missing, missing
 
 Progress = Callable[[float], None]
 

@@ -91,7 +91,7 @@ def _column(column: Column) -> str:
 
 
 def _tables() -> dict[str, str]:
-    from adcore import published
+    from adcore.papers import published
 
     return {stem: _printed(published.table(stem)) for stem in published.stems()}
 

@@ -17,14 +17,15 @@ import pandas as pd
 from prefect import State, flow
 from prefect.states import Completed, Failed
 
-from adcore import published, registry, shipped
+from adcore import registry, shipped
 from adcore.bench import Layout
+from adcore.papers import published, tables
+from adcore.papers.measured import Lookup, Run
+from adcore.papers.published import Names, PublishedError
+from adcore.papers.targets import Target, paper
 from adcore.plan import PlanError, load, nearest
-from adcore.published import Names, PublishedError
-from adcore.report import leaderboard as boards
-from adcore.report import table_pages, tables
-from adcore.report.measured import Lookup, Run
-from adcore.report.targets import Target, paper
+from adcore.report import table_pages
+from adcore.results.frame import frame
 from adcore.running import in_place
 from flows import command, stages
 from flows._start import PLACE
@@ -119,7 +120,7 @@ def _run(plan: Path, layout: Layout) -> tuple[Run, list[str]]:
         if failure.dataset not in absent
     ]
     lines += [f"{plan.stem}: {len(undone)} of {len(bench.cells)} cells are not computed"] if undone else []
-    return Run.of(plan.stem, bench, boards.frame(cells), absent), lines
+    return Run.of(plan.stem, bench, frame(cells), absent), lines
 
 
 def _counted(suite: str, layout: Layout) -> list[dict[str, Any]]:

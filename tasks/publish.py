@@ -12,14 +12,17 @@ from prefect.cache_policies import NO_CACHE
 from adcore import registry
 from adcore.bench import Bench, reopened
 from adcore.costs import environment, git_commit
-from adcore.report import beside, effects, enhancers, statistics, timings
+from adcore.papers import beside
+from adcore.papers.measured import Run
+from adcore.report import enhancers, statistics, timings
 from adcore.report import leaderboard as boards
-from adcore.report.contest import Contests
-from adcore.report.groups import CellResult, group_rows
 from adcore.report.html import write_report
-from adcore.report.measured import Run
-from adcore.report.trained import Trained, cautions
-from adcore.samples import samples
+from adcore.results import effects
+from adcore.results.contest import Contests
+from adcore.results.frame import frame, run_place
+from adcore.results.groups import CellResult, group_rows
+from adcore.results.samples import samples
+from adcore.results.trained import Trained, cautions
 from tasks.tracking import Tracker, view_url
 
 Row = dict[str, Any]
@@ -40,7 +43,7 @@ def track(plan: str, workspace: str, manifests: str, name: str) -> None:
         mine = [group for group in groups if group.dataset == dataset]
         ids = tracker.log_groups(mine, {"git_commit": git_commit(), "data_version": version, "plan": name})
         logged = [group for group in mine if group.run_key in ids]
-        runs |= {boards.run_place(result.row): ids[group.run_key] for group in logged for result in group.results}
+        runs |= {run_place(result.row): ids[group.run_key] for group in logged for result in group.results}
     boards.write_run_ids(bench.layout.results / "leaderboard.csv", runs)
     create_link_artifact(key="mlflow", link=view_url(tracker.experiment_id), link_text="MLflow leaderboard (make ui)")
 
@@ -57,7 +60,7 @@ def leaderboard(plan: str, workspace: str, manifests: str, name: str, failed: li
     if not rows:
         return
     folder = bench.layout.results
-    contests = Contests(boards.frame(rows), lambda: samples(bench.store, results))
+    contests = Contests(frame(rows), lambda: samples(bench.store, results))
     published = beside.compare(Run.of(name, bench, contests.table, {}))
     trained = _trained(results)
     remarks = _remarks(bench.remarks(), trained)

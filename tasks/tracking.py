@@ -20,10 +20,11 @@ import pandas as pd
 
 from adcore import registry, sqlite_files
 from adcore.disk import DiskFull, room
-from adcore.report.groups import NAMES, Group
-from adcore.report.leaderboard import frame, grid
-from adcore.report.summary import aggregate, metric_columns, table_columns
-from adcore.report.trained import by_curve, epoch_mean, epoch_table
+from adcore.report.leaderboard import grid
+from adcore.results.frame import frame, metric_columns, table_columns
+from adcore.results.groups import NAMES, Group
+from adcore.results.lines import aggregate
+from adcore.results.trained import by_curve, epoch_mean, epoch_table
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from adcore import bench, costs, latency, registry, results
+from adcore import bench, costs, latency, registry
 from adcore.bench import Bench, Layout, WorkspaceError
 from adcore.cells import Cell
 from adcore.columns.base import FinishedCell
@@ -25,8 +25,9 @@ from adcore.columns.i_auroc_untwinned import ImageAurocUntwinned
 from adcore.datasets.base import DataError
 from adcore.datasets.cautions import cautions
 from adcore.images import ChangedError
+from adcore.missing import Missing, missing
 from adcore.plan import DatasetSpec, Plan
-from adcore.results import Missing, missing
+from adcore.results import finished
 from adcore.store import intact
 
 UNTWINNED = "i_auroc_untwinned"
@@ -126,7 +127,7 @@ def test_rows_tell_what_the_artifacts_hold(computed: Bench) -> None:
 
 
 def row_without(opened: Bench, cell: Cell, twins: set[tuple[str, str]]) -> dict[str, Any]:
-    return results.result(opened.store, cell, list(registry.metrics()), twins).row
+    return finished.result(opened.store, cell, list(registry.metrics()), twins).row
 
 
 def test_image_auroc_without_twins_is_that_of_the_images_left(computed: Bench) -> None:

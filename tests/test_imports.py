@@ -71,6 +71,15 @@ def test_imports_go_from_flows_to_tasks_to_adcore() -> None:
     assert not breaches("flows", {"tests", "benchmarks"})
 
 
+@pytest.mark.parametrize(
+    ("package", "above"),
+    [("adcore/results", {"adcore.papers", "adcore.report"}), ("adcore/papers", {"adcore.report"})],
+)
+def test_results_and_printed_numbers_are_data_that_know_no_page(package: str, above: set[str]) -> None:
+    assert len(sources(package)) > 4
+    assert not breaches(package, above)
+
+
 @pytest.mark.parametrize(("package", "below"), [("adcore/metrics", "adcore.core.columns"), ("adcore/kernels", "")])
 def test_metrics_and_kernels_use_nothing_else_of_ours(package: str, below: str) -> None:
     """A metric says how its column is shown."""
@@ -138,7 +147,7 @@ import json, sys
 from pathlib import Path
 from adcore.bench import Bench, Layout, read
 from adcore.plan import load
-from adcore.results import missing
+from adcore.missing import missing
 
 plan, workspace = load(Path(sys.argv[1])), Path(sys.argv[2])
 layout = Layout(workspace)

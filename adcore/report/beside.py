@@ -1,88 +1,28 @@
-"""The cells of a leaderboard that a paper prints a number for, beside it."""
+"""Printed numbers beside ours, as texts of the leaderboard and the report."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from adcore import published, registry
+from adcore import registry
+from adcore.papers.beside import Beside
 from adcore.report import verdicts
-from adcore.report.groups import PLAIN
-from adcore.report.measured import Lookup, Run
-from adcore.report.tables import Judgement, judge
-from adcore.report.targets import Joiner, Row, Target
-
-if TYPE_CHECKING:
-    from adcore.cells import Arm
 
 HEADER = ("method", "class", "metric", "here", "published", "difference", "source", "verdict")
 WORDS = ("class", "metric", "source", "verdict")
 
 
-@dataclass(frozen=True)
-class Beside:
-    """A measured mean over seeds, and over the categories of an average, and what a paper prints; both in percent.
-    reasons: how many there are against comparing them."""
-
-    dataset: str
-    contender: str
-    category: str
-    averaged: bool
-    metric: str
-    measured: float
-    printed: str
-    difference: float
-    source: str
-    judgement: Judgement
-    reasons: int
-
-    @property
-    def texts(self) -> list[str]:
-        """As HEADER names them."""
-        numbers = [f"{self.measured:.1f}", self.printed, f"{self.difference:+z.1f}"]
-        return [
-            self.contender,
-            self.category,
-            registry.column(self.metric).title,
-            *numbers,
-            self.source,
-            verdicts.printed(self.judgement),
-        ]
-
-
-def compare(run: Run, folder: Path = published.FOLDER) -> list[Beside]:
-    """Every printed number of a plan's datasets and systems that it has measured, averages of all categories.
-
-    Where a paper prints one several times, or for several conditions, that to which least can be objected. None where
-    `folder` is not there.
-
-    Raises PublishedError for a file that cannot be used."""
-    if not folder.is_dir():
-        return []
-    names = published.names(folder)
-    kinds = {spec.of_kind for spec in run.plan.datasets}
-    wanted = [name for name, kind in names.datasets.items() if kind in kinds]
-    if not wanted:
-        return []
-    found: dict[tuple[str, ...], Beside] = {}
-    for stem in published.stems(folder):
-        table = published.table(stem, folder)
-        table = table[table["dataset"].isin(wanted) & table["method"].isin(list(names.systems))]
-        for one in _of_table(stem, table, Joiner(names), run):
-            key = one.dataset, one.contender, one.category, one.metric, one.source.partition(",")[0]
-            if key not in found or one.reasons < found[key].reasons:
-                found[key] = one
-    return sorted(found.values(), key=lambda one: (one.dataset, one.contender, not one.averaged))
+def texts(comparison: Beside) -> list[str]:
+    """As HEADER names them."""
+    numbers = [f"{comparison.measured:.1f}", comparison.printed, f"{comparison.difference:+z.1f}"]
+    title = registry.column(comparison.metric).title
+    words = [comparison.source, verdicts.printed(comparison.judgement)]
+    return [comparison.contender, comparison.category, title, *numbers, *words]
 
 
 def of(comparisons: Iterable[Beside], dataset: str, averaged: bool) -> list[list[str]]:
     """Rows of texts, of averages or of single categories."""
-    return [one.texts for one in comparisons if one.dataset == dataset and one.averaged == averaged]
+    return [texts(one) for one in comparisons if one.dataset == dataset and one.averaged == averaged]
 
 
 def shown(comparisons: Sequence[Beside], dataset: str) -> list[list[str]]:
@@ -90,36 +30,3 @@ def shown(comparisons: Sequence[Beside], dataset: str) -> list[list[str]]:
     averages = of(comparisons, dataset, averaged=True)
     told = {(text[0], text[2]) for text in averages}
     return averages + [text for text in of(comparisons, dataset, averaged=False) if (text[0], text[2]) not in told]
-
-
-def _of_table(stem: str, table: pd.DataFrame, joiner: Joiner, run: Run) -> Iterable[Beside]:
-    for row in published.records(table):
-        if published.DERIVED.fullmatch(row["metric"]):
-            continue
-        target = joiner.target(stem, row)
-        if not isinstance(target, Target) or target.quantity.source != "leaderboard":
-            continue
-        for dataset, arm, value in Lookup([run]).every(target, run):
-            if value.complete and not math.isnan(value.value):
-                yield Beside(
-                    dataset,
-                    _contender(arm),
-                    target.category,
-                    target.averaged,
-                    target.column,
-                    value.value,
-                    row["printed"],
-                    value.value - row["value"],
-                    _source(row),
-                    judge(row, value, target.quantity.lower),
-                    len(value.reasons),
-                )
-
-
-def _contender(arm: Arm) -> str:
-    extra = [arm.names[name] for name in ("enhancer_label", "protocol_label")]
-    return " · ".join([arm.names["method_label"], *(label for label in extra if label not in PLAIN)])
-
-
-def _source(row: Row) -> str:
-    return f"{row['paper']}, {row['table']}"

@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from adcore import published
+from adcore.papers import published
+from adcore.papers.measured import Lookup
+from adcore.papers.tables import judge
+from adcore.papers.targets import Joiner, Row, Target
 from adcore.report import verdicts
 from adcore.report.leaderboard import grid, write_atomic
-from adcore.report.measured import Lookup
-from adcore.report.tables import judge
-from adcore.report.targets import Joiner, Row, Target
 
 HEADER = [
     "method",

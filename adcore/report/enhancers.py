@@ -11,8 +11,8 @@ import pandas as pd
 
 from adcore import registry
 from adcore.report import verdicts
-from adcore.report.effects import Effect
 from adcore.report.leaderboard import grid, write_atomic
+from adcore.results.effects import Effect
 
 NO_NONE = "nothing to compare with: the plan has no enhancer none"
 CAPTION = (

@@ -13,18 +13,19 @@ from typing import Any
 
 from adcore import registry
 from adcore.core.columns import Column
+from adcore.papers.beside import Beside
 from adcore.report import beside, enhancers, heatmaps, plots, pretext, verdicts
 from adcore.report import statistics as told
 from adcore.report import timings as latency
-from adcore.report.beside import Beside
-from adcore.report.contest import Contests
-from adcore.report.effects import Effect
 from adcore.report.gallery import Entry, Scale
-from adcore.report.groups import CellResult
-from adcore.report.leaderboard import Row, caption, cells, failure_text, gmac, write_atomic
-from adcore.report.summary import SETTING, Line, applying, best, headline, leading, table_columns
+from adcore.report.leaderboard import caption, cells, failure_text, gmac, write_atomic
 from adcore.report.timings import Timing
-from adcore.report.trained import Trained
+from adcore.results.contest import Contests
+from adcore.results.effects import Effect
+from adcore.results.frame import Row, table_columns
+from adcore.results.groups import CellResult
+from adcore.results.lines import SETTING, Line, applying, best, headline, leading
+from adcore.results.trained import Trained
 
 SHOWN = {"hardest normal": 4, "hardest defect": 4}  # strips a contender: bounds the page
 

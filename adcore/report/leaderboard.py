@@ -6,53 +6,27 @@ import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from adcore import registry
-from adcore.core import columns
 from adcore.core.columns import Column, Place
+from adcore.core.words import counted
 from adcore.disk import write_file
+from adcore.papers.beside import Beside
 from adcore.report import beside, verdicts
-from adcore.report.beside import Beside
-from adcore.report.contest import Contests
-from adcore.report.summary import (
+from adcore.results.contest import Contests
+from adcore.results.frame import Row, run_place, table_columns
+from adcore.results.lines import (
     Line,
     applying,
     best,
-    counted,
     shared_and_varying,
-    table_columns,
 )
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-Row = Mapping[str, Any]
-
-
-def frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """One row a cell, columns in the leaderboard's order, metrics float64 with NaN where one does not apply.
-
-    Raises ValueError where a row lacks a column, or has one that nothing brings."""
-    required = [*columns.names("place", "name", "setting", "seed", "record"), *registry.of_kind("cost")]
-    missing = sorted({name for row in rows for name in required if name not in row})
-    if missing:
-        raise ValueError(f"leaderboard rows lack the columns {', '.join(missing)}; give every row all of them")
-    names = registry.in_order([*required, *(name for row in rows for name in row)])
-    return _typed(pd.DataFrame([dict(row) for row in rows], columns=names))
-
-
-def read(path: Path) -> pd.DataFrame:
-    """A leaderboard.csv as `frame` made it: `256` stays text, `none` stays `none`, empty metrics are NaN."""
-    return _typed(pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[]))
-
-
-def same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
-    """Whether two leaderboards are equal in all but the order of rows, the cost columns and the MLflow run ids."""
-    left, right = (_comparable(table) for table in (a, b))
-    return list(left.columns) == list(right.columns) and left.equals(right)
 
 
 def write_leaderboard(
@@ -76,12 +50,6 @@ def write_run_ids(path: Path, runs: Mapping[str, str]) -> None:
     table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
     table["mlflow_run_id"] = [runs.get(run_place(row), "") for row in table.to_dict("records")]
     write_atomic(path, table.to_csv(index=False, lineterminator="\n"))
-
-
-def run_place(row: Mapping[Any, Any]) -> str:
-    """What tells a row from others for its run: one content in two datasets is one key, and so are two names of one
-    chain, such as `paper` on an object."""
-    return f"{row['dataset']}/{row['category']}/{row['enhancer_label']}/{row['key']}"
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -222,27 +190,3 @@ def _console_table(dataset: str, lines: Sequence[Line]) -> Table:
     for row in body:
         table.add_row(*map(escape, row))
     return table
-
-
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    # Python's float() reads back exactly what was written; pandas' own parser may be one bit off.
-    values = {
-        name: table[name].map(_string).astype(str)
-        if registry.column(name).text
-        else table[name].map(_float).astype("float64")
-        for name in table.columns
-    }
-    return table.assign(**values).astype({"seed": "int64"})
-
-
-def _string(value: Any) -> str:
-    return "" if pd.isna(value) else str(value)
-
-
-def _float(value: Any) -> float:
-    return math.nan if value == "" or value is None else float(value)
-
-
-def _comparable(table: pd.DataFrame) -> pd.DataFrame:
-    kept = table.drop(columns=[*registry.of_kind("cost"), "mlflow_run_id"])
-    return kept.sort_values([*columns.names("place", "name", "setting", "seed"), "key"], ignore_index=True)

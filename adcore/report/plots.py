@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adcore import registry
-from adcore.report.summary import Line, headline
-from adcore.report.trained import epoch_mean
+from adcore.results.lines import Line, headline
+from adcore.results.trained import epoch_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

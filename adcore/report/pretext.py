@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adcore.report import plots
-from adcore.report.trained import Trained, by_name
+from adcore.results.trained import Trained, by_name
 
 SHEETS = 12  # of a dataset: bounds the page
 HEADER = ("category", "part", "in", "epochs", "last loss", "pretext accuracy", "chance", "lowest cosine", "seconds")

@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from adcore import identity, keys, registry
+from adcore.core.words import counted
 from adcore.report import verdicts
-from adcore.report.contest import ALPHA, Contest, Contests, Pair
 from adcore.report.leaderboard import grid, write_atomic
 from adcore.report.plots import ranks_svg
-from adcore.report.summary import counted
 from adcore.report.verdicts import p_text, points
-from adcore.stats import categories as over
+from adcore.results import categories as over
+from adcore.results.contest import ALPHA, Contest, Contests, Pair
 
 BY_CATEGORY = ("i_auroc",)  # pairs of single categories in the CSV
 FEWEST_CONTENDERS, FEWEST_CATEGORIES = 3, 5  # below, a diagram of ranks says nothing

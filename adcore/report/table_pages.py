@@ -10,11 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from adcore.published import IDENTITY, Table, records
-from adcore.report import verdicts
-from adcore.report.leaderboard import caption, cells, grid, write_atomic
-from adcore.report.summary import shared_and_varying, summarise
-from adcore.report.tables import (
+from adcore.papers.published import IDENTITY, Table, records
+from adcore.papers.tables import (
     DECIMALS,
     Judgement,
     Made,
@@ -24,6 +21,9 @@ from adcore.report.tables import (
     shape,
     told_apart,
 )
+from adcore.report import verdicts
+from adcore.report.leaderboard import caption, cells, grid, write_atomic
+from adcore.results.lines import shared_and_varying, summarise
 
 CSV = ("profile", *IDENTITY, "unit", "printed", "measured", "std", "seeds", "difference", "verdict", "note")
 WORDS = {

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 
 from adcore import registry
-from adcore.report.contest import ALPHA, Contest, Outcome, Pair
-from adcore.report.paired import FEW, Paired
-from adcore.report.summary import counted
-from adcore.report.tables import Judgement
+from adcore.core.words import counted
+from adcore.papers.tables import Judgement
+from adcore.results.contest import ALPHA, Contest, Outcome, Pair
+from adcore.results.paired import FEW, Paired
 
 LEVEL = 0.0005  # a gap that one digit after the point of a percentage does not show
 BEHIND: dict[Outcome, str] = {  # of a row of a table that has the numbers beside it, against the best
@@ -47,9 +47,9 @@ def lead(contest: Contest) -> str:
     title, names = registry.column(contest.metric).title, f"{pair.one.name} and {pair.other.name}"
     if pair.outcome == "equal":
         return f"{names} are level in {title} {facts}: equal in every category."
-    if pair.difference < LEVEL:
+    if abs(pair.difference) < LEVEL:
         return f"{names} are level in {title} {facts}: {verdict(pair)}."
-    gap = f"{100 * pair.difference:.1f} points of {title}"
+    gap = f"{100 * abs(pair.difference):.1f} points of {title}"
     return f"{pair.one.name} leads {pair.other.name} by {gap} {facts}: {verdict(pair)}."
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 import adcore
 from adcore.methods.base import FeatureSource
 from adcore.methods.padim import PaDiM
-from adcore.report.leaderboard import read, same
+from adcore.results.frame import read, same
 from adcore.running import in_place
 from flows.benchmark import benchmark
 from flows.leaderboard import leaderboard

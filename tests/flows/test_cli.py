@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from adcore import published, registry
+from adcore import registry
+from adcore.papers import published
 from flows import cli
 
 PlanFile = Callable[..., Path]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from adcore.report.leaderboard import read, same
+from adcore.results.frame import read, same
 from adcore.store import intact
 
 PlanFile = Callable[..., Path]

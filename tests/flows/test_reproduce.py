@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from adcore import published
+from adcore.papers import published
+from adcore.papers.published import FOLDER
 from adcore.plan import PlanError
-from adcore.published import FOLDER
-from adcore.report.leaderboard import read
+from adcore.results.frame import read
 from flows import reproduce as command
 from flows.reproduce import reproduce
 
@@ -124,7 +124,7 @@ def test_a_failed_category_is_told(home: Path, own_parts: Path, work: Path) -> N
 
 
 def test_the_leaderboard_has_what_is_printed(home: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from adcore.report import beside
+    from adcore.papers import beside
 
     monkeypatch.setattr(beside.compare, "__defaults__", (home / "published",))
     run(work)

@@ -15,8 +15,8 @@ from PIL import Image
 
 from adcore.metrics import curves
 from adcore.report.gallery import make_gallery
-from adcore.report.groups import CellResult
-from adcore.report.trained import Trained
+from adcore.results.groups import CellResult
+from adcore.results.trained import Trained
 
 SIDE = 96
 

@@ -18,11 +18,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from adcore import cells, registry
+from adcore.papers import beside
+from adcore.papers.measured import Run
 from adcore.plan import parse
-from adcore.report import beside, effects, enhancers, html, leaderboard, statistics
-from adcore.report.contest import Contests
-from adcore.report.measured import Run
-from adcore.stats.images import Sample, sample
+from adcore.report import enhancers, html, leaderboard, statistics
+from adcore.results import effects
+from adcore.results.contest import Contests
+from adcore.results.frame import frame
+from adcore.results.images import Sample, sample
 from tests.report.conftest import a_row
 
 ARMS = ("none", "sbm", "sbm(epochs=0)")  # the last is the control
@@ -46,7 +49,7 @@ class Board:
 
     @property
     def contests(self) -> Contests:
-        return Contests(leaderboard.frame(self.rows), lambda: self.samples)
+        return Contests(frame(self.rows), lambda: self.samples)
 
     def mean(self, enhancer: str) -> float:
         """Over categories of the mean over seeds."""
@@ -194,7 +197,7 @@ def test_the_page_repeats_the_sentences_of_the_files(tmp_path: Path) -> None:
         for i in range(8)
         for name, value in values.items()
     ]
-    contests = Contests(leaderboard.frame(rows))
+    contests = Contests(frame(rows))
     table = compared(contests)
     html.write_report(tmp_path / "report.html", contests, [], effects=table)
     page = (tmp_path / "report.html").read_text()

@@ -5,11 +5,13 @@ import math
 import pandas as pd
 import pytest
 
-from adcore import stats
-from adcore.report import effects, enhancers, leaderboard, verdicts
-from adcore.report.contest import Contests
+from adcore.report import enhancers, verdicts
 from adcore.report.enhancers import sentence
-from adcore.report.paired import Paired
+from adcore.results import effects
+from adcore.results.contest import Contests
+from adcore.results.frame import frame
+from adcore.results.intervals import interval
+from adcore.results.paired import Paired
 
 CONTROLS = {"pfam(train=identity)": "identity", "pfam(train=random)": "random"}
 
@@ -25,7 +27,7 @@ def compared(row):
             for c, seeds in categories.items()
             for s, x in enumerate(seeds)
         ]
-        table = leaderboard.frame([*rows, *(row(**changes) for changes in extra)])
+        table = frame([*rows, *(row(**changes) for changes in extra)])
         return effects.compare(Contests(table), {"elpv": textures}, controls)
 
     return build
@@ -38,7 +40,7 @@ def test_means_and_differences_are_over_categories_of_means_over_seeds(compared)
     assert found.difference == pytest.approx((0.05 + 0.2) / 2)
     assert (found.pairs, found.expected, found.categories, found.seeds) == (3, 3, 2, 2)
     pairs = pd.DataFrame({"category": ["a", "a", "b"], "seed": [0, 1, 0], "value": [0.05, 0.05, 0.2]})
-    assert (found.low, found.high) == pytest.approx(stats.interval(pairs))
+    assert (found.low, found.high) == pytest.approx(interval(pairs))
 
 
 def test_only_pairs_count_and_the_text_says_what_is_missing(compared, row):

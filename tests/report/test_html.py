@@ -8,12 +8,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from adcore.report import effects, plots, pretext
-from adcore.report.contest import Contests
+from adcore.report import plots, pretext
 from adcore.report.html import write_report
-from adcore.report.leaderboard import frame
-from adcore.report.summary import summarise
-from adcore.report.trained import cautions
+from adcore.results import effects
+from adcore.results.contest import Contests
+from adcore.results.frame import frame
+from adcore.results.lines import summarise
+from adcore.results.trained import cautions
 
 FAILURE = {"dataset": "elpv", "category": "poly", "method_label": "cfa", "error": "RuntimeError: <loss> is NaN"}
 

@@ -6,12 +6,13 @@ import math
 import pytest
 
 from adcore.report import leaderboard, verdicts
-from adcore.report.contest import Contests
-from adcore.report.summary import best
+from adcore.results import frame
+from adcore.results.contest import Contests
+from adcore.results.lines import best
 
 
 def of(rows):
-    return Contests(leaderboard.frame(rows))
+    return Contests(frame.frame(rows))
 
 
 def lines(rows):
@@ -36,29 +37,29 @@ def grid(row, scores, **common):
 def test_csv_has_the_promised_columns_and_reads_back_exactly(tmp_path, row):
     rows = [row(i_auroc=1 / 3, seed=1), row(category="poly", status="failed", i_auroc=math.nan, fit_s=None)]
     leaderboard.write_leaderboard(tmp_path, of(rows))
-    table = leaderboard.read(tmp_path / "leaderboard.csv")
+    table = frame.read(tmp_path / "leaderboard.csv")
     assert list(table.columns) == list(row())
     assert table["i_auroc"].tolist()[0] == 1 / 3 and math.isnan(table["i_auroc"][1])
     assert table["image"].tolist() == ["256", "256"] and table["enhancer"].tolist() == ["none", "none"]
-    assert ",,," in (tmp_path / "leaderboard.csv").read_text() and leaderboard.same(table, leaderboard.frame(rows))
+    assert ",,," in (tmp_path / "leaderboard.csv").read_text() and frame.same(table, frame.frame(rows))
     assert not list(tmp_path.glob(".*"))
 
 
 def test_a_row_without_a_column_is_refused(row):
     with pytest.raises(ValueError, match="peak_mb"):
-        leaderboard.frame([{k: v for k, v in row().items() if k != "peak_mb"}])
+        frame.frame([{k: v for k, v in row().items() if k != "peak_mb"}])
 
 
 @pytest.mark.parametrize("change", [{"extract_s": 9.0}, {"peak_mb": 1.0}, {"score_ms": 2.0}, {"mlflow_run_id": "x"}])
 def test_cost_and_run_ids_do_not_tell_leaderboards_apart(row, change):
     rows = [row(), row(category="poly")]
     changed = [rows[1], rows[0] | change]
-    assert leaderboard.same(leaderboard.frame(rows), leaderboard.frame(changed))
+    assert frame.same(frame.frame(rows), frame.frame(changed))
 
 
 @pytest.mark.parametrize("change", [{"i_auroc": 0.9 + 1e-12}, {"key": "x"}, {"status": "failed"}, {"seed": 3}])
 def test_anything_else_does(row, change):
-    assert not leaderboard.same(leaderboard.frame([row()]), leaderboard.frame([row() | change]))
+    assert not frame.same(frame.frame([row()]), frame.frame([row() | change]))
 
 
 def test_means_are_over_categories_of_means_over_seeds(row):
@@ -145,7 +146,7 @@ def test_a_pipe_in_a_name_keeps_the_markdown_table_whole(row):
 def test_what_is_without_twins_stands_beside_image_auroc_and_nowhere_where_there_are_none(tmp_path, row):
     rows = [row(i_auroc_untwinned=0.7), row(dataset="clean", i_auroc_untwinned=math.nan)]
     leaderboard.write_leaderboard(tmp_path, of(rows))
-    table = leaderboard.read(tmp_path / "leaderboard.csv")
+    table = frame.read(tmp_path / "leaderboard.csv")
     columns = list(table.columns)
     assert columns.index("i_auroc_untwinned") == columns.index("i_auroc") + 1
     assert table["i_auroc_untwinned"].tolist() == pytest.approx([0.7, math.nan], nan_ok=True)

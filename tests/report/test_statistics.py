@@ -1,5 +1,6 @@
 """What is said about contenders: the words, the numbers behind them, the files and the report's section."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 import scipy.stats
 from sklearn.metrics import roc_auc_score
 
+from adcore import registry
 from adcore.report import statistics, verdicts
-from adcore.report.contest import Contests
 from adcore.report.html import write_report
-from adcore.report.leaderboard import frame
-from adcore.stats.images import sample
+from adcore.results.contest import Contests
+from adcore.results.frame import frame
+from adcore.results.images import sample
 
 
 def cells(row, values, metric="i_auroc", other="p_auroc"):
@@ -236,3 +238,12 @@ def test_pixel_metrics_have_no_interval_over_images(row):
     rows = cells(row, ahead(1, 2, 3), "p_auroc")
     shown = statistics.section(Contests(frame(rows)), "elpv")[0]
     assert shown["title"] == "pixel AUROC" and all(line[3] == "–" for line in shown["rows"])
+
+
+def test_where_less_is_better_the_smaller_one_leads(row, monkeypatch):
+    less = dataclasses.replace(registry.column("aupro"), better="lower")
+    monkeypatch.setitem(registry.columns(), "aupro", less)
+    up, down = (contest_of(cells(row, ahead(*gaps), "aupro"), "aupro") for gaps in (NINE_OF_TWELVE, [-1] * 12))
+    assert verdicts.verdict(up.pair(0, 1)) == "B beats A on 9 of 12 categories, p = 0.007"
+    assert up.names == ("B", "A") and up.ranks[0] < up.ranks[1]
+    assert verdicts.verdict(down.pair(0, 1)).startswith("A beats B on 12 of 12 categories")

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 
 from adcore.report.gallery import make_gallery
-from adcore.report.groups import TRAINING, CellResult, group_rows
-from adcore.report.trained import Trained
+from adcore.results.groups import TRAINING, CellResult, group_rows
+from adcore.results.trained import Trained
 from tasks import tracking
 from tasks.tracking import Tracker, TrackingError, view_state, view_tag, view_url
 

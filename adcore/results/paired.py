@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from adcore import stats
-from adcore.report.contest import Outcome, Standing, standing
+from adcore.results.contest import Outcome, Standing, standing
+from adcore.results.intervals import interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,7 +53,7 @@ def paired(cells: pd.DataFrame, with_: Floats, without: Floats, other: str, outc
     both = ~np.isnan(with_ - without)
     category, seed = (cells[name].to_numpy()[both] for name in ("category", "seed"))
     difference = (with_ - without)[both]
-    low, high = stats.interval(pd.DataFrame({"category": category, "seed": seed, "value": difference}))
+    low, high = interval(pd.DataFrame({"category": category, "seed": seed, "value": difference}))
     return Paired(
         other,
         outcome,

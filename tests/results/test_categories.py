@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from adcore.stats import categories
+from adcore.results import categories
 
 # Demsar 2006, table 6: AUC of C4.5 and of it with m, with cf, and with both, on 14 data sets. The two 0.975
 # are ranked 2 and 3 there, before they were rounded.

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 from statsmodels.stats.multitest import multipletests
 
-from adcore.stats.pairs import bootstrapped, corrected, delong
+from adcore.results.pairs import bootstrapped, corrected, delong
 
 
 def test_delong_is_a_z_test_of_the_difference():

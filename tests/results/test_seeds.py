@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from adcore.stats.seeds import seed_interval
+from adcore.results.seeds import seed_interval
 
 
 def test_width_is_that_of_the_standard_error_of_the_mean():

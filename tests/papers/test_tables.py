@@ -10,15 +10,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from adcore import cells, published, registry
+from adcore import cells, registry
+from adcore.papers import beside, published, tables
+from adcore.papers.measured import Found, Lookup, Run
+from adcore.papers.published import Ours, Table
+from adcore.papers.targets import paper
 from adcore.plan import parse
-from adcore.published import Ours, Table
-from adcore.report import beside, table_pages, tables
-from adcore.report.contest import Contests
-from adcore.report.leaderboard import frame, markdown
-from adcore.report.measured import Found, Lookup, Run
-from adcore.report.targets import paper
+from adcore.report import table_pages
+from adcore.report.leaderboard import markdown
 from adcore.report.verdicts import printed
+from adcore.results.contest import Contests
+from adcore.results.frame import frame
 
 Make = Callable[..., dict[str, Any]]
 PAPER = {"backbone": "wide_resnet50_2.tv_in1k", "image": "256", "dataset": "mvtec_ad"}

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from adcore import cells, published
+from adcore import cells
+from adcore.papers import published
+from adcore.papers.published import PublishedError, Table
+from adcore.papers.targets import Joiner, Target, paper
 from adcore.plan import Plan, load
-from adcore.published import PublishedError, Table
-from adcore.report.targets import Joiner, Target, paper
 
-SUITES = Path(__file__).parents[1] / "suites"
+SUITES = Path(__file__).parents[2] / "suites"
 NAMES = published.names()
 TABLES = {stem: published.table(stem) for stem in published.stems()}
 

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from adcore.published import DERIVED, IDENTITY, Names, PublishedError, Table, records
-from adcore.report.contest import Outcome, against_printed
-from adcore.report.measured import Found, Lookup, members
-from adcore.report.summary import counted
-from adcore.report.targets import AVERAGES, Joiner, Row, Target
+from adcore.core.words import counted
+from adcore.papers.measured import Found, Lookup, members
+from adcore.papers.published import DERIVED, IDENTITY, Names, PublishedError, Table, records
+from adcore.papers.targets import AVERAGES, Joiner, Row, Target
+from adcore.results.contest import Outcome, against_printed
 
 # What a note says that the paper's own rows give: of an average, of a margin.
 RECOMPUTED = re.compile(r"(?:mean of (?:printed rows|logical and structural) |gives [\d.]+-[\d.]+=)(-?\d+(?:\.\d+)?)")

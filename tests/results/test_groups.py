@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from adcore.report.groups import TRAINING, CellResult, group_rows, weights_mark
+from adcore.results.groups import TRAINING, CellResult, group_rows, weights_mark
 
 
 def results(tmp_path, *rows):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from adcore import registry
 from adcore.core import columns
-from adcore.report.trained import Trained
+from adcore.results.trained import Trained
 
 GROUP_BY = ("dataset", *columns.names("setting", "seed"))
 NAMES = tuple(name.removesuffix("_label") for name in GROUP_BY)

@@ -8,9 +8,9 @@ import pytest
 import scipy.stats
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from adcore.stats import images
-from adcore.stats.images import DRAWS, METRICS, sample
-from adcore.stats.pairs import delong, percentiles
+from adcore.results import images
+from adcore.results.images import DRAWS, METRICS, sample
+from adcore.results.pairs import delong, percentiles
 
 
 def table(labels, scores, subsets=None):

@@ -11,10 +11,11 @@ import pandas as pd
 
 from adcore import registry
 from adcore.core.columns import STAND_IN
-from adcore.report.contest import Contests
-from adcore.report.groups import weights_mark
-from adcore.report.paired import Paired, paired
-from adcore.report.summary import SETTING, Line, metric_columns
+from adcore.results.contest import Contests
+from adcore.results.frame import metric_columns
+from adcore.results.groups import weights_mark
+from adcore.results.lines import SETTING, Line
+from adcore.results.paired import Paired, paired
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

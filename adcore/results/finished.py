@@ -1,11 +1,10 @@
-"""What the store holds of a plan: finished cells as leaderboard rows, and what is still missing."""
+"""What the store holds of a plan: finished cells as leaderboard rows."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from adcore import registry
@@ -13,37 +12,9 @@ from adcore.cells import Cell
 from adcore.columns.base import CellColumn, FinishedCell
 from adcore.core.columns import Column
 from adcore.plan import Plan
-from adcore.report.groups import CellResult
-from adcore.report.trained import Trained
+from adcore.results.groups import CellResult
+from adcore.results.trained import Trained
 from adcore.store import Store
-
-
-@dataclass(frozen=True)
-class Missing:
-    """Which steps of a cell have to run."""
-
-    fit: bool
-    maps: bool
-    evaluate: bool
-    latency: bool
-    computed: bool  # the metrics themselves are missing, not only a gallery or a latency
-    enhance: tuple[str, ...] = ()  # keys of the enhancers that have to be trained
-    plain: bool = False  # the fit without an enhancer, which latency is compared with
-
-    def __bool__(self) -> bool:
-        return self.evaluate or self.latency
-
-
-def missing(store: Store, cell: Cell, plain: Cell | None = None) -> Missing:
-    """What has to run for a cell; parents are only looked at where a child needs them. `plain`: it without enhancer."""
-    cell_there = store.has("cell", cell.key)
-    evaluate = not cell_there or not store.has("gallery", cell.gallery_key)
-    latency = not store.has("latency", cell.latency_key)
-    maps = evaluate and not store.has("maps", cell.maps_key)
-    fit = (maps or latency) and not store.has("fit", cell.fit_key)
-    compared = latency and plain is not None and not store.has("fit", plain.fit_key)
-    enhance = tuple(link.key for link in cell.links if not store.has("enhancer", link.key)) if maps or latency else ()
-    return Missing(fit, maps, evaluate, latency, not cell_there, enhance, compared)
 
 
 def result(store: Store, cell: Cell, metrics: Sequence[str], twins: Collection[tuple[str, str]] = ()) -> CellResult:

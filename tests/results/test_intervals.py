@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adcore import stats
+from adcore.results import intervals
 
 
 def frame(values):
@@ -28,7 +28,7 @@ SOME = np.random.default_rng(3).normal(size=12).tolist()
 def test_one_level_is_the_percentile_bootstrap_of_scipy(values):
     reference = scipy.stats.bootstrap((SOME,), np.mean, method="percentile", n_resamples=50_000, rng=1)
     spread = reference.standard_error
-    assert stats.interval(frame(values)) == pytest.approx(tuple(reference.confidence_interval), abs=0.06 * spread)
+    assert intervals.interval(frame(values)) == pytest.approx(tuple(reference.confidence_interval), abs=0.06 * spread)
 
 
 def test_two_levels_draw_categories_and_then_their_seeds():
@@ -42,7 +42,7 @@ def test_two_levels_draw_categories_and_then_their_seeds():
     means = np.array(sorted(chances))
     cumulated = np.cumsum([chances[mean] for mean in means])
     for level in (0.5, 0.8, 0.95):
-        low, high = stats.interval(frame(values), level=level)
+        low, high = intervals.interval(frame(values), level=level)
         for bound, at in ((low, (1 - level) / 2), (high, (1 + level) / 2)):
             allowed = means[np.searchsorted(cumulated, [at - 0.02, at + 0.02])]
             assert allowed[0] - 1e-9 <= bound <= allowed[1] + 1e-9
@@ -53,7 +53,7 @@ def test_it_holds_the_truth_about_as_often_as_it_says():
     held = 0
     for _ in range(300):
         effects = rng.normal(0.5, 1.0, (20, 1)) + rng.normal(0, 0.7, (20, 3))  # categories differ, and seeds in them
-        low, high = stats.interval(frame(dict(enumerate(effects.tolist()))), draws=1000)
+        low, high = intervals.interval(frame(dict(enumerate(effects.tolist()))), draws=1000)
         held += low <= 0.5 <= high
     assert 0.88 <= held / 300 <= 0.98
 
@@ -65,46 +65,46 @@ def test_it_holds_the_truth_about_as_often_as_it_says():
 )
 def test_it_lies_within_the_values_and_knows_no_order_of_rows(values, random):
     table = frame(dict(enumerate(values)))
-    low, high = stats.interval(table, draws=500)
+    low, high = intervals.interval(table, draws=500)
     if len(table) == 1:
         assert math.isnan(low) and math.isnan(high)
         return
     assert table["value"].min() - 1e-9 <= low <= high <= table["value"].max() + 1e-9
     rows = list(range(len(table)))
     random.shuffle(rows)
-    assert stats.interval(table.iloc[rows], draws=500) == (low, high)
+    assert intervals.interval(table.iloc[rows], draws=500) == (low, high)
 
 
 def test_it_moves_with_the_values_and_equal_ones_have_no_width():
     table = frame({"a": [0.1, 0.2], "b": [0.4, 0.3]})
-    low, high = stats.interval(table)
-    assert stats.interval(table.assign(value=table["value"] + 1)) == pytest.approx((low + 1, high + 1))
-    assert stats.interval(table.assign(value=0.0)) == (0.0, 0.0)
+    low, high = intervals.interval(table)
+    assert intervals.interval(table.assign(value=table["value"] + 1)) == pytest.approx((low + 1, high + 1))
+    assert intervals.interval(table.assign(value=0.0)) == (0.0, 0.0)
 
 
 def test_a_lower_level_is_narrower():
     table = frame({"a": SOME[:6], "b": SOME[6:]})
-    wide, narrow = stats.interval(table), stats.interval(table, level=0.5)
+    wide, narrow = intervals.interval(table), intervals.interval(table, level=0.5)
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
 def test_a_missing_value_is_refused_and_nothing_has_no_interval():
     with pytest.raises(ValueError, match="NaN"):
-        stats.interval(frame({"a": [0.1, math.nan]}))
-    assert all(math.isnan(bound) for bound in stats.interval(frame({})))
+        intervals.interval(frame({"a": [0.1, math.nan]}))
+    assert all(math.isnan(bound) for bound in intervals.interval(frame({})))
 
 
 def test_a_constant_cost_is_found_exactly_under_any_shared_noise():
     slow = np.random.default_rng(0).gamma(2.0, 50.0, 60)  # both runs of a pair are slowed alike
-    assert stats.median_difference(slow + 4.0, slow) == pytest.approx((4.0, 4.0, 4.0))
+    assert intervals.median_difference(slow + 4.0, slow) == pytest.approx((4.0, 4.0, 4.0))
 
 
 def test_difference_of_medians_turns_its_sign_with_the_sides():
     rng = np.random.default_rng(0)
     a, b = rng.normal(12, 1, 80), rng.normal(10, 2, 80)
-    difference, low, high = stats.median_difference(a, b)
+    difference, low, high = intervals.median_difference(a, b)
     assert difference == np.median(a) - np.median(b) and low < difference < high
-    assert stats.median_difference(b, a) == pytest.approx((-difference, -high, -low))
+    assert intervals.median_difference(b, a) == pytest.approx((-difference, -high, -low))
 
 
 def test_difference_of_medians_is_the_paired_bootstrap_of_scipy():
@@ -120,7 +120,7 @@ def test_difference_of_medians_is_the_paired_bootstrap_of_scipy():
         n_resamples=20_000,
         rng=2,
     )
-    found = stats.median_difference(a, b, draws=20_000)[1:]
+    found = intervals.median_difference(a, b, draws=20_000)[1:]
     assert found == pytest.approx(tuple(reference.confidence_interval), abs=0.1 * reference.standard_error)
 
 
@@ -129,7 +129,9 @@ def test_difference_of_medians_holds_the_truth_about_as_often_as_it_says():
     held = 0
     for _ in range(200):
         shared = rng.gamma(2.0, 5.0, 60)
-        _, low, high = stats.median_difference(shared + rng.normal(3, 1, 60), shared + rng.normal(1, 1, 60), draws=500)
+        _, low, high = intervals.median_difference(
+            shared + rng.normal(3, 1, 60), shared + rng.normal(1, 1, 60), draws=500
+        )
         held += low <= 2.0 <= high
     assert 0.9 <= held / 200 <= 0.99
 
@@ -137,4 +139,4 @@ def test_difference_of_medians_holds_the_truth_about_as_often_as_it_says():
 @pytest.mark.parametrize(("a", "b"), [([], []), ([1.0, 2.0], [1.0])])
 def test_runs_that_are_no_pairs_are_refused(a, b):
     with pytest.raises(ValueError, match="one length"):
-        stats.median_difference(a, b)
+        intervals.median_difference(a, b)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adcore import cells, registry
-from adcore.report.groups import weights_mark
-from adcore.report.targets import AVERAGES, System, Target
-from adcore.stats.seeds import seed_interval
+from adcore.papers.targets import AVERAGES, System, Target
+from adcore.results.groups import weights_mark
+from adcore.results.seeds import seed_interval
 
 if TYPE_CHECKING:
     from adcore.bench import Bench

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adcore.stats.categories import holm
+from adcore.results.categories import holm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

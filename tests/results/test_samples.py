@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from adcore.report.groups import CellResult
-from adcore.samples import samples
+from adcore.results.groups import CellResult
+from adcore.results.samples import samples
 from adcore.store import Store
 
 

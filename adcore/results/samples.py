@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from adcore import identity, keys
-from adcore.report.groups import CellResult
-from adcore.stats.images import Sample, sample
+from adcore.results.groups import CellResult
+from adcore.results.images import Sample, sample
 from adcore.store import Store
 
 

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from adcore import registry
 from adcore.chains import NONE, Chain, chain
+from adcore.papers.published import DERIVED, Names, Ours, PublishedError, Quantity
 from adcore.plan import BackboneSpec, Choice, Plan, PlanError
 from adcore.protocols.base import Protocol
-from adcore.published import DERIVED, Names, Ours, PublishedError, Quantity
 
 if TYPE_CHECKING:
     from adcore.cells import Arm

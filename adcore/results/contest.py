@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from adcore.report.summary import Line, applying, headline, shared_and_varying, summarise
-from adcore.stats import categories as over
-from adcore.stats.images import DRAWS, Sample
-from adcore.stats.images import METRICS as IMAGE_METRICS
-from adcore.stats.pairs import bootstrapped, corrected, delong, percentiles
-from adcore.stats.seeds import seed_interval
+from adcore import registry
+from adcore.results import categories as over
+from adcore.results.images import DRAWS, Sample
+from adcore.results.images import METRICS as IMAGE_METRICS
+from adcore.results.lines import Line, applying, headline, shared_and_varying, summarise
+from adcore.results.pairs import bootstrapped, corrected, delong, percentiles
+from adcore.results.seeds import seed_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,7 +128,7 @@ class OverImages:
 class OverCategories:
     """All pairs by Wilcoxon's signed-rank test over categories, (K, K); p is NaN for one category.
 
-    ahead: categories in which the row's is larger. lean: signed-rank sum, > 0 where the row is mostly ahead."""
+    ahead: categories in which the row's is better. lean: signed-rank sum, > 0 where the row is mostly ahead."""
 
     ahead: NDArray[np.int64]
     lean: Floats
@@ -161,7 +162,7 @@ class Pair:
 
     @property
     def ahead(self) -> int:
-        """Categories in which i's mean over seeds is larger."""
+        """Categories in which i's mean over seeds is better."""
         return int(self.contest.over_categories.ahead[self.i, self.j])
 
     @property
@@ -216,7 +217,9 @@ class Pair:
             return "untested"
         if self.p_images_corrected >= ALPHA:
             return "alike on images"
-        return "unsure of seeds" if self.on_seeds[0] <= 0 else "better on images"
+        low, high = self.on_seeds
+        nearest = low if self.contest.sign > 0 else -high
+        return "unsure of seeds" if nearest <= 0 else "better on images"
 
     @property
     def standing(self) -> Standing:
@@ -225,13 +228,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Contest:
-    """Contenders that have a value in all the same categories, largest mean first, and the names of those left out."""
+    """Contenders that have a value in all the same categories, best mean first, and the names of those left out.
+
+    sign: 1 where a larger value is better, -1 where a smaller one is."""
 
     dataset: str
     metric: str
     categories: tuple[str, ...]
     contenders: tuple[Contender, ...]
     left_out: tuple[str, ...]
+    sign: int = 1
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -244,7 +250,7 @@ class Contest:
 
     @cached_property
     def ranks(self) -> Floats:
-        return over.average_ranks(self.values)
+        return over.average_ranks(self.sign * self.values)
 
     @property
     def comparisons(self) -> int:
@@ -307,10 +313,10 @@ class Contest:
         count = len(self.contenders)
         p, lean = np.full((count, count), np.nan), np.zeros((count, count))
         for i, j in zip(*np.triu_indices(count, 1), strict=True):
-            chance, lean[i, j] = over.signed_rank(np.round(self.values[i] - self.values[j], DIGITS))
+            chance, lean[i, j] = over.signed_rank(np.round(self.sign * (self.values[i] - self.values[j]), DIGITS))
             lean[j, i] = -lean[i, j]
             p[i, j] = p[j, i] = chance if len(self.categories) > 1 else math.nan
-        ahead = (self.values[:, None] > self.values).sum(axis=2)
+        ahead = (self.sign * self.values[:, None] > self.sign * self.values).sum(axis=2)
         return OverCategories(ahead=ahead, lean=lean, p=p, corrected=corrected(p))
 
     @cached_property
@@ -467,8 +473,9 @@ def _contest(dataset: str, metric: str, grids: Sequence[_Grid]) -> Contest:
         matrix = np.array([own[category] for category in categories])
         keys = grid.keys(categories)
         contenders.append(Contender(grid.name, grid.setting, grid.seeds, matrix, keys, grid.samples))
-    ranked = tuple(sorted(contenders, key=lambda contender: -round(contender.mean, DIGITS)))
-    return Contest(dataset, metric, categories, ranked, tuple(left_out))
+    sign = 1 if registry.column(metric).better == "higher" else -1
+    ranked = tuple(sorted(contenders, key=lambda contender: -sign * round(contender.mean, DIGITS)))
+    return Contest(dataset, metric, categories, ranked, tuple(left_out), sign)
 
 
 def unique_names(lines: Sequence[Line]) -> list[str]:

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from adcore import registry
-from adcore.core.columns import Aggregate, Column, Kind
-from adcore.report.groups import GROUP_BY, PLAIN, weights_mark
+from adcore.core.columns import Aggregate, Column
+from adcore.results.frame import metric_columns
+from adcore.results.groups import GROUP_BY, PLAIN, weights_mark
 
 SETTING = GROUP_BY[:-1]  # what makes a contender; the seed only repeats it
 
@@ -67,17 +68,6 @@ class Line:
 def aggregate(values: pd.Series[float], how: Aggregate) -> float:
     """One value of those that are there; NaN of none."""
     return float(values.dropna().agg(how)) if values.notna().any() else math.nan
-
-
-def table_columns(table: pd.DataFrame, *kinds: Kind) -> list[Column]:
-    """The columns of a leaderboard that are of these kinds."""
-    every = [registry.column(str(name)) for name in table.columns]
-    return [column for column in every if column.kind in kinds]
-
-
-def metric_columns(table: pd.DataFrame) -> list[str]:
-    """Names of the metric columns of a leaderboard."""
-    return [column.name for column in table_columns(table, "metric")]
 
 
 def summarise(table: pd.DataFrame) -> dict[str, list[Line]]:
@@ -145,8 +135,3 @@ def _ranked(lines: list[Line]) -> list[Line]:
         return line.failed > 0, math.inf if math.isnan(value) else -value, line.name
 
     return sorted(lines, key=order)
-
-
-def counted(number: int, one: str, many: str) -> str:
-    """`1 seed`, `3 seeds`."""
-    return f"{number} {one if number == 1 else many}"

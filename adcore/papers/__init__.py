@@ -1,0 +1,1 @@
+"""Numbers that papers print, and what was measured beside them, as data."""
