@@ -134,6 +134,6 @@ def _facts(evaluate_at: str, name: str) -> dict[str, str]:
 def _table(contests: Contests) -> list[Row]:
     found = []
     for dataset, lines in contests.lines.items():
-        header, body = boards.cells(lines, bold="{}")
-        found += [{"dataset": dataset, **dict(zip(header, row, strict=True))} for row in body]
+        table = boards.summary(lines)
+        found += [{"dataset": dataset, **dict(zip(table.header, row, strict=True))} for row in table.texts]
     return found

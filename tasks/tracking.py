@@ -20,7 +20,7 @@ import pandas as pd
 
 from adcore import registry, sqlite_files
 from adcore.disk import DiskFull, room
-from adcore.report.leaderboard import grid
+from adcore.report.table import Table
 from adcore.results.frame import frame, metric_columns, table_columns
 from adcore.results.groups import NAMES, Group
 from adcore.results.lines import aggregate
@@ -320,4 +320,4 @@ def write_artifacts(folder: Path, group: Group) -> None:
 def _markdown(table: pd.DataFrame) -> str:
     shown = table[["category", *metric_columns(table)]].dropna(axis="columns", how="all")
     rows = [[x if isinstance(x, str) else f"{x:.3f}" for x in row] for row in shown.itertuples(index=False)]
-    return grid(list(shown.columns), rows)
+    return Table(list(shown.columns), rows).markdown()

@@ -14,7 +14,8 @@ from adcore.papers.measured import Lookup
 from adcore.papers.tables import judge
 from adcore.papers.targets import Joiner, Row, Target
 from adcore.report import verdicts
-from adcore.report.leaderboard import grid, write_atomic
+from adcore.report.leaderboard import write_atomic
+from adcore.report.table import Table
 
 HEADER = [
     "method",
@@ -49,8 +50,8 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         f"(see latency.md). Throughput on {rows[0]['device']}, from pixels to raw maps."
     )
     words = ("backbone", "image", "printed")
-    table = grid([*HEADER, *RATES, "printed"], [_row(row) for row in rows], words)
-    return "\n\n".join(["# Efficiency", caption, table]) + "\n"
+    table = Table([*HEADER, *RATES, "printed"], [_row(row) for row in rows], words, caption)
+    return f"# Efficiency\n\n{table.markdown()}\n"
 
 
 def in_print(folder: Path = published.FOLDER) -> list[tuple[Row, Target]]:

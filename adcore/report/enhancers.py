@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,12 @@ import pandas as pd
 
 from adcore import registry
 from adcore.report import verdicts
-from adcore.report.leaderboard import grid, write_atomic
+from adcore.report.leaderboard import write_atomic
+from adcore.report.table import Cell, Mark, Marked, Table
 from adcore.results.effects import Effect
 
+WORDS = ("group", "enhancer", "verdict")
+AGAINST = "Against the controls, in points:"
 NO_NONE = "nothing to compare with: the plan has no enhancer none"
 CAPTION = (
     "Percent; differences in points, over the cells (category x seed) that both sides have. In brackets the 95 % "
@@ -21,31 +23,6 @@ CAPTION = (
     "categories alone. The verdict is that of the statistics: the same test of the same two contenders, corrected for "
     "all pairs of contenders on the metric and the group of categories."
 )
-
-
-@dataclass(frozen=True)
-class EffectTexts:
-    """One row of a table. over: against each control, empty for a control. mark: `better` for an enhancer that beats
-    none and all controls, `worse` for one that is worse than none, else ''."""
-
-    host: str
-    group: str
-    enhancer: str
-    without: str
-    with_: str
-    difference: str
-    over: tuple[str, ...]
-    verdict: str
-    mark: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """Effects on one metric of a dataset; controls: enhancer labels of the controls that something is held against."""
-
-    title: str
-    controls: tuple[str, ...]
-    rows: tuple[EffectTexts, ...]
 
 
 def write(folder: Path, effects: Sequence[Effect]) -> None:
@@ -62,26 +39,56 @@ def write(folder: Path, effects: Sequence[Effect]) -> None:
 
 
 def markdown(effects: Sequence[Effect]) -> str:
-    """The effects of all datasets as Markdown: a table a metric, and one against the controls where there are any."""
+    """The effects of all datasets as Markdown: a table a metric."""
     parts = ["# With and without enhancers", CAPTION]
     for dataset in dict.fromkeys(effect.dataset for effect in effects):
         parts.append(f"## {dataset}")
-        tables = section(effects, dataset)
-        parts += [f"### {table.title}\n\n{_grids(table)}" for table in tables] or [f"{NO_NONE.capitalize()}."]
+        parts += [f"### {title}\n\n{_markdown(tables)}" for title, tables in section(effects, dataset).items()] or [
+            f"{NO_NONE.capitalize()}."
+        ]
     return "\n\n".join(parts) + "\n"
 
 
-def section(effects: Sequence[Effect], dataset: str) -> list[Table]:
-    """A dataset's effects as texts for a page, a table a metric; none where there is nothing to compare with."""
+def _markdown(tables: Sequence[Table]) -> str:
+    return f"\n\n{AGAINST}\n\n".join(table.markdown() for table in tables)
+
+
+def section(effects: Sequence[Effect], dataset: str) -> dict[str, list[Table]]:
+    """A dataset's effects by the title of the metric, none where there is nothing to compare with: a table of all, and
+    one against the controls where there are any."""
     own = [effect for effect in effects if effect.dataset == dataset and effect.bare]
-    tables = []
+    tables = {}
     for metric in registry.shown_in("enhancers"):
         shown = [effect for effect in own if effect.metric == metric]
-        controls = dict.fromkeys(against.other for effect in shown for against in effect.over_controls)
         if shown:
-            rows = tuple(_texts(effect, controls) for effect in shown)
-            tables.append(Table(registry.column(metric).title, tuple(controls), rows))
+            tables[registry.column(metric).title] = [_all(shown), *_against_controls(shown)]
     return tables
+
+
+def _all(effects: Sequence[Effect]) -> Table:
+    """Marked is an enhancer that beats none and all controls, and one that is worse than none."""
+    header = ["method", "group", "without", "enhancer", "with", "difference [95 %]", "verdict"]
+    return Table(header, [_texts(effect) for effect in effects], WORDS)
+
+
+def _texts(effect: Effect) -> list[Cell]:
+    first = effect.over_none
+    without, with_ = (f"{100 * mean:.2f}" if first.pairs else "–" for mean in (first.without, first.with_))
+    name = effect.enhancer + (" (control)" if effect.control else "")
+    mark: Mark | None = "better" if effect.proven else "worse" if first.standing == "worse" else None
+    verdict = Marked(sentence(effect), mark) if mark else sentence(effect)
+    return [effect.host, effect.group, without, name, with_, verdicts.difference(first), verdict]
+
+
+def _against_controls(effects: Sequence[Effect]) -> Iterator[Table]:
+    controls = dict.fromkeys(against.other for effect in effects for against in effect.over_controls)
+    rows = []
+    for effect in effects:
+        over = {against.other: verdicts.difference(against) for against in effect.over_controls}
+        if over:
+            rows.append([effect.host, effect.group, effect.enhancer, *(over.get(name, "–") for name in controls)])
+    if controls:
+        yield Table(["method", "group", "enhancer", *(f"over {name}" for name in controls)], rows, WORDS)
 
 
 def sentence(effect: Effect) -> str:
@@ -91,28 +98,6 @@ def sentence(effect: Effect) -> str:
     if effect.control:
         return verdicts.control(effect.over_none, effect.control, effect.identical)
     return verdicts.enhancer(effect.over_none, [(effect.short(other.other), other) for other in effect.over_controls])
-
-
-def _texts(effect: Effect, controls: Iterable[str]) -> EffectTexts:
-    first = effect.over_none
-    without, with_ = (f"{100 * mean:.2f}" if first.pairs else "–" for mean in (first.without, first.with_))
-    mark = "better" if effect.proven else "worse" if first.standing == "worse" else ""
-    against = {paired.other: verdicts.difference(paired) for paired in effect.over_controls}
-    over = tuple(against.get(name, "–") for name in controls) if against else ()
-    name = effect.enhancer + (" (control)" if effect.control else "")
-    texts = without, with_, verdicts.difference(first)
-    return EffectTexts(effect.host, effect.group, name, *texts, over, sentence(effect), mark)
-
-
-def _grids(table: Table) -> str:
-    words = ("group", "enhancer", "verdict")
-    header = ["method", "group", "without", "enhancer", "with", "difference [95 %]", "verdict"]
-    body = [[r.host, r.group, r.without, r.enhancer, r.with_, r.difference, r.verdict] for r in table.rows]
-    if not table.controls:
-        return grid(header, body, words)
-    against = [[r.host, r.group, r.enhancer, *r.over] for r in table.rows if r.over]
-    over = grid(["method", "group", "enhancer", *(f"over {name}" for name in table.controls)], against, words)
-    return f"{grid(header, body, words)}\n\nAgainst the controls, in points:\n\n{over}"
 
 
 def _rows(effect: Effect) -> Iterator[dict[str, Any]]:

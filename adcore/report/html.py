@@ -18,7 +18,8 @@ from adcore.report import beside, enhancers, heatmaps, plots, pretext, verdicts
 from adcore.report import statistics as told
 from adcore.report import timings as latency
 from adcore.report.gallery import Entry, Scale
-from adcore.report.leaderboard import caption, cells, failure_text, gmac, write_atomic
+from adcore.report.leaderboard import failure_text, gmac, summary, write_atomic
+from adcore.report.table import Cell, Marked, Table
 from adcore.report.timings import Timing
 from adcore.results.contest import Contests
 from adcore.results.effects import Effect
@@ -75,10 +76,9 @@ def write_report(
         key=key,
         sections=sections,
         effects_caption=enhancers.CAPTION,
+        against=enhancers.AGAINST,
         statistics_caption=told.CAPTION,
         diagram_caption=told.DIAGRAM,
-        published_header=beside.HEADER,
-        published_words=beside.WORDS,
         no_none=enhancers.NO_NONE.capitalize(),
         latency=latency.section(timings) if timings else None,
         failures=[failure_text(failure) for failure in failures],
@@ -125,19 +125,18 @@ def report_key(
 
 def _section(name: str, contests: Contests, results: Sequence[CellResult], notes: Mapping[str, str]) -> dict[str, Any]:
     lines = contests.lines[name]
-    header, body = cells(lines, bold="*{}")
     own = {id(line): [r for r in results if _belongs(r, line)] for line in lines}
     drawn = [line for line in lines if not math.isnan(line.means.get(headline(lines), math.nan))]
     return {
         "name": name,
         "note": notes.get(name, ""),
         "verdict": verdicts.lead(contests.head(name)),
-        "header": header,
-        "body": body,
-        "caption": caption(lines),
+        "table": summary(lines),
         "metrics": applying(lines),
         "categories": [
-            _category_table(lines, m) for m in dict.fromkeys((headline(lines), "aupro")) if m in applying(lines)
+            (registry.column(metric).title, _category_table(lines, metric))
+            for metric in dict.fromkeys((headline(lines), "aupro"))
+            if metric in applying(lines)
         ],
         "figures": _figures(drawn, own) if drawn else [],
         "galleries": [shown for line in lines if (shown := _gallery(line, own[id(line)]))],
@@ -156,25 +155,22 @@ def _belongs(result: CellResult, line: Line) -> bool:
     return all(str(result.row[key]) == line.setting[key] for key in SETTING)
 
 
-def _category_table(lines: Sequence[Line], metric: str) -> dict[str, Any]:
-    """Rows of categories, columns of contenders, means over seeds; the best of a category is marked."""
+def _category_table(lines: Sequence[Line], metric: str) -> Table:
+    """Rows of categories and their mean, columns of contenders, means over seeds; the best of a row is marked."""
     column, means = registry.column(metric), [line.category_means(metric) for line in lines]
     names = list(dict.fromkeys(str(name) for each in means for name in each.index))
-    winners = {id(line) for line in best(lines, metric)}
-    body = [_marked([each.get(name, math.nan) for each in means], column) for name in names]
-    mean = [("*" if id(line) in winners else "") + column.format(line.means[metric]) for line in lines]
-    rows = [[name, *row] for name, row in zip(names, body, strict=True)]
-    return {
-        "title": column.title,
-        "header": ["category", *(line.name for line in lines)],
-        "rows": rows,
-        "mean": mean,
-    }
+    winners = best(lines, metric)
+    last = [_cell(line.means[metric], column, line in winners) for line in lines]
+    rows = [[name, *_cells([each.get(name, math.nan) for each in means], column)] for name in names]
+    return Table(["category", *(line.name for line in lines)], [*rows, ["mean", *last]], means=[len(names)])
 
 
-def _marked(values: Sequence[float], column: Column) -> list[str]:
-    marks = leading(values, column)
-    return [("*" if mark else "") + column.format(value) for value, mark in zip(values, marks, strict=True)]
+def _cells(values: Sequence[float], column: Column) -> list[Cell]:
+    return [_cell(value, column, mark) for value, mark in zip(values, leading(values, column), strict=True)]
+
+
+def _cell(value: float, column: Column, is_best: bool) -> Cell:
+    return Marked(column.format(value), "best") if is_best else column.format(value)
 
 
 def _gallery(line: Line, results: Sequence[CellResult]) -> dict[str, Any] | None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -16,6 +15,7 @@ from adcore.core.words import counted
 from adcore.disk import write_file
 from adcore.papers.beside import Beside
 from adcore.report import beside, verdicts
+from adcore.report.table import Cell, Marked, Table
 from adcore.results.contest import Contests
 from adcore.results.frame import Row, run_place, table_columns
 from adcore.results.lines import (
@@ -24,9 +24,6 @@ from adcore.results.lines import (
     best,
     shared_and_varying,
 )
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def write_leaderboard(
@@ -93,24 +90,14 @@ def markdown(
     lead = "Percent; mean over categories of the mean over seeds, ± over seeds. Best in bold."
     parts = ["# Leaderboard", f"{lead} {gmac()}"]
     for dataset, lines in contests.lines.items():
-        header, body = cells(lines, bold="**{}**")
-        parts += [f"## {dataset}", verdicts.lead(contests.head(dataset)), grid(header, body), caption(lines)]
+        parts += [f"## {dataset}", verdicts.lead(contests.head(dataset)), summary(lines).markdown()]
         note = (notes or {}).get(dataset, "")
         parts += [f"Note: {note}"] if note else []
         printed = beside.shown(published, dataset)
-        if printed:
-            parts += ["### Beside the published numbers", grid(beside.HEADER, printed, beside.WORDS)]
+        parts += ["### Beside the published numbers", printed.markdown()] if printed.rows else []
     if failures:
         parts += ["## Failures", "\n".join(f"* {failure_text(failure)}" for failure in failures)]
     return "\n\n".join(parts) + "\n"
-
-
-def grid(header: Sequence[str], body: Sequence[Sequence[str]], words: Collection[str] = ()) -> str:
-    """A Markdown table; all columns but the first and those named in `words` are numbers and stand right."""
-    rule = ["---" if name in {header[0], *words} else "---:" for name in header]
-    return "\n".join(
-        "| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in [header, rule, *body]
-    )
 
 
 def caption(lines: Sequence[Line]) -> str:
@@ -127,20 +114,24 @@ def gmac() -> str:
     return f"{column.title}: {column.meaning}."
 
 
-def cells(lines: Sequence[Line], bold: str, place: Place = "leaderboard") -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a summary table as text, of the columns that are shown there; `bold` formats the best."""
+def summary(lines: Sequence[Line], place: Place = "leaderboard") -> Table:
+    """One row a line, of the columns that are shown there; the best of each metric is marked."""
     _, varying = shared_and_varying(lines)
-    table = _shown(lines, place)
-    header = ["method", *(registry.column(name).title for name in varying), *(column.title for column in table)]
-    winners = {column.name: best(lines, column.name) for column in table if column.kind == "metric"}
-    rows = []
+    columns = _shown(lines, place)
+    settings = [registry.column(name).title for name in varying]
+    header = ["method", *settings, *(column.title for column in columns)]
+    winners = {column.name: best(lines, column.name) for column in columns if column.kind == "metric"}
+    rows: list[list[Cell]] = []
     for line in lines:
-        failed = f" ({line.failed} of {len(line.cells)} cells failed, not comparable)" if line.failed else ""
-        row = [" ".join(filter(None, [line.setting["method_label"], line.mark])) + failed]
-        row += [line.setting[name] for name in varying]
-        texts = {column.name: _text(line, column) for column in table}
-        rows.append([*row, *(bold.format(t) if line in winners.get(n, ()) else t for n, t in texts.items())])
-    return header, rows
+        texts = {column.name: _text(line, column) for column in columns}
+        numbers = [Marked(text, "best") if line in winners.get(n, ()) else text for n, text in texts.items()]
+        rows.append([_contender(line), *(line.setting[name] for name in varying), *numbers])
+    return Table(header, rows, settings, caption(lines))
+
+
+def _contender(line: Line) -> str:
+    failed = f"({line.failed} of {len(line.cells)} cells failed, not comparable)" if line.failed else ""
+    return " ".join(filter(None, [line.setting["method_label"], line.mark, failed]))
 
 
 def _shown(lines: Sequence[Line], place: Place) -> list[Column]:
@@ -169,24 +160,7 @@ def console(contests: Contests, failures: Sequence[Row] = ()) -> None:
 
     out = Console(stderr=True)
     for dataset, lines in contests.lines.items():
-        out.print(_console_table(dataset, lines))
+        out.print(summary(lines, "console").console(f"{dataset} (%, best marked *)"))
         out.print(escape(verdicts.lead(contests.head(dataset))) + "\n")
     for failure in failures:
         out.print(f"[red]failed[/red] {escape(failure_text(failure))}")
-
-
-def _console_table(dataset: str, lines: Sequence[Line]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
-
-    header, body = cells(lines, bold="*{}", place="console")
-    title = escape(f"{dataset} (%, best marked *)")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    table.caption, table.caption_justify = escape(caption(lines)), "left"
-    table.add_column(header[0], min_width=14, overflow="fold")
-    for name in header[1:]:
-        table.add_column(escape(name.replace(" ", "\n", 1)), justify="right", no_wrap=True)
-    for row in body:
-        table.add_row(*map(escape, row))
-    return table

@@ -9,10 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from adcore.report import plots
+from adcore.report.table import Cell, Marked, Table
 from adcore.results.trained import Trained, by_name
 
 SHEETS = 12  # of a dataset: bounds the page
-HEADER = ("category", "part", "in", "epochs", "last loss", "pretext accuracy", "chance", "lowest cosine", "seconds")
+HEADER = (
+    "category",
+    "part",
+    "in",
+    "epochs",
+    "last loss",
+    "pretext accuracy",
+    "chance",
+    "lowest cosine",
+    "seconds",
+    "warnings",
+)
 
 
 def panel(trained: Iterable[Trained], dataset: str) -> dict[str, Any] | None:
@@ -30,8 +42,7 @@ def panel(trained: Iterable[Trained], dataset: str) -> dict[str, Any] | None:
     sheets = list({item.sheet.read_bytes(): item for item in unique.values() if item.sheet}.values())
     return {
         "seed": first[0].seed,
-        "header": HEADER,
-        "rows": [_row(item, labels[folder]) for folder, item in unique.items()],
+        "table": Table(HEADER, [_row(item, labels[folder]) for folder, item in unique.items()], ("warnings",)),
         "figures": figures(list(unique.values())),
         "sheets": [_sheet(item) for item in sheets[:SHEETS]],
         "left_out": len(sheets[SHEETS:]),
@@ -46,14 +57,14 @@ def figures(trained: Sequence[Trained]) -> list[str]:
     return [*found, plots.epochs_svg(accuracy, "pretext accuracy", chances)] if accuracy else found
 
 
-def _row(item: Trained, labels: Sequence[str]) -> dict[str, Any]:
+def _row(item: Trained, labels: Sequence[str]) -> list[Cell]:
     summary, loss = item.summary, item.curves.get("loss") or [math.nan]
     part = f"{item.part} on {len(summary['cosine'])} maps" if summary["cosine"] else item.part
     cells = [item.category, part, ", ".join(labels), str(summary["epochs"]), _text(loss[-1], "{:.3g}")]
     cells += [_text(summary[name], "{:.1%}") for name in ("accuracy", "chance")]
     layer, cosine = min(summary["cosine"].items(), key=lambda pair: pair[1], default=("", math.nan))
     cells += [_text(cosine, f"{{:.3f}} in {layer}"), _text(item.seconds, "{:,.0f}")]
-    return {"cells": cells, "warnings": summary["warnings"]}
+    return [*cells, Marked("; ".join(summary["warnings"]), "warning")]
 
 
 def _text(value: float | None, form: str) -> str:

@@ -12,8 +12,9 @@ import pandas as pd
 from adcore import identity, keys, registry
 from adcore.core.words import counted
 from adcore.report import verdicts
-from adcore.report.leaderboard import grid, write_atomic
+from adcore.report.leaderboard import write_atomic
 from adcore.report.plots import ranks_svg
+from adcore.report.table import Table
 from adcore.report.verdicts import p_text, points
 from adcore.results import categories as over
 from adcore.results.contest import ALPHA, Contest, Contests, Pair
@@ -73,9 +74,9 @@ def markdown(contests: Contests) -> str:
         parts += [f"## {dataset}", *([] if own else ["No finished cells."])]
         for contest in own:
             texts = _texts(contest)
-            parts += [f"### {texts['title']}", grid(texts["header"], texts["rows"]), *texts["notes"]]
-            if texts["pairs"]:
-                parts += [f"{texts['best']} against the others:", grid(texts["against"], texts["pairs"], ("verdict",))]
+            parts += [f"### {texts['title']}", texts["table"].markdown(), *texts["notes"]]
+            if texts["pairs"].rows:
+                parts += [f"{contest.names[0]} against the others:", texts["pairs"].markdown()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -95,15 +96,21 @@ def diagram(contest: Contest) -> str:
 def _texts(contest: Contest) -> dict[str, Any]:
     many = len(contest.categories) > 1 and len(contest.contenders) > 1
     rows = _own_texts(contest, many) if contest.contenders else []
-    against = ["", "difference", "over images", "p over images", "over seeds", "ahead on"]
+    against = [
+        f"{contest.names[0]} against" if rows else "",
+        "difference",
+        "over images",
+        "p over images",
+        "over seeds",
+        "ahead on",
+    ]
+    against += ["p over categories", "verdict"]
+    header = ["contender", "mean", "sd over seeds", "over images", "over seeds", *["average rank"] * many]
     return {
         "title": registry.column(contest.metric).title,
-        "header": ["contender", "mean", "sd over seeds", "over images", "over seeds", *["average rank"] * many],
-        "rows": rows,
+        "table": Table(header, rows),
         "notes": list(_notes(contest)),
-        "best": contest.names[0] if rows else "",
-        "against": [*against, "p over categories", "verdict"],
-        "pairs": [_pair_texts(contest.pair(0, j)) for j in range(1, len(rows))],
+        "pairs": Table(against, [_pair_texts(contest.pair(0, j)) for j in range(1, len(rows))], ("verdict",)),
     }
 
 

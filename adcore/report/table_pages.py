@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from adcore.papers.published import IDENTITY, Table, records
+from adcore.papers import published
+from adcore.papers.published import IDENTITY, records
 from adcore.papers.tables import (
     DECIMALS,
     Judgement,
@@ -22,8 +22,9 @@ from adcore.papers.tables import (
     told_apart,
 )
 from adcore.report import verdicts
-from adcore.report.leaderboard import caption, cells, grid, write_atomic
-from adcore.results.lines import shared_and_varying, summarise
+from adcore.report.leaderboard import summary, write_atomic
+from adcore.report.table import Cell, Mark, Marked, Part, Table
+from adcore.results.lines import summarise
 
 CSV = ("profile", *IDENTITY, "unit", "printed", "measured", "std", "seeds", "difference", "verdict", "note")
 WORDS = {
@@ -36,22 +37,14 @@ WORDS = {
 UNITS = {"%": "percent", "pp": "percentage points"}
 BOLD = "Best printed and best measured value in bold."
 SMALL = (
-    "**Not the paper's numbers.** The small profile runs the same methods on other data, other backbones, smaller "
-    "networks and fewer epochs, so that they end in minutes on a CPU. It shows that the table can be made, and nothing "
-    "about what it says; the printed classes are left out, and no verdict is given."
+    "Not the paper's numbers.",
+    "The small profile runs the same methods on other data, other backbones, smaller networks and fewer epochs, so "
+    "that they end in minutes on a CPU. It shows that the table can be made, and nothing about what it says; the "
+    "printed classes are left out, and no verdict is given.",
 )
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A table as texts, `**bold**`; words: names of the columns that are no numbers."""
-
-    header: list[str]
-    body: list[list[str]]
-    words: list[str]
-
-
-def write(folder: Path, made: Made, table: Table) -> list[Path]:
+def write(folder: Path, made: Made, table: published.Table) -> list[Path]:
     """Write STEM.csv, .md and .html (STEM-small for the small profile), each in one atomic step. Raises
     PublishedError where the table's axes do not tell its numbers apart."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +62,7 @@ def write(folder: Path, made: Made, table: Table) -> list[Path]:
     return [folder / f"{name}.{suffix}" for suffix in texts]
 
 
-def page(made: Made, table: Table) -> dict[str, Any]:
+def page(made: Made, table: published.Table) -> dict[str, Any]:
     """What Markdown and HTML show: title, small, lead, values, heading, differences (None without a system of ours),
     footnotes, missing, boards, notes."""
     rows = made.rows.reset_index(drop=True)
@@ -82,10 +75,10 @@ def page(made: Made, table: Table) -> dict[str, Any]:
     footnotes: dict[str, int] = {}
     judged = rows[[bool(judgement.kind) for judgement in rows["judgement"]]]
     values = _values(rows, *axes, metrics, "on other data" if made.small else "here")
-    bold = BOLD if any("**" in text for line in values.body for text in line) else ""
+    bold = BOLD if any(map(_is_bold, values.rows)) else ""
     return {
         "title": f"{title}: small profile, not the paper's data" if made.small else title,
-        "small": SMALL if made.small else "",
+        "small": SMALL if made.small else (),
         "lead": " ".join(filter(None, [f"Beside the printed values: {count(rows)}.", *_told(rows, metrics), bold])),
         "values": values,
         "heading": "Why the two cannot be compared" if made.small else "Measured less printed",
@@ -111,12 +104,12 @@ def _with_unit(row: Mapping[str, Any]) -> str:
     return row["metric"] if plain else f"{row['metric']} ({row['unit']})"
 
 
-def _values(rows: pd.DataFrame, down: list[str], across: list[str], metrics: Sequence[str], here: str) -> Grid:
+def _values(rows: pd.DataFrame, down: list[str], across: list[str], metrics: Sequence[str], here: str) -> Table:
     """Printed values, and where a column has a system of ours, measured ones beside them, under the name `here`;
     `metrics` share a cell."""
     apart = told_apart(across)
     bold = {"printed": best(rows, "value", apart), here: best(rows, "measured", apart)}
-    texts = {
+    texts: dict[str, list[Part]] = {
         "printed": [_bold(text, index in bold["printed"]) for index, text in enumerate(rows["printed"])],
         here: [_bold(_measured(row), index in bold[here]) for index, row in enumerate(records(rows))],
     }
@@ -127,41 +120,56 @@ def _values(rows: pd.DataFrame, down: list[str], across: list[str], metrics: Seq
         for side in ("printed", here) if ours else ("printed",):
             columns.append((key, side))
             header.append(" ".join(filter(None, [_column(across, key), side if ours else ""])))
-    body = []
+    keys, body = [], []
     for key, group in rows.groupby(down, sort=False):
         own = dict(list(group.groupby(across, sort=False)))
-        found = [_joined(own.get(column), texts[side], metrics, side == here) for column, side in columns]
-        body.append([*_row(down, key), *found])
-    return Grid(header, body, header[: len(down)])
+        cells = [_joined(own.get(column), texts[side], metrics, side == here) for column, side in columns]
+        body.append([*_row(down, key), *cells])
+        keys.append(key)
+    return Table(header, body, header[: len(down)], means=_means(down, keys))
 
 
-def _differences(rows: pd.DataFrame, down: list[str], across: list[str], footnotes: dict[str, int]) -> Grid:
-    keys = list(dict(list(rows.groupby(across, sort=False))))
-    header = [*(_named(name) for name in down), *(_column(across, key) for key in keys)]
-    body = []
+def _differences(rows: pd.DataFrame, down: list[str], across: list[str], footnotes: dict[str, int]) -> Table:
+    places = list(dict(list(rows.groupby(across, sort=False))))
+    header = [*(_named(name) for name in down), *(_column(across, place) for place in places)]
+    keys, body = [], []
     for key, group in rows.groupby(down, sort=False):
         own = dict(list(group.groupby(across, sort=False)))
-        body.append([*_row(down, key), *(_verdicts(own.get(column), footnotes) for column in keys)])
-    return Grid(header, body, header)
+        body.append([*_row(down, key), *(_verdicts(own.get(place), footnotes) for place in places)])
+        keys.append(key)
+    return Table(header, body, header, means=_means(down, keys))
 
 
-def _joined(rows: pd.DataFrame | None, texts: Sequence[str], metrics: Sequence[str], measured: bool) -> str:
+def _joined(rows: pd.DataFrame | None, texts: Sequence[Part], metrics: Sequence[str], measured: bool) -> Cell:
     """The metrics of a cell side by side, a dash for one that is not there; nothing measured for a system we lack."""
     if rows is None or (measured and not rows["ours"].any()):
         return ""
     found = {metric: texts[int(str(index))] for index, metric in rows["metric"].items()}
     shown = [found.get(metric, "") for metric in metrics or found]
-    return " / ".join(text or "–" for text in shown) if any(shown) else ""
+    return beside([part or "–" for part in shown]) if any(shown) else ""
 
 
-def _verdicts(rows: pd.DataFrame | None, footnotes: dict[str, int]) -> str:
+def beside(parts: Sequence[Part]) -> Cell:
+    """Parts with a slash between them."""
+    return parts[0] if len(parts) == 1 else tuple(part for one in parts for part in (" / ", one))[1:]
+
+
+def _verdicts(rows: pd.DataFrame | None, footnotes: dict[str, int]) -> Cell:
+    """The differences of a cell with what may be said of each, once where that is the same of all."""
     if rows is None:
         return ""
     differences = [_signed(row) for row in records(rows)]
-    told = [_short(judgement, footnotes) for judgement in rows["judgement"]]
-    if len(set(told)) == 1:
-        return " ".join(filter(None, [" / ".join(filter(None, differences)), told[0]]))
-    return " / ".join(" ".join(filter(None, pair)) for pair in zip(differences, told, strict=True))
+    words = [_short(judgement, footnotes) for judgement in rows["judgement"]]
+    marks = [_mark(judgement) for judgement in rows["judgement"]]
+    if len(set(words)) == 1:
+        differences, words, marks = [" / ".join(filter(None, differences))], words[:1], marks[:1]
+    texts = [" ".join(filter(None, pair)) for pair in zip(differences, words, strict=True)]
+    return beside([Marked(text, mark) if mark else text for text, mark in zip(texts, marks, strict=True)])
+
+
+def _mark(judgement: Judgement) -> Mark | None:
+    known: dict[str, Mark | None] = {"better": "better", "worse": "worse", "within tolerance": None, "": None}
+    return known.get(judgement.kind, "open")
 
 
 def _short(judgement: Judgement, footnotes: dict[str, int]) -> str:
@@ -184,8 +192,19 @@ def _signed(row: Mapping[str, Any]) -> str:
     return "" if math.isnan(row["difference"]) else f"{row['difference']:+z.{_decimals(row)}f}"
 
 
-def _bold(text: str, yes: bool) -> str:
-    return f"**{text}**" if yes and text != "–" else text
+def _bold(text: str, yes: bool) -> Part:
+    return Marked(text, "best") if yes and text != "–" else text
+
+
+def _is_bold(row: Sequence[Cell]) -> bool:
+    parts = [part for cell in row for part in (cell if isinstance(cell, tuple) else (cell,))]
+    return any(isinstance(part, Marked) for part in parts)
+
+
+def _means(down: Sequence[str], keys: Sequence[Any]) -> list[int]:
+    """Places of the rows of averages over categories."""
+    values = [dict(zip(down, key if isinstance(key, tuple) else (key,), strict=True)) for key in keys]
+    return [place for place, value in enumerate(values) if value.get("category") in WORDS]
 
 
 def _column(across: Sequence[str], key: Any) -> str:
@@ -205,15 +224,13 @@ def _named(field: str) -> str:
     return "class" if field == "category" else field
 
 
-def _boards(boards: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, Grid]]:
-    """Title, caption and summary of every dataset of every suite: also what the paper does not print."""
-    found = []
-    for suite, frame in boards.items():
-        for dataset, lines in summarise(frame).items():
-            header, body = cells(lines, bold="**{}**")
-            words = 1 + len(shared_and_varying(lines)[1])
-            found.append((f"{suite}: {dataset}", caption(lines), Grid(header, body, header[:words])))
-    return found
+def _boards(boards: Mapping[str, pd.DataFrame]) -> list[tuple[str, Table]]:
+    """Title and summary of every dataset of every suite: also what the paper does not print."""
+    return [
+        (f"{suite}: {dataset}", summary(lines))
+        for suite, frame in boards.items()
+        for dataset, lines in summarise(frame).items()
+    ]
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
@@ -229,22 +246,19 @@ def _notes(rows: pd.DataFrame) -> list[str]:
 
 
 def _markdown(content: Mapping[str, Any]) -> str:
-    parts = [f"# {content['title']}", content["small"], content["lead"], _grid(content["values"])]
+    small = "**{}** {}".format(*content["small"]) if content["small"] else ""
+    parts = [f"# {content['title']}", small, content["lead"], content["values"].markdown()]
     if content["differences"]:
-        parts += [f"## {content['heading']}", _grid(content["differences"])]
+        parts += [f"## {content['heading']}", content["differences"].markdown()]
     if content["footnotes"]:
         parts.append("\n".join(f"[{number}] {text}  " for number, text in enumerate(content["footnotes"], start=1)))
     if content["boards"]:
         parts.append("## All that the suites measured")
-        parts += [text for title, about, table in content["boards"] for text in (f"### {title}", _grid(table), about)]
+        parts += [f"### {title}\n\n{table.markdown()}" for title, table in content["boards"]]
     for heading, lines in (("Missing", content["missing"]), ("Notes on the printed cells", content["notes"])):
         if lines:
             parts += [f"## {heading}", "\n".join(f"* {line}" for line in lines)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _grid(table: Grid) -> str:
-    return grid(table.header, table.body, table.words)
 
 
 def _html(content: Mapping[str, Any]) -> str:

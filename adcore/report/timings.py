@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from adcore.report.leaderboard import grid, write_atomic
+from adcore.report.leaderboard import write_atomic
+from adcore.report.table import Table
 
 SCOPES = ("extract", "score", "post", "total")
 SETTING = ("backbone", "image", "device", "threads")
@@ -33,19 +34,17 @@ def write(folder: Path, timings: Sequence[Timing]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = pd.DataFrame([row for timing in timings for row in _rows(timing)])
     write_atomic(targets[0], rows.to_csv(index=False, lineterminator="\n"))
-    found = section(timings)
-    parts = ["# Latency", found["caption"], grid(found["header"], found["rows"], ("enhancer",))]
-    write_atomic(targets[1], "\n\n".join(parts) + "\n")
+    write_atomic(targets[1], f"# Latency\n\n{section(timings).markdown()}\n")
 
 
-def section(timings: Sequence[Timing]) -> dict[str, Any]:
-    """Caption, header and rows as texts: one row a host and enhancer."""
+def section(timings: Sequence[Timing]) -> Table:
+    """One row a host and enhancer."""
     varying = [name for name in SETTING if len({str(timing[name]) for timing in timings}) > 1]
     compared = any("without" in timing["latency"] for timing in timings)
     header = ["method", *varying, "enhancer", *SCOPES, "p95"]
     header += ["total without", "difference [95 %]"] if compared else []
     rows = [[*_names(timing, varying), *_numbers(timing, compared)] for timing in timings]
-    return {"caption": _caption(timings, varying, compared), "header": header, "rows": rows}
+    return Table(header, rows, ("enhancer", *varying), _caption(timings, varying, compared))
 
 
 def _names(timing: Timing, varying: Sequence[str]) -> list[str]:

@@ -157,9 +157,9 @@ def test_columns_of_controls_agree_where_one_host_has_them_in_another_order(comp
         }
         for name, x in values.items()
     ]
-    (table,) = enhancers.section(compared(scores, extra=extra), "elpv")
-    assert table.controls == (identity, random)
-    found = {r.host: r.over for r in table.rows if r.enhancer == "pfam"}
+    ((_, table),) = enhancers.section(compared(scores, extra=extra), "elpv").values()
+    assert table.header[3:] == [f"over {identity}", f"over {random}"]
+    found = {row[0]: tuple(row[3:]) for row in table.texts if row[2] == "pfam"}
     assert found == {"padim": ("+20.00 one pair",) * 2, "cfa": ("no pairs", "+30.00 one pair")}
 
 

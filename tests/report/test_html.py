@@ -145,7 +145,7 @@ def test_page_shows_a_bounded_number_of_sheets_and_counts_the_rest(tmp_path, tra
         item.sheet.write_bytes(item.sheet.read_bytes() + bytes([number]))
     found = pretext.panel(many, "elpv")
     assert found and len(found["sheets"]) == pretext.SHEETS and found["left_out"] == 3
-    assert len(found["rows"]) == pretext.SHEETS + 3 and pretext.panel(many, "other") is None
+    assert len(found["table"].rows) == pretext.SHEETS + 3 and pretext.panel(many, "other") is None
 
 
 def test_training_without_epochs_accuracy_or_pictures_is_a_row_of_dashes(tmp_path, training):
@@ -154,7 +154,7 @@ def test_training_without_epochs_accuracy_or_pictures_is_a_row_of_dashes(tmp_pat
     (item.folder / "summary.json").write_text(nothing)
     (item.folder / "curves.json").write_text('{"loss": []}')
     found = pretext.panel([item], "elpv")
-    assert found and found["rows"][0]["cells"][3:] == ["0", "–", "–", "–", "–", "12"]
+    assert found and found["table"].texts[0][3:] == ["0", "–", "–", "–", "–", "12", ""]
     assert not found["figures"] and not found["sheets"]
 
 

@@ -172,7 +172,7 @@ def test_a_contender_without_all_cells_is_left_out_and_named(row):
     found = contest_of(rows)
     assert found.names == ("A",) and set(found.left_out) == {"B", "C"}
     shown = statistics.section(Contests(frame(rows)), "elpv")[0]
-    assert "Left out, for failed or missing cells: B, C." in shown["notes"] and not shown["pairs"]
+    assert "Left out, for failed or missing cells: B, C." in shown["notes"] and not shown["pairs"].rows
 
 
 def test_same_names_are_told_apart_by_their_settings(row):
@@ -237,7 +237,7 @@ def test_no_diagram_where_ranks_say_nothing(row, methods, categories):
 def test_pixel_metrics_have_no_interval_over_images(row):
     rows = cells(row, ahead(1, 2, 3), "p_auroc")
     shown = statistics.section(Contests(frame(rows)), "elpv")[0]
-    assert shown["title"] == "pixel AUROC" and all(line[3] == "–" for line in shown["rows"])
+    assert shown["title"] == "pixel AUROC" and all(line[3] == "–" for line in shown["table"].rows)
 
 
 def test_where_less_is_better_the_smaller_one_leads(row, monkeypatch):

@@ -36,29 +36,29 @@ PAIR = [a_timing(), a_timing("pfam", WITHOUT, load_average=1.74)]
 def test_one_row_a_host_and_enhancer(tmp_path):
     found = timings.section(PAIR)
     header = ["method", "enhancer", *timings.SCOPES, "p95"]
-    assert found["header"] == [*header, "total without", "difference [95 %]"]
-    assert found["rows"] == [
+    assert list(found.header) == [*header, "total without", "difference [95 %]"]
+    assert found.rows == [
         ["padim", "none", "10.00", "2.00", "1.00", "13.00", "14.00", "–", "–"],
         ["padim", "pfam", "14.00", "2.00", "1.00", "17.00", "18.00", "13.50", "+3.50 [3.10, 4.00]"],
     ]
 
 
 def test_caption_states_machine_load_batch_and_interleaving():
-    caption = timings.section(PAIR)["caption"]
+    caption = timings.section(PAIR).caption
     for fact in ("batch 1", "device cpu", "threads 2", "load average 0.3 to 1.7", "A/B/A/B", "backbone resnet18"):
         assert fact in caption
 
 
 def test_without_enhancers_nothing_is_said_of_them():
     found = timings.section(PAIR[:1])
-    assert found["header"][-1] == "p95" and "A/B" not in found["caption"] and "load average 0.3." in found["caption"]
+    assert list(found.header)[-1] == "p95" and "A/B" not in found.caption and "load average 0.3." in found.caption
 
 
 @pytest.mark.parametrize(("name", "value"), [("device", "cuda"), ("threads", 8), ("backbone", "resnet50")])
 def test_what_differs_is_a_column_and_not_in_the_caption(name, value):
     found = timings.section([PAIR[0], a_timing(**{name: value})])
-    assert found["header"][1] == name and found["rows"][1][1] == str(value)
-    assert f"{name} " not in found["caption"].split("counted. ")[1]
+    assert list(found.header)[1] == name and found.rows[1][1] == str(value)
+    assert f"{name} " not in found.caption.split("counted. ")[1]
 
 
 def test_csv_holds_every_scope_in_full(tmp_path):
