@@ -19,7 +19,7 @@ import yaml
 import adcore
 from adcore import latency
 from adcore.plan import Plan
-from adcore.report.leaderboard import same
+from adcore.results.frame import same
 
 REPO = Path(__file__).parents[1]
 SNIPPETS = re.findall(r"```python\n(.*?)```", (REPO / "docs/api.md").read_text(encoding="utf-8"), re.DOTALL)
