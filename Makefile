@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PLAN := params.yaml
 SMOKE := tests/test_public.py tests/flows/test_benchmark.py::test_cells_are_computed_once_and_reported
 
-.PHONY: help fix setup demo demo-enhancers test smoke test-slow lint docs serve ui clean
+.PHONY: help fix setup demo demo-enhancers test smoke test-slow lint docs hooks serve ui clean
 .DEFAULT_GOAL := demo
 
 help: ## this list
@@ -54,6 +54,9 @@ docs: $(READY) ## the documentation as a site: site/index.html
 fix: $(READY) ## format, and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+hooks: $(READY) ## have git format and check every commit
+	$(BIN)/pre-commit install
 
 serve: $(READY) ## Prefect's server and the deployments, until Ctrl-C
 	$(BIN)/python -m flows.serve

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -102,3 +104,27 @@ def test_another_environment_leaves_the_first_alone(make: Make, tmp_path: Path) 
     make("setup", "VENV=.venv-3.11", "PYTHON=python3.11")
     lines = (tmp_path / "log").read_text().splitlines()
     assert [line for line in lines if "venv" in line] == ["python3.12 -m venv .venv", "python3.11 -m venv .venv-3.11"]
+
+
+HOOKS = yaml.safe_load((REPO / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: str(hook["id"]))
+def test_a_commit_is_checked_by_what_make_runs(hook: dict[str, str]) -> None:
+    command = hook["entry"].replace(".venv/bin", "\t$(BIN)")
+    assert command in (REPO / "Makefile").read_text(encoding="utf-8")
+
+
+def test_a_commit_is_formatted(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text("x   =  1\n")
+    for name in (".pre-commit-config.yaml", "pyproject.toml"):
+        shutil.copy(REPO / name, tmp_path)
+    (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
+    for arguments in (["init", "-q"], ["add", "module.py", ".pre-commit-config.yaml"]):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    environment = os.environ | {"PRE_COMMIT_HOME": str(tmp_path / "home"), "SKIP": "types"}
+    command = [sys.executable, "-m", "pre_commit", "run"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "files were modified by this hook" in done.stdout
+    assert (tmp_path / "module.py").read_text() == "x = 1\n"
