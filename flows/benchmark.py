@@ -57,6 +57,7 @@ def _compute(work: Work) -> dict[str, Exception]:
     with Display(work.weights(), listener) as display, _stopping.ending(display.close):
         futures = stages.submit(work)
         for future in as_completed([future for chain in futures.values() for future in chain]):
+            future.wait()  # it has ended, but only now says how; before, it asks the server, which may not know yet
             _require_room(future)
     update_progress_artifact(artifact_id=shown, progress=100.0, description="done")
     errors = {title: _error(chain) for title, chain in futures.items()}

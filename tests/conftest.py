@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch or numba is imported; tiny inputs gain nothing from more
+os.environ.setdefault("NUMBA_CACHE_DIR", "")  # beside the sources, not in each workspace: kernels are compiled once
 
 from collections.abc import Callable
 from pathlib import Path

@@ -24,6 +24,16 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_latencies() -> Iterator[None]:
+    """A latency is the median of few images here: what is measured is tested elsewhere, and each would take seconds."""
+    from adcore import latency
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "SECONDS", 0.0)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
     """Tests that run as a shell's job in the background ignore Ctrl-C, and so would all that they start."""
