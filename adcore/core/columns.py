@@ -45,6 +45,10 @@ class Column:
     order: int = LAST
     text: bool = False
 
+    def __post_init__(self) -> None:
+        if "enhancers" in self.shown and self.unit != "%":
+            raise ValueError(f"column {self.name}: the table of enhancers is in percent; leave it out of `shown`")
+
     def value(self, stored: float) -> float:
         """A stored value in the column's unit."""
         return 100 * stored if self.unit == "%" else stored / self.scale
@@ -53,6 +57,19 @@ class Column:
         """`98.4`, `98.4 ± 0.2`, or a dash where it does not apply."""
         spread = "" if math.isnan(std) else f" ± {self.value(std):,.{self.digits}f}"
         return "–" if math.isnan(stored) else f"{self.value(stored):,.{self.digits}f}{spread}"
+
+    def fine(self, stored: float, sign: str = "") -> str:
+        """A value or a difference of two with one digit more, a dash where it is not known. sign: `+` shows it."""
+        return "–" if math.isnan(stored) else f"{self.value(stored):{sign}z.{self.digits + 1}f}"
+
+    def interval(self, low: float, high: float) -> str:
+        """`[0.30, 1.20]`, with one digit more than values; a dash where it is not known."""
+        return "–" if math.isnan(low + high) else f"[{self.fine(low)}, {self.fine(high)}]"
+
+    @property
+    def steps(self) -> str:
+        """What a difference is counted in, with a blank before it: points of a metric in percent."""
+        return " points" if self.unit == "%" else f" {self.unit}" if self.unit else ""
 
     def rounded(self, stored: float) -> float:
         """A stored value as far as it is printed, in the column's unit; NaN stays."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adcore import registry
+from adcore.core.columns import Column
 from adcore.results.lines import Line, headline
 from adcore.results.trained import epoch_mean
 
@@ -28,16 +29,21 @@ Curves = Mapping[str, Sequence[float]]
 def category_svg(lines: Sequence[Line]) -> str:
     """A dot a category and a bar for the mean, best contender on top."""
     metric, shown = headline(lines), lines[:MOST]
+    column = registry.column(metric)
     figure, axes = _figure(4.4, 1.1 + 0.45 * len(shown))
     for i, line in enumerate(shown):
-        values = 100 * line.category_means(metric).to_numpy()
+        values = [column.value(mean) for mean in line.category_means(metric)]
         axes.plot(values, np.full(len(values), i), "o", alpha=0.45, markersize=5, markeredgewidth=0, color=f"C{i}")
-        axes.plot([100 * line.means[metric]] * 2, [i - 0.3, i + 0.3], color=f"C{i}", linewidth=3)
+        axes.plot([column.value(line.means[metric])] * 2, [i - 0.3, i + 0.3], color=f"C{i}", linewidth=3)
     axes.set_yticks(range(len(shown)), [_short(line.name) for line in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.set_xlabel(f"{registry.column(metric).title}, %")
+    axes.set_xlabel(_label(column))
     axes.set_title("dot: category, bar: mean", fontsize=8.5)
     return _svg(figure)
+
+
+def _label(column: Column) -> str:
+    return ", ".join(filter(None, [column.title, column.unit]))
 
 
 def roc_svg(curves: Mapping[str, Sequence[Curves]]) -> str:
@@ -55,7 +61,8 @@ def roc_svg(curves: Mapping[str, Sequence[Curves]]) -> str:
 def cost_svg(lines: Sequence[Line]) -> str:
     """Headline metric against latency (milliseconds an image, logarithmic), '' where no latency was measured."""
     metric = headline(lines)
-    points = [(i, line.cost("score_ms"), 100 * line.means[metric]) for i, line in enumerate(lines[:MOST])]
+    column = registry.column(metric)
+    points = [(i, line.cost("score_ms"), column.value(line.means[metric])) for i, line in enumerate(lines[:MOST])]
     points = [(i, x, y) for i, x, y in points if not math.isnan(x + y)]
     if not points:
         return ""
@@ -64,7 +71,7 @@ def cost_svg(lines: Sequence[Line]) -> str:
     figure, axes = _figure(4.0, 3.4)
     for i, x, y in points:
         axes.plot(x, y, "o", markersize=8, color=f"C{i}")
-    axes.set(xscale="log", xlabel="ms / image (batch 1)", ylabel=f"{registry.column(metric).title}, %")
+    axes.set(xscale="log", xlabel="ms / image (batch 1)", ylabel=_label(column))
     axes.set_title("colours as beside", fontsize=8.5)
     axes.margins(0.25)
     shown = (1.0, 2.0, 5.0)  # digits at which a tick is told; more would overlap

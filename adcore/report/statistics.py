@@ -15,7 +15,7 @@ from adcore.report import verdicts
 from adcore.report.leaderboard import write_atomic
 from adcore.report.plots import ranks_svg
 from adcore.report.table import Table
-from adcore.report.verdicts import p_text, points
+from adcore.report.verdicts import p_text
 from adcore.results import categories as over
 from adcore.results.contest import ALPHA, Contest, Contests, Pair
 
@@ -115,14 +115,14 @@ def _texts(contest: Contest) -> dict[str, Any]:
 
 
 def _own_texts(contest: Contest, many: bool) -> list[list[str]]:
-    images, seeds = contest.own_over_images, contest.own_over_seeds
+    images, seeds, column = contest.own_over_images, contest.own_over_seeds, registry.column(contest.metric)
     return [
         [
             one.name,
-            f"{100 * one.mean:.2f}",
-            "–" if math.isnan(one.sd) else f"{100 * one.sd:.2f}",
-            points(images.low[i], images.high[i]),
-            points(seeds.low[i], seeds.high[i]),
+            column.fine(one.mean),
+            column.fine(one.sd),
+            column.interval(images.low[i], images.high[i]),
+            column.interval(seeds.low[i], seeds.high[i]),
             *([f"{contest.ranks[i]:.2f}"] if many else []),
         ]
         for i, one in enumerate(contest.contenders)
@@ -131,14 +131,14 @@ def _own_texts(contest: Contest, many: bool) -> list[list[str]]:
 
 def _pair_texts(pair: Pair) -> list[str]:
     """The best contender against another."""
-    p = pair.p_images_corrected, pair.p_corrected
+    p, column = (pair.p_images_corrected, pair.p_corrected), registry.column(pair.contest.metric)
     over_images, over_categories = ("–" if math.isnan(value) else p_text(value).removeprefix("p = ") for value in p)
     return [
         pair.other.name,
-        f"{100 * pair.difference:+z.2f}",
-        points(*pair.on_images),
+        column.fine(pair.difference, "+"),
+        column.interval(*pair.on_images),
         over_images,
-        points(*pair.on_seeds),
+        column.interval(*pair.on_seeds),
         f"{pair.ahead} of {len(pair.contest.categories)}",
         over_categories if pair.testable else "–",
         verdicts.behind(pair),

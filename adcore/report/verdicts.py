@@ -11,7 +11,6 @@ from adcore.papers.tables import Judgement
 from adcore.results.contest import ALPHA, Contest, Outcome, Pair
 from adcore.results.paired import FEW, Paired
 
-LEVEL = 0.0005  # a gap that one digit after the point of a percentage does not show
 BEHIND: dict[Outcome, str] = {  # of a row of a table that has the numbers beside it, against the best
     "equal": "equal",
     "better": "beaten",
@@ -44,12 +43,12 @@ def lead(contest: Contest) -> str:
     pair = contest.pair(0, 1)
     categories = counted(len(contest.categories), "category", "categories")
     facts = f"(mean of {categories}, {counted(len(pair.one.seeds), 'seed', 'seeds')})"
-    title, names = registry.column(contest.metric).title, f"{pair.one.name} and {pair.other.name}"
+    column, names = registry.column(contest.metric), f"{pair.one.name} and {pair.other.name}"
     if pair.outcome == "equal":
-        return f"{names} are level in {title} {facts}: equal in every category."
-    if abs(pair.difference) < LEVEL:
-        return f"{names} are level in {title} {facts}: {verdict(pair)}."
-    gap = f"{100 * abs(pair.difference):.1f} points of {title}"
+        return f"{names} are level in {column.title} {facts}: equal in every category."
+    if column.rounded(pair.difference) == 0:
+        return f"{names} are level in {column.title} {facts}: {verdict(pair)}."
+    gap = f"{column.format(abs(pair.difference))}{column.steps} of {column.title}"
     return f"{pair.one.name} leads {pair.other.name} by {gap} {facts}: {verdict(pair)}."
 
 
@@ -89,11 +88,13 @@ def _over_images(pair: Pair) -> str:
     both = f"{names[0]} and {names[1]}", f"{names[0]} beats {names[1]}"
     alike, beats = both if len(contest.categories) == 1 else ("they", f"{names[0]} beats it")
     where = f"on the same {contest.image_count:,} images" if contest.image_count else "on the same images"
-    facts = f"by {100 * pair.difference:z.2f} points {points(*pair.on_images)}, {_p(pair, pair.p_images_corrected)}"
+    column = registry.column(contest.metric)
+    gap = f"{column.fine(pair.difference)}{column.steps} {column.interval(*pair.on_images)}"
+    facts = f"by {gap}, {_p(pair, pair.p_images_corrected)}"
     if pair.outcome == "alike on images":
         return f"{where} {alike} cannot be told apart: it is ahead {facts}"
     if pair.outcome == "unsure of seeds":
-        return f"{where} {beats} {facts}, but other seeds may turn it: {points(*pair.on_seeds)}"
+        return f"{where} {beats} {facts}, but other seeds may turn it: {column.interval(*pair.on_seeds)}"
     return f"{where} {beats} {facts}{_once(pair.outcome, len(pair.one.seeds))}"
 
 

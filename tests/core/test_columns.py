@@ -73,3 +73,16 @@ def test_a_value_is_written_in_the_unit_of_its_column(column: Column, stored: fl
 def test_of_a_metric_where_lower_is_better_the_smallest_ranks_first() -> None:
     column = Column("a", "a", "a", better="lower")
     assert max([0.3, 0.1, 0.2], key=column.rank) == 0.1
+
+
+def test_differences_have_a_digit_more_and_the_unit_of_the_column() -> None:
+    percent, plain = Column("a", "a", "a"), Column("a", "a", "a", unit="px", digits=2)
+    assert percent.fine(0.0123, "+") + percent.steps == "+1.23 points"
+    assert plain.fine(-0.0004) + plain.steps == "0.000 px"
+    assert plain.interval(-1, 2.5) == "[-1.000, 2.500]"
+    assert percent.interval(math.nan, 1) == "–"
+
+
+def test_the_table_of_enhancers_takes_percent_only() -> None:
+    with pytest.raises(ValueError, match="column a: the table of enhancers is in percent"):
+        Column("a", "a", "a", unit="px", shown=("enhancers",))

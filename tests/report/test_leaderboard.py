@@ -1,10 +1,12 @@
 """The leaderboard's files and the summary behind them, against values worked out by hand."""
 
+import dataclasses
 import json
 import math
 
 import pytest
 
+from adcore import registry
 from adcore.report import leaderboard, verdicts
 from adcore.results import frame
 from adcore.results.contest import Contests
@@ -110,6 +112,16 @@ def test_equal_as_printed_is_equally_best(row):
 )
 def test_verdict_says_who_leads_and_whether_to_trust_it(row, scores, sentence):
     assert sentence in lead(grid(row, scores))
+
+
+def test_a_metric_that_is_no_share_leads_in_its_own_unit(row, monkeypatch):
+    column = dataclasses.replace(registry.column("aupro"), unit="px", digits=2, better="lower", shown=("leaderboard",))
+    monkeypatch.setitem(registry.columns(), "aupro", column)
+    rows = [row(method_label=m, i_auroc=math.nan, i_ap=math.nan, aupro=x) for m, x in (("cfa", 2.0), ("padim", 3.5))]
+    assert "cfa leads padim by 1.50 px of AUPRO" in lead(rows)
+    text = leaderboard.markdown(of(rows))
+    assert "| cfa | **2.00** |" in text
+    assert "| padim | 3.50 |" in text
 
 
 def test_contenders_of_one_name_are_told_apart_by_what_differs(row):
