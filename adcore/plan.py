@@ -148,16 +148,21 @@ class Plan(Strict):
     budget: Budget = Budget()
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
 
+    @field_validator("metrics")
+    @classmethod
+    def _computed(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        for metric in metrics:
+            known(metric, modules("metrics"), "metric")
+        once("metric", metrics)
+        return metrics
+
     @model_validator(mode="after")
     def _names(self) -> Plan:
-        for metric in self.metrics:
-            known(metric, modules("metrics"), "metric")
         for method in self.methods:
             for enhancer in method.enhancers or ():
                 known(enhancer, [choice.name for choice in self.enhancers], "enhancer of the plan")
         once("dataset", [dataset.name for dataset in self.datasets], "give each its own name")
         once("seed", self.seeds)
-        once("metric", self.metrics)
         for dataset in self.datasets:
             once(f"category of {dataset.name}", dataset.categories or ())
             once(f"texture of {dataset.name}", dataset.textures or ())

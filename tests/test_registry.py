@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from adcore import keys, registry
+from adcore import identity, keys, registry
 from adcore.cells import arms
 from adcore.methods.base import Method
+from adcore.metrics.base import Scored, values
 from adcore.plan import Choice, PlanError, parse
 from tests.reach import forget
 
@@ -36,6 +38,23 @@ class Mine(Method):
 def look_again() -> None:
     for cached in (registry.modules, registry.metrics, registry.cell_columns, registry.columns):
         cached.cache_clear()
+
+
+METRIC = """
+from adcore.columns.base import CellColumn
+from adcore.core.columns import Column
+from adcore.metrics import ImageRanking
+from adcore.metrics.base import Metric
+
+class Mine(Metric):
+    column = Column("mine", "mine", "something of image scores", better="lower")
+    reads = ImageRanking
+    def value(self, read): return 0.25
+
+class Taken(CellColumn):
+    column = Column("taken", "taken", "something of a cell", kind="note")
+    def value(self, cell): return 1
+"""
 
 
 @pytest.fixture
@@ -86,6 +105,29 @@ def test_another_package_brings_a_method(installed: Callable[..., None]) -> None
     assert [arm.names["method_label"] for arm in arms(plan)] == ["mine(width=5)", "padim"]
     with pytest.raises(PlanError, match=r"method 'mine': unknown key 'widht' \(did you mean 'width'\?\)"):
         arms(parse({"datasets": ["elpv"], "methods": [{"name": "mine", "widht": 5}]}))
+
+
+def test_another_package_brings_a_metric_and_a_column(installed: Callable[..., None]) -> None:
+    before = identity.cell()
+    installed("[adcore.metrics]\nmine = their_methods\n[adcore.columns]\ntaken = their_methods:Taken\n", METRIC)
+    names = list(registry.columns())
+    assert names[names.index("spro") + 1 : names.index("extract_s")] == ["mine", "taken"]
+    assert "mine" in parse({"datasets": ["elpv"], "methods": ["padim"]}).metrics
+    assert values(registry.metrics(), [Scored([0.0, 1.0], [0, 1])])["mine"] == 0.25
+    assert identity.cell() != before
+
+
+def test_a_metric_and_a_column_of_one_name_are_refused(installed: Callable[..., None]) -> None:
+    installed("[adcore.metrics]\nmine = their_methods\n[adcore.columns]\nmine = twice\n", METRIC)
+    (Path(next(iter(sys.path))) / "twice.py").write_text(METRIC.replace('"taken"', '"mine"'))
+    with pytest.raises(PlanError, match="two columns are called 'mine'; rename the file of one"):
+        registry.columns()
+
+
+def test_a_plan_that_names_a_metric_that_nothing_computes_is_refused() -> None:
+    message = r"metrics: unknown metric 'i_aurok' \(did you mean 'i_auroc'\?\); known: aupro, i_ap, i_auroc, i_f1max, "
+    with pytest.raises(PlanError, match=message):
+        parse({"datasets": ["elpv"], "methods": ["padim"], "metrics": ["i_aurok"]})
 
 
 def test_an_entry_point_may_name_the_class(installed: Callable[..., None]) -> None:
