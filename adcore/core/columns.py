@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 Kind = Literal["place", "name", "setting", "seed", "metric", "note", "cost", "record"]
-Place = Literal["leaderboard", "console", "ranking", "statistics", "enhancers", "mlflow"]
+Place = Literal["leaderboard", "console", "ranking", "categories", "statistics", "enhancers", "mlflow"]
 Aggregate = Literal["mean", "median", "max", "sum"]
 
 KINDS: Sequence[Kind] = get_args(Kind)  # in which the leaderboard has them
@@ -27,8 +27,10 @@ class Column:
     a note belongs to a metric or a data set, a cost to the machine; a record says where the cell lies.
     unit: `%` shows a fraction as percent; of any other, a value over `scale` is in it. digits: behind the point.
     better: which end of it, of a metric. over: how cells of a contender become one value; run: how those of an MLflow
-    run do, where not so. shown: where, beside leaderboard.csv. order: among those of its kind, then by name. text: it
-    holds words.
+    run do, where not so.
+    shown: where, beside leaderboard.csv. The first one of `ranking` that has a value orders the lines; it and those of
+    `categories` have a table by category in the report.
+    order: among those of its kind, then by name. text: it holds words.
     """
 
     name: str

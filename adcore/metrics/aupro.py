@@ -20,7 +20,7 @@ class Aupro(Metric[Pixels]):
         "aupro",
         "AUPRO",
         "area under the per-region overlap curve up to a false positive rate of 0.3, divided by that limit",
-        shown=("leaderboard", "console", "statistics", "enhancers", "mlflow"),
+        shown=("leaderboard", "console", "categories", "statistics", "enhancers", "mlflow"),
         order=70,
     )
     rules: ClassVar[Mapping[str, Any]] = {"fpr_limit": FPR_LIMIT, "connectivity": 8}

@@ -135,7 +135,7 @@ def _section(name: str, contests: Contests, results: Sequence[CellResult], notes
         "metrics": applying(lines),
         "categories": [
             (registry.column(metric).title, _category_table(lines, metric))
-            for metric in dict.fromkeys((headline(lines), "aupro"))
+            for metric in dict.fromkeys((headline(lines), *registry.shown_in("categories")))
             if metric in applying(lines)
         ],
         "figures": _figures(drawn, own) if drawn else [],

@@ -13,8 +13,7 @@ import pandas as pd
 
 from adcore import registry
 from adcore.results import categories as over
-from adcore.results.images import DRAWS, Sample
-from adcore.results.images import METRICS as IMAGE_METRICS
+from adcore.results.images import DRAWN, DRAWS, Sample
 from adcore.results.lines import Line, applying, headline, shared_and_varying, summarise
 from adcore.results.pairs import bootstrapped, corrected, delong, percentiles
 from adcore.results.seeds import seed_interval
@@ -344,9 +343,9 @@ class Contest:
     @cached_property
     def _draws(self) -> Floats | None:
         """(K, C, DRAWS) the metric of drawn sets of images, mean over seeds; None for a metric of pixels."""
-        if self.metric not in IMAGE_METRICS:
+        if self.metric not in DRAWN:
             return None
-        which = IMAGE_METRICS.index(self.metric)
+        which = DRAWN.index(self.metric)
         return np.array([[_mean_draws(s, which) for s in contender.samples] for contender in self.contenders])
 
     def _over_images(self, difference: Floats, chosen: Sequence[int]) -> OverImages:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
 
-METRICS = ("i_auroc", "i_ap", "i_f1max")
+DRAWN = ("i_auroc", "i_ap", "i_f1max")  # metrics whose draws are computed, all at once
 DRAWS = 1000
 
 
@@ -26,7 +26,7 @@ DRAWS = 1000
 class Sample:
     """What two contenders need to be compared on the same images; all NaN where an image class is missing.
 
-    images: digest of paths, labels and subsets. draws: (3, DRAWS) float32, METRICS of each drawn set of images, which
+    images: digest of paths, labels and subsets. draws: (3, DRAWS) float32, DRAWN of each drawn set of images, which
     are the same sets for all scores of the same images. deviations: (N,) float64, by path; the covariance of the
     AUROCs of two contenders is the dot product of theirs."""
 
@@ -47,7 +47,7 @@ def sample(images: pd.DataFrame) -> Sample:
     names = sorted(set(subsets.tolist()) - {""})
     parts = [np.isin(subsets, ["", name]) for name in names] or [np.ones(len(rows), dtype=bool)]
     if any(labels[part].all() or not labels[part].any() for part in parts):
-        return Sample(who, np.full((len(METRICS), DRAWS), np.nan, np.float32), np.full(len(rows), np.nan))
+        return Sample(who, np.full((len(DRAWN), DRAWS), np.nan, np.float32), np.full(len(rows), np.nan))
     scores = np.array([score for *_, score in rows], dtype=np.float64)
     strata = (2 * np.unique(subsets, return_inverse=True)[1] + labels).astype(np.int16)
     weights = _weights(strata.tobytes(), int(who[:16], 16))
@@ -84,7 +84,7 @@ def _deviations(credit: Floats, strata: NDArray[np.int16]) -> Floats:
 
 
 def _drawn(scores: Floats, labels: Bools, weights: NDArray[np.float32]) -> Floats:
-    """(3, DRAWS) METRICS where image i counts weights[draw, i] times; thresholds are the distinct scores."""
+    """(3, DRAWS) DRAWN where image i counts weights[draw, i] times; thresholds are the distinct scores."""
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)
     detected = weights[:, order]

@@ -9,7 +9,7 @@ import scipy.stats
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from adcore.results import images
-from adcore.results.images import DRAWS, METRICS, sample
+from adcore.results.images import DRAWN, DRAWS, sample
 from adcore.results.pairs import delong, percentiles
 
 
@@ -57,7 +57,7 @@ def test_a_draw_is_the_metric_of_the_images_repeated_as_often_as_drawn(monkeypat
     found = sample(table(labels, scores))
     images._weights = kept
     kept.cache_clear()
-    assert found.draws.shape == (len(METRICS), 12)
+    assert found.draws.shape == (len(DRAWN), 12)
     for weights, metrics in zip(drawn[0].astype(int), found.draws.T, strict=True):
         assert weights[labels].sum() == labels.sum() and weights.sum() == len(labels)  # stratified
         again = np.repeat(labels, weights), np.repeat(scores, weights)
