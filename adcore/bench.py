@@ -6,7 +6,7 @@ import functools
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adcore import cells, identity, keys, registry
-from adcore.cells import Category, Cell
+from adcore.cells import Arm, Category, Cell
 from adcore.chains import Chain
 from adcore.datasets import manifest
 from adcore.datasets.base import GOOD, DataError, Dataset, Facts, Progress, silent
@@ -25,8 +25,6 @@ from adcore.datasets.validation import NOTED, Problem, twinned, validate
 from adcore.disk import room
 from adcore.names import composed, located, printable
 from adcore.plan import DatasetSpec, Plan, PlanError, expanded, nearest
-from adcore.results.finished import failed_row, result, timing
-from adcore.results.groups import CellResult
 from adcore.store import Store
 
 if TYPE_CHECKING:
@@ -114,6 +112,8 @@ class Bench:
         self.layout = Layout(workspace)
         self.store = self.layout.store()
         self.manifests = manifests or {}
+        self._frames: dict[str, pd.DataFrame] = {}
+        self._problems: dict[str, list[Problem]] = {}
 
     @cached_property
     def text(self) -> tuple[str, str, str]:
@@ -149,7 +149,12 @@ class Bench:
     @cached_property
     def cells(self) -> list[Cell]:
         """All cells of the categories that passed validation."""
-        return cells.expand(self.plan, self._prepared[0])
+        return cells.expand(self.plan, self._prepared[0], self.arms)
+
+    @cached_property
+    def arms(self) -> list[Arm]:
+        """Every combination that the plan compares, expanded once."""
+        return cells.arms(self.plan)
 
     @cached_property
     def by_title(self) -> dict[str, Cell]:
@@ -167,20 +172,10 @@ class Bench:
         reading = [cell for cell in self.cells if not cell.arm.method.on_images]
         return tuple(sorted({level for cell in reading for level in cell.levels}))
 
-    def finished(self, metrics: Sequence[str]) -> list[CellResult]:
-        """The cells that are in the store, in the order of the plan, with these metrics."""
-        done = [cell for cell in self.cells if self.store.has("cell", cell.key)]
-        return [result(self.store, cell, metrics, self.twins[cell.category.dataset]) for cell in done]
-
     @cached_property
     def twins(self) -> dict[str, set[tuple[str, str]]]:
         """Dataset -> (category, path) of its test images with a twin in training."""
         return {name: twinned(self.problems(name), self.frame(name)) for name in self.manifests}
-
-    def timings(self) -> list[dict[str, Any]]:
-        """Latencies by part, once a method and enhancer."""
-        found = {cell.latency_key: timing(self.store, cell) for cell in self.cells}
-        return [measured for measured in found.values() if measured]
 
     @cached_property
     def textures(self) -> dict[str, set[str]]:
@@ -193,7 +188,7 @@ class Bench:
     @cached_property
     def chains(self) -> dict[str, Chain]:
         """Label -> enhancers in a row."""
-        return {arm.chain.label: arm.chain for arm in cells.arms(self.plan)}
+        return {arm.chain.label: arm.chain for arm in self.arms}
 
     def picked(self) -> pd.DataFrame:
         """The images that protocols have picked by seed: supports of few-shot models, test images moved to training."""
@@ -223,13 +218,17 @@ class Bench:
         }
 
     def _selected_on_test(self) -> str:
-        arms = cells.arms(self.plan)
-        labels = dict.fromkeys(a.names["method_label"] for a in arms if a.method.selects_on_test(a.options))
+        labels = dict.fromkeys(a.names["method_label"] for a in self.arms if a.method.selects_on_test(a.options))
         why = "kept the epoch that was best on the test images: only to be held against numbers that were printed so"
         return f"{', '.join(labels)} {why}" if labels else ""
 
     def problems(self, name: str) -> list[Problem]:
         """What validation found in a prepared dataset, and what the plan's image size loses of its masks."""
+        if name not in self._problems:
+            self._problems[name] = self._found(name)
+        return self._problems[name]
+
+    def _found(self, name: str) -> list[Problem]:
         key, dataset, frame = self.manifests[name], self.dataset(name), self.frame(name)
         image, at = self.plan.image, self.plan.evaluate_at
         seen = {"manifest": key, "image": image.model_dump(), "at": at, "code": identity.sight()}
@@ -253,8 +252,11 @@ class Bench:
         return f"test images with a twin in training: {listed} (see validation.html)" if listed else ""
 
     def frame(self, name: str) -> pd.DataFrame:
-        """The whole manifest of a prepared dataset."""
-        return manifest.read_manifest(self.store.path("manifest", self.manifests[name]) / "manifest.csv")
+        """The whole manifest of a prepared dataset, read once; nobody changes it."""
+        key = self.manifests[name]
+        if key not in self._frames:
+            self._frames[key] = manifest.read_manifest(self.store.path("manifest", key) / "manifest.csv")
+        return self._frames[key]
 
     def _categories(self, spec: DatasetSpec) -> tuple[list[Category], list[Failure]]:
         dataset = self.dataset(spec.name)
@@ -273,16 +275,6 @@ class Bench:
             Category(spec.name, name, dataset.root, capped, textures, dataset.thresholds.get(name)) for name in names
         ]
         return ready, failures
-
-    def failed_row(self, cell: Cell) -> dict[str, Any]:
-        """The leaderboard row of a cell that could not be computed."""
-        return failed_row(cell.names, self.plan, cell.key)
-
-    def failed_rows(self, failures: list[Failure]) -> list[dict[str, Any]]:
-        """A leaderboard row for every cell that a failed category would have had."""
-        arms = [(arm, cells.setting(self.plan, arm)) for arm in cells.arms(self.plan)]
-        names = (cells.columns(f.dataset, f.category, arm, shared) for f in failures for arm, shared in arms)
-        return [failed_row(columns, self.plan) for columns in names]
 
 
 @functools.lru_cache(maxsize=4)

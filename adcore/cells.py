@@ -179,9 +179,10 @@ def _checked(chained: Chain, plan: Plan, name: str, method: type[Method], option
     return stand_in or method.stand_in(options, plan.backbone)
 
 
-def expand(plan: Plan, categories: Sequence[Category]) -> list[Cell]:
-    """The cells of a plan over prepared categories, in the order of the plan."""
-    combinations = arms(plan)
+def expand(plan: Plan, categories: Sequence[Category], combinations: Sequence[Arm] | None = None) -> list[Cell]:
+    """The cells of a plan over prepared categories, in the order of the plan. combinations: its `arms`, where they are
+    known."""
+    combinations = arms(plan) if combinations is None else combinations
     return [cell for category in categories for cell in _cells(plan, category, combinations)]
 
 

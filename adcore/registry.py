@@ -125,7 +125,7 @@ def column(name: str) -> Column:
     table = columns()
     if name in table:
         return table[name]
-    metric = _metric_of(name)
+    metric = metric_of(name)
     if not metric:
         raise ValueError(f"no column is called '{name}'{nearest(name, table)}; a file in adcore/columns/ brings one")
     return table[metric].of(name.removeprefix(f"{metric}_"))
@@ -135,11 +135,11 @@ def judged_by_pixel(name: str) -> bool:
     """Whether a column is of a metric of masks, which depends on the resolution that a plan judges at."""
     from adcore.metrics.base import Masked
 
-    metric = metrics().get(_metric_of(name))
+    metric = metrics().get(metric_of(name))
     return metric is not None and metric.reads.sees is Masked
 
 
-def _metric_of(name: str) -> str:
+def metric_of(name: str) -> str:
     """The metric whose column it is, of all test images or of a named subset; "" of none."""
     return max((metric for metric in metrics() if f"{name}_".startswith(f"{metric}_")), key=len, default="")
 

@@ -13,6 +13,7 @@ from adcore.bench import Bench, Failure, Layout, kind_of, make_dataset, prepare,
 from adcore.datasets.base import DataError
 from adcore.disk import room
 from adcore.plan import DatasetSpec, Plan, PlanError
+from adcore.results import finished
 from adcore.results.frame import frame
 
 
@@ -98,5 +99,5 @@ def _layout(plan: Plan, workspace: str | Path) -> Layout:
 
 
 def _rows(bench: Bench, failures: list[Failure]) -> pd.DataFrame:
-    finished = [result.row for result in bench.finished(bench.plan.metrics)]
-    return frame([*finished, *bench.failed_rows(failures)])
+    rows = [cell.row for cell in finished.read(bench, bench.store, bench.plan.metrics)]
+    return frame([*rows, *finished.failed_rows(bench, failures)])

@@ -10,6 +10,7 @@ from adcore import work
 from adcore.bench import Bench
 from adcore.cells import Cell
 from adcore.missing import Missing, missing
+from adcore.store import Remembering
 
 Progress = Callable[[float], None]
 
@@ -40,11 +41,13 @@ class Work:
 
     bench: Bench
     missing: dict[str, Missing]
+    store: Remembering  # the plan's, which knows what is there already
 
     @classmethod
     def find(cls, bench: Bench) -> Work:
         """Ask the store for all keys in one pass."""
-        return cls(bench, {cell.title: missing(bench.store, cell, bench.plain(cell)) for cell in bench.cells})
+        store = Remembering(bench.store)
+        return cls(bench, {cell.title: missing(store, cell, bench.plain(cell)) for cell in bench.cells}, store)
 
     def counts(self) -> tuple[int, int, int]:
         """Cells whose metrics came since, were there before, and are not there."""

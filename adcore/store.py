@@ -143,6 +143,20 @@ class Store:
             shutil.rmtree(grave.parent, ignore_errors=True)
 
 
+class Remembering(Store):
+    """The same store for the time of one run: what it has found intact is not read and summed again."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.root, store.fallbacks)
+        self._intact: set[tuple[str, str]] = set()
+
+    def has(self, kind: str, key: str) -> bool:
+        """As `Store.has`, which is asked until the artifact is there."""
+        if (kind, key) not in self._intact and super().has(kind, key):
+            self._intact.add((kind, key))
+        return (kind, key) in self._intact
+
+
 def intact(folder: Path) -> bool:
     """Whether `folder` holds a complete artifact whose files have their recorded checksums."""
     try:

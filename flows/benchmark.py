@@ -20,6 +20,8 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from adcore.backbones import require_known
 from adcore.bench import Bench, Failure
 from adcore.disk import DiskFull
+from adcore.results import finished
+from adcore.results.run import gather
 from adcore.running import require_device
 from adcore.schedule import Work
 from flows import _stopping, command, stages
@@ -84,8 +86,9 @@ def _error(chain: list[PrefectFuture[Any]]) -> Exception | None:
 def _publish(bench: Bench, work: Work, lost: list[Failure], errors: dict[str, Exception], name: str) -> Row:
     broken = [bench.by_title[title] for title in errors]
     # A cell whose metrics are there keeps its row, whatever else of it failed.
-    never = bench.failed_rows(lost)
-    failed = never + [bench.failed_row(c) for c in broken if not bench.store.has("cell", c.key)]
+    never = finished.failed_rows(bench, lost)
+    without = [cell for cell in broken if not work.store.has("cell", cell.key)]
+    failed = never + [finished.failed_row(cell.names, bench.plan, cell.key) for cell in without]
     failures = [asdict(failure) for failure in lost]
     failures += [
         {
@@ -96,7 +99,7 @@ def _publish(bench: Bench, work: Work, lost: list[Failure], errors: dict[str, Ex
         for title, error in errors.items()
     ]
     stages.write_pages(bench, lost)
-    untracked = stages.publish_all(bench, name, failed, failures)
+    untracked = stages.publish_all(bench, name, gather(bench, work.store, name, failed, failures))
     computed = sum(needs.computed for title, needs in work.missing.items() if title not in errors)
     cached = len(bench.cells) - computed - len(errors)
     count = len(never) + len(errors)

@@ -9,6 +9,9 @@ from typing import Any
 from prefect import State, flow
 from prefect.states import Completed, Failed
 
+from adcore.results import finished
+from adcore.results.run import gather
+from adcore.store import Remembering
 from flows import command, stages
 
 
@@ -17,10 +20,11 @@ def leaderboard(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     """Write the leaderboard of what the store holds."""
     loaded, layout = command.opened(plan, workspace)
     bench, lost = stages.prepare_all(loaded, layout)
-    failed = bench.failed_rows(lost)
+    failed = finished.failed_rows(bench, lost)
     failures = [asdict(failure) for failure in lost]
-    untracked = stages.publish_all(bench, Path(plan).stem, failed, failures)
-    there = sum(bench.store.has("cell", cell.key) for cell in bench.cells)
+    results = gather(bench, Remembering(bench.store), Path(plan).stem, failed, failures)
+    untracked = stages.publish_all(bench, Path(plan).stem, results)
+    there = len(results.finished)
     line = f"cells: 0 computed, {there} cached, {len(failed)} failed"
     missing = len(bench.cells) - there
     if missing:

@@ -25,8 +25,10 @@ from adcore.papers.published import Names, PublishedError
 from adcore.papers.targets import Target, paper
 from adcore.plan import PlanError, load, nearest
 from adcore.report import table_pages
+from adcore.results import finished
 from adcore.results.frame import frame
 from adcore.running import in_place
+from adcore.store import Remembering
 from flows import command, stages
 from flows._start import PLACE
 from flows.benchmark import benchmark
@@ -110,9 +112,11 @@ def _run(plan: Path, layout: Layout) -> tuple[Run, list[str]]:
     gone = [spec for spec in loaded.datasets if spec.name not in bench.manifests]
     absent = {spec.name: f"{spec.name} {mend.format(spec.of_kind)}" for spec in gone}
     absent |= {failure.dataset: failure.error for failure in lost if failure.dataset not in bench.manifests}
-    undone = [cell for cell in bench.cells if not bench.store.has("cell", cell.key)]
-    cells = [result.row for result in bench.finished(list(registry.metrics()))]
-    cells += [*(bench.failed_row(cell) for cell in undone), *bench.failed_rows(lost)]
+    store = Remembering(bench.store)
+    undone = [cell for cell in bench.cells if not store.has("cell", cell.key)]
+    cells = [result.row for result in finished.read(bench, store, list(registry.metrics()))]
+    cells += [finished.failed_row(cell.names, loaded, cell.key) for cell in undone]
+    cells += finished.failed_rows(bench, lost)
     lines = [f"{plan.stem}: {why}" for why in absent.values()]
     lines += [
         f"{plan.stem}: {failure.dataset}/{failure.category}: {failure.error}"
@@ -120,7 +124,7 @@ def _run(plan: Path, layout: Layout) -> tuple[Run, list[str]]:
         if failure.dataset not in absent
     ]
     lines += [f"{plan.stem}: {len(undone)} of {len(bench.cells)} cells are not computed"] if undone else []
-    return Run.of(plan.stem, bench, frame(cells), absent), lines
+    return Run.of(plan.stem, bench, frame(cells), absent, finished.timings(bench, store)), lines
 
 
 def _counted(suite: str, layout: Layout) -> list[dict[str, Any]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 from prefect import State
 from prefect.futures import PrefectFuture
+from prefect.utilities.annotations import quote
 
 from adcore.bench import Bench, Failure, Layout, foreseen, kind_of, reopened
 from adcore.cells import expand
@@ -16,6 +17,7 @@ from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import write_page
 from adcore.disk import DiskFull
 from adcore.plan import DatasetSpec, Plan
+from adcore.results.run import Results
 from adcore.running import in_place, is_in_place
 from adcore.schedule import Planned, Work
 from tasks import data, publish
@@ -66,7 +68,7 @@ def list_missing(plan: Plan, layout: Layout) -> bool:
         from adcore import forecast  # takes torch
 
         print(*forecast.lines(forecast.foresee(plan, [*todo, *expand(plan, unseen)]), plan), sep="\n")
-    print(f"cells: 0 computed, {len(bench.cells) - len(todo)} cached, {len(bench.failed_rows(lost))} failed")
+    print(f"cells: 0 computed, {len(bench.cells) - len(todo)} cached, {len(lost) * len(bench.arms)} failed")
     return not lost
 
 
@@ -92,12 +94,11 @@ def write_pages(bench: Bench, lost: list[Failure], data_docs: bool = False) -> N
     write_page(found, frames, bench.layout.results / "validation.html", bench.notes(), roots)
 
 
-def publish_all(bench: Bench, name: str, failed: list[Row], failures: list[Row]) -> str:
-    """results/ first, then MLflow, which nothing waits for: why runs were not logged, "" where all are.
-
-    `failed` are rows of cells without numbers, `failures` say why."""
-    publish.leaderboard(*bench.text, name, failed, failures)
-    state = publish.track(*bench.text, name, return_state=True)
+def publish_all(bench: Bench, name: str, results: Results) -> str:
+    """results/ first, then MLflow, which nothing waits for: why runs were not logged, "" where all are."""
+    whole = cast("Results", quote(results))  # as it is: Prefect would look for futures in all of it
+    publish.leaderboard(*bench.text, name, whole)
+    state = publish.track(*bench.text, name, whole, return_state=True)
     return "" if state.is_completed() else _reason(state)
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from adcore import bench, costs, latency, registry
+from adcore import bench, cells, costs, latency, registry, store
 from adcore.bench import Bench, Layout, WorkspaceError
 from adcore.cells import Cell
 from adcore.columns.base import FinishedCell
@@ -28,6 +29,9 @@ from adcore.images import ChangedError
 from adcore.missing import Missing, missing
 from adcore.plan import DatasetSpec, Plan
 from adcore.results import finished
+from adcore.results.frame import frame, metric_columns
+from adcore.results.run import gather
+from adcore.schedule import Work
 from adcore.store import intact
 
 UNTWINNED = "i_auroc_untwinned"
@@ -113,7 +117,7 @@ def test_every_artifact_is_there_with_its_costs(computed: Bench) -> None:
 
 
 def test_rows_tell_what_the_artifacts_hold(computed: Bench) -> None:
-    found = computed.finished(list(registry.metrics()))
+    found = finished.read(computed, computed.store, list(registry.metrics()))
     assert [row.row["category"] for row in found] == ["bolt", "bolt", "cloth", "cloth"]
     for cell, result in zip(computed.cells, found, strict=True):
         row = result.row
@@ -191,7 +195,7 @@ def test_twins_are_looked_for_once(leaky: Bench, monkeypatch: pytest.MonkeyPatch
 
 def test_bright_squares_are_found(computed: Bench) -> None:
     """Even random weights see them: the parts are joined the right way round."""
-    for result in computed.finished(list(registry.metrics())):
+    for result in finished.read(computed, computed.store, list(registry.metrics())):
         assert result.row["i_auroc"] == 1 and result.row["p_auroc"] > 0.8, result.row["method"]
 
 
@@ -290,11 +294,11 @@ def test_a_damaged_category_fails_alone(
     assert [(failure.dataset, failure.category) for failure in opened.failures] == [("parts", "bolt")]
     assert expected in opened.failures[0].error
     assert not any(cell.category.manifest["category"].eq("bolt").any() for cell in opened.cells)  # for joint models
-    rows = opened.failed_rows(opened.failures)
+    rows = finished.failed_rows(opened, opened.failures)
     assert [row["method_label"] for row in rows] == ["padim", "patchcore(coreset=0.5)"]
     assert all(row["status"] == "failed" and row["category"] == "bolt" for row in rows)
     assert all(math.isnan(row[name]) for row in rows for name in (*made.metrics, "fit_s", "score_ms"))
-    assert set(rows[0]) == set(opened.failed_row(opened.cells[0]))
+    assert set(rows[0]) == set(finished.failed_row(opened.cells[0].names, opened.plan))
 
 
 def test_a_category_that_is_not_there_fails_and_the_others_go_on(
@@ -442,3 +446,59 @@ def test_a_refused_category_with_a_name_of_any_bytes_leaves_the_others(own_parts
     assert [failure.category for failure in opened.failures] == [r"n\xfct\x0d"]
     assert {cell.category.name for cell in opened.cells} == {"bolt", "cloth"}
     assert "these are no categories: docs" in opened.remarks()["parts"]
+
+
+def counting(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> Counter[str]:
+    """How often each first argument is given to a function, which goes on as before."""
+    calls: Counter[str] = Counter()
+    function = getattr(owner, name)
+
+    def counted(first: Any, *others: Any, **named: Any) -> Any:
+        calls[str(first)] += 1
+        return function(first, *others, **named)
+
+    monkeypatch.setattr(owner, name, counted)
+    return calls
+
+
+def test_a_run_asks_reads_and_expands_once(computed: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From what is missing to what the pages and MLflow are given."""
+    fresh = Bench(computed.plan, computed.layout.workspace, computed.manifests)
+    sums = counting(monkeypatch, store, "intact")
+    plans = counting(monkeypatch, cells, "arms")
+    manifests = counting(monkeypatch, bench.manifest, "read_manifest")
+    work = Work.find(fresh)
+    results = gather(fresh, work.store, "tiny", [], [])
+    assert len(results.groups) == 2
+    folders = {str(fresh.store.path(kind, key)) for cell in fresh.cells for kind, key in cell.artifacts}
+    asked = {folder for folder in sums if Path(folder).parent.name not in ("validation", "sample", "manifest")}
+    assert asked == {folder for folder in folders if Path(folder).parent.name in ("cell", "gallery", "latency")}
+    assert {sums[folder] for folder in asked} == {1}
+    assert sum(plans.values()) == 1
+    assert set(manifests.values()) == {1}
+
+
+def test_results_have_the_metrics_of_the_plan_and_mlflow_all(computed: Bench) -> None:
+    few = computed.plan.model_copy(update={"metrics": ("p_auroc",)})
+    opened = Bench(few, computed.layout.workspace, computed.manifests)
+    results = gather(opened, opened.store, "tiny", [], [])
+    assert metric_columns(results.table) == ["p_auroc"]
+    assert "i_auroc_untwinned" not in results.table
+    assert set(registry.metrics()) <= set(results.groups[0].results[0].row)
+    again = frame([cell.row for cell in finished.read(opened, opened.store, ["p_auroc"])])
+    pd.testing.assert_frame_equal(results.table, again)
+
+
+def test_what_a_run_found_intact_it_does_not_look_at_again_but_the_next_run_does(computed: Bench) -> None:
+    key = computed.cells[0].key
+    run, path = store.Remembering(computed.store), computed.store.path("cell", key) / "metrics.json"
+    content = path.read_bytes()
+    assert not run.has("cell", "0" * 20)
+    assert run.has("cell", key)
+    moved = path.rename(path.with_suffix(".moved"))
+    try:
+        assert run.has("cell", key)
+        assert not store.intact(path.parent)
+    finally:
+        moved.rename(path)
+    assert path.read_bytes() == content

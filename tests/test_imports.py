@@ -148,12 +148,14 @@ from pathlib import Path
 from adcore.bench import Bench, Layout, read
 from adcore.plan import load
 from adcore.missing import missing
+from adcore.results.finished import read as read_cells
 
 plan, workspace = load(Path(sys.argv[1])), Path(sys.argv[2])
 layout = Layout(workspace)
 bench = Bench(plan, workspace, {spec.name: read(spec, layout) for spec in plan.datasets})
 todo = [missing(bench.store, cell) for cell in bench.cells]
-bench.finished(plan.metrics), bench.failures, bench.levels, bench.notes(), [*map(bench.leaks, bench.manifests)]
+read_cells(bench, bench.store, plan.metrics), bench.failures, bench.levels, bench.notes()
+[*map(bench.leaks, bench.manifests)]
 print(json.dumps([[cell.key for cell in bench.cells], sorted({name.split(".")[0] for name in sys.modules})]))
 """
     found, modules = json.loads(python(script, str(plan), str(prepared.layout.workspace)))

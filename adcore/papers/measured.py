@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from adcore import cells, registry
+from adcore import registry
 from adcore.papers.targets import AVERAGES, System, Target
 from adcore.results.groups import weights_mark
 from adcore.results.seeds import seed_interval
@@ -35,11 +35,18 @@ class Run:
     missing: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str, bench: Bench, table: pd.DataFrame, missing: Mapping[str, str]) -> Run:
-        """What the store has of a bench; `table`: its leaderboard."""
+    def of(
+        cls,
+        name: str,
+        bench: Bench,
+        table: pd.DataFrame,
+        missing: Mapping[str, str],
+        timings: Sequence[Mapping[str, Any]],
+    ) -> Run:
+        """A bench, its leaderboard and latencies."""
         datasets = {spec.name: bench.dataset(spec.name) for spec in bench.plan.datasets}
-        arms = {tuple(arm.names.values()): arm for arm in cells.arms(bench.plan)}  # one for all seeds
-        return cls(name, bench.plan, list(arms.values()), table, datasets, bench.timings(), missing)
+        arms = {tuple(arm.names.values()): arm for arm in bench.arms}  # one for all seeds
+        return cls(name, bench.plan, list(arms.values()), table, datasets, timings, missing)
 
 
 @dataclass(frozen=True)

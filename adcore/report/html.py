@@ -20,38 +20,19 @@ from adcore.report import timings as latency
 from adcore.report.gallery import Entry, Scale
 from adcore.report.leaderboard import failure_text, gmac, summary, write_atomic
 from adcore.report.table import Cell, Marked, Table
-from adcore.report.timings import Timing
-from adcore.results.contest import Contests
-from adcore.results.effects import Effect
-from adcore.results.frame import Row, table_columns
+from adcore.results.frame import table_columns
 from adcore.results.groups import CellResult
 from adcore.results.lines import SETTING, Line, applying, best, headline, leading
-from adcore.results.trained import Trained
+from adcore.results.run import Results
 
 SHOWN = {"hardest normal": 4, "hardest defect": 4}  # strips a contender: bounds the page
 
 
-def write_report(
-    path: Path,
-    contests: Contests,
-    results: Sequence[CellResult],
-    failures: Sequence[Row] = (),
-    notes: Mapping[str, str] | None = None,
-    facts: Mapping[str, str] | None = None,
-    *,
-    effects: Sequence[Effect] = (),
-    timings: Sequence[Timing] = (),
-    trained: Sequence[Trained] = (),
-    published: Sequence[Beside] = (),
-) -> bool:
+def write_report(path: Path, results: Results, published: Sequence[Beside] = ()) -> bool:
     """Write the page at `path` in one atomic step; False, and nothing done, if it already shows exactly this.
 
-    contests: of every leaderboard row. results: the finished cells. notes: dataset -> licence and caveats. facts: what
-    is true of the whole plan (plan, git commit, evaluation resolution, versions); no time of day, or it never matches.
-    effects: from `effects.compare`. timings: as `timings.write` takes them. trained: trainings of enhancers.
-    published: from `beside.compare`.
-    """
-    key = report_key(contests, results, failures, notes or {}, facts or {}, effects, timings, trained, published)
+    published: from `beside.compare`."""
+    key = report_key(results, published)
     if _shows(path, key):
         return False
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -60,18 +41,18 @@ def write_report(
         loader=PackageLoader("adcore.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     sections = [
-        _section(name, contests, results, notes or {})
+        _section(name, results)
         | {
-            "enhanced": any(effect.dataset == name for effect in effects),
-            "effects": enhancers.section(effects, name),
-            "pretext": pretext.panel(trained, name),
-            "statistics": told.section(contests, name),
+            "enhanced": any(effect.dataset == name for effect in results.effects),
+            "effects": enhancers.section(results.effects, name),
+            "pretext": pretext.panel(results.trained, name),
+            "statistics": told.section(results.contests, name),
             "published": [beside.of(published, name, averaged) for averaged in (True, False)],
         }
-        for name in contests.lines
+        for name in results.contests.lines
     ]
     metrics = {name for section in sections for name in section["metrics"]}
-    explained = [*map(registry.column, registry.in_order(metrics)), *table_columns(contests.table, "note", "cost")]
+    explained = [*map(registry.column, registry.in_order(metrics)), *table_columns(results.table, "note", "cost")]
     page = environment.get_template("report.html.j2").render(
         key=key,
         sections=sections,
@@ -80,12 +61,12 @@ def write_report(
         statistics_caption=told.CAPTION,
         diagram_caption=told.DIAGRAM,
         no_none=enhancers.NO_NONE.capitalize(),
-        latency=latency.section(timings) if timings else None,
-        failures=[failure_text(failure) for failure in failures],
-        facts=facts or {},
+        latency=latency.section(results.timings) if results.timings else None,
+        failures=[failure_text(failure) for failure in results.failures],
+        facts=results.facts,
         gmac=gmac(),
         meaning=[(column.title, column.meaning) for column in explained if column.shown],
-        cells=len(contests.table),
+        cells=len(results.table),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, page)
@@ -99,38 +80,34 @@ def _shows(path: Path, key: str) -> bool:
         return key in page.read(200)
 
 
-def report_key(
-    contests: Contests,
-    results: Sequence[CellResult],
-    failures: Sequence[Row],
-    notes: Mapping[str, str],
-    facts: Mapping[str, str],
-    effects: Sequence[Effect],
-    timings: Sequence[Timing],
-    trained: Sequence[Trained],
-    published: Sequence[Beside] = (),
-) -> str:
+def report_key(results: Results, published: Sequence[Beside] = ()) -> str:
     """Hash of all that the page shows, and of the code that shows it."""
-    shown = contests.table.drop(columns="mlflow_run_id").to_csv(index=False)
-    galleries = [[result.row["key"], result.gallery and result.gallery.name] for result in results]
-    content: list[Any] = [shown, galleries, [dict(failure) for failure in failures], dict(notes), dict(facts)]
-    content += [[asdict(effect) for effect in effects], [dict(timing) for timing in timings]]
-    content += [[item.identity for item in trained], [asdict(item) for item in published]]
-    content += [[told.key(contests)]]
+    content = [
+        results.table.drop(columns="mlflow_run_id").to_csv(index=False),
+        [[cell.row["key"], cell.gallery and cell.gallery.name] for cell in results.finished],
+        [dict(failure) for failure in results.failures],
+        dict(results.notes),
+        dict(results.facts),
+        [asdict(effect) for effect in results.effects],
+        [dict(timing) for timing in results.timings],
+        [item.identity for item in results.trained],
+        [asdict(item) for item in published],
+        told.key(results.contests),
+    ]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
     for source in sorted(p for p in Path(__file__).parent.iterdir() if p.suffix in (".py", ".j2")):
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
-def _section(name: str, contests: Contests, results: Sequence[CellResult], notes: Mapping[str, str]) -> dict[str, Any]:
-    lines = contests.lines[name]
-    own = {id(line): [r for r in results if _belongs(r, line)] for line in lines}
+def _section(name: str, results: Results) -> dict[str, Any]:
+    lines = results.contests.lines[name]
+    own = {id(line): [cell for cell in results.finished if _belongs(cell, line)] for line in lines}
     drawn = [line for line in lines if not math.isnan(line.means.get(headline(lines), math.nan))]
     return {
         "name": name,
-        "note": notes.get(name, ""),
-        "verdict": verdicts.lead(contests.head(name)),
+        "note": results.notes.get(name, ""),
+        "verdict": verdicts.lead(results.contests.head(name)),
         "table": summary(lines),
         "metrics": applying(lines),
         "categories": [

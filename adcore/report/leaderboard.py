@@ -24,22 +24,15 @@ from adcore.results.lines import (
     best,
     shared_and_varying,
 )
+from adcore.results.run import Results
 
 
-def write_leaderboard(
-    folder: Path,
-    contests: Contests,
-    failures: Sequence[Row] = (),
-    published: Sequence[Beside] = (),
-    notes: Mapping[str, str] | None = None,
-) -> None:
-    """Write leaderboard.csv, leaderboard.md and metrics/ into a folder, each file in one atomic step.
-
-    notes: dataset -> what its numbers must not be read without."""
+def write_leaderboard(folder: Path, results: Results, published: Sequence[Beside] = ()) -> None:
+    """Write leaderboard.csv, leaderboard.md and metrics/ into a folder, each file in one atomic step."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "leaderboard.csv", contests.table.to_csv(index=False, lineterminator="\n"))
-    write_atomic(folder / "leaderboard.md", markdown(contests, failures, published, notes))
-    _write_metrics(folder / "metrics", contests)
+    write_atomic(folder / "leaderboard.csv", results.table.to_csv(index=False, lineterminator="\n"))
+    write_atomic(folder / "leaderboard.md", markdown(results, published))
+    _write_metrics(folder / "metrics", results.contests)
 
 
 def write_run_ids(path: Path, runs: Mapping[str, str]) -> None:
@@ -79,24 +72,19 @@ def _write_metrics(folder: Path, contests: Contests) -> None:
         path.unlink(missing_ok=True)
 
 
-def markdown(
-    contests: Contests,
-    failures: Sequence[Row] = (),
-    published: Sequence[Beside] = (),
-    notes: Mapping[str, str] | None = None,
-) -> str:
+def markdown(results: Results, published: Sequence[Beside] = ()) -> str:
     """Summary tables as Markdown: a verdict, the shared settings, a table and the note for each dataset, what papers
     print of it, then the failures."""
     lead = "Percent; mean over categories of the mean over seeds, ± over seeds. Best in bold."
     parts = ["# Leaderboard", f"{lead} {gmac()}"]
-    for dataset, lines in contests.lines.items():
-        parts += [f"## {dataset}", verdicts.lead(contests.head(dataset)), summary(lines).markdown()]
-        note = (notes or {}).get(dataset, "")
+    for dataset, lines in results.contests.lines.items():
+        parts += [f"## {dataset}", verdicts.lead(results.contests.head(dataset)), summary(lines).markdown()]
+        note = results.notes.get(dataset, "")
         parts += [f"Note: {note}"] if note else []
         printed = beside.shown(published, dataset)
         parts += ["### Beside the published numbers", printed.markdown()] if printed.rows else []
-    if failures:
-        parts += ["## Failures", "\n".join(f"* {failure_text(failure)}" for failure in failures)]
+    if results.failures:
+        parts += ["## Failures", "\n".join(f"* {failure_text(failure)}" for failure in results.failures)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -153,14 +141,14 @@ def failure_text(failure: Row) -> str:
     return f"{where}: {failure['error']}"
 
 
-def console(contests: Contests, failures: Sequence[Row] = ()) -> None:
+def console(results: Results) -> None:
     """Print the summary tables and verdicts to stderr (stdout belongs to the flow's last line)."""
     from rich.console import Console
     from rich.markup import escape
 
     out = Console(stderr=True)
-    for dataset, lines in contests.lines.items():
+    for dataset, lines in results.contests.lines.items():
         out.print(summary(lines, "console").console(f"{dataset} (%, best marked *)"))
-        out.print(escape(verdicts.lead(contests.head(dataset))) + "\n")
-    for failure in failures:
+        out.print(escape(verdicts.lead(results.contests.head(dataset))) + "\n")
+    for failure in results.failures:
         out.print(f"[red]failed[/red] {escape(failure_text(failure))}")

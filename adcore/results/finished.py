@@ -4,17 +4,40 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+import pandas as pd
+
 from adcore import registry
-from adcore.cells import Cell
+from adcore.bench import Bench, Failure
+from adcore.cells import Cell, columns, setting
 from adcore.columns.base import CellColumn, FinishedCell
 from adcore.core.columns import Column
 from adcore.plan import Plan
+from adcore.results.frame import metric_columns
 from adcore.results.groups import CellResult
 from adcore.results.trained import Trained
 from adcore.store import Store
+
+
+def read(bench: Bench, store: Store, metrics: Sequence[str]) -> list[CellResult]:
+    """The cells of a plan that are in the store, in its order, with these metrics."""
+    done = [cell for cell in bench.cells if store.has("cell", cell.key)]
+    return [result(store, cell, metrics, bench.twins[cell.category.dataset]) for cell in done]
+
+
+def timings(bench: Bench, store: Store) -> list[dict[str, Any]]:
+    """Latencies by part, once a method and enhancer."""
+    cells = {cell.latency_key: cell for cell in bench.cells}
+    return [measured for cell in cells.values() if (measured := timing(store, cell))]
+
+
+def narrowed(table: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
+    """A leaderboard without the columns that other metrics bring."""
+    others = {each.column.name for each in registry.cell_columns()} - {each.column.name for each in _columns(metrics)}
+    brought = [name for name in metric_columns(table) if registry.metric_of(name) not in metrics]
+    return table.drop(columns=[name for name in table if name in {*others, *brought}])
 
 
 def result(store: Store, cell: Cell, metrics: Sequence[str], twins: Collection[tuple[str, str]] = ()) -> CellResult:
@@ -71,6 +94,13 @@ def _trained(store: Store, cell: Cell) -> tuple[Trained, ...]:
     where = names["dataset"], names["category"], names["seed"], names["enhancer_label"]
     folders = [(link.enhancer.name, store.path("enhancer", link.key)) for link in cell.links]
     return tuple(Trained(*where, part, folder) for part, folder in folders if folder.exists())
+
+
+def failed_rows(bench: Bench, failures: Iterable[Failure]) -> list[dict[str, Any]]:
+    """A leaderboard row for every cell that a failed category would have had."""
+    arms = [(arm, setting(bench.plan, arm)) for arm in bench.arms]
+    names = (columns(lost.dataset, lost.category, arm, shared) for lost in failures for arm, shared in arms)
+    return [failed_row(name, bench.plan) for name in names]
 
 
 def failed_row(names: dict[str, Any], plan: Plan, key: str = "") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from adcore.cells import Cell
 from adcore.enhancers.base import Enhancer, Options
 from adcore.features import Extraction, Extractor
 from adcore.plan import Plan
+from adcore.results import finished
 
 ENHANCERS = sorted(registry.modules("enhancers"))
 METHODS = ["padim", {"name": "patchcore", "coreset": 0.5}]  # three levels, and two
@@ -88,7 +89,7 @@ def test_its_identity_is_json_and_repeats_itself(cls: type[Enhancer], plan: Call
 
 
 def test_cells_with_it_are_complete_and_have_finite_numbers(opened: Bench) -> None:
-    rows = [result.row for result in opened.finished(("i_auroc", "p_auroc"))]
+    rows = [result.row for result in finished.read(opened, opened.store, ("i_auroc", "p_auroc"))]
     assert len(rows) == 4 and all(np.isfinite(row["i_auroc"]) and np.isfinite(row["p_auroc"]) for row in rows)
 
 
@@ -175,7 +176,7 @@ def test_killed_halfway_it_ends_with_the_weights_of_one_left_alone(
 
 
 def test_what_it_was_trained_on_is_told(opened: Bench) -> None:
-    results = [result for result in opened.finished(("i_auroc",)) if result.trained]
+    results = [result for result in finished.read(opened, opened.store, ("i_auroc",)) if result.trained]
     assert len(results) == 2
     for result in results:
         (trained,) = result.trained
@@ -187,7 +188,8 @@ def test_what_it_was_trained_on_is_told(opened: Bench) -> None:
 
 
 def test_latency_is_taken_beside_none(opened: Bench) -> None:
-    timings = {(found["method_label"], found["enhancer_label"]): found["latency"] for found in opened.timings()}
+    measured = finished.timings(opened, opened.store)
+    timings = {(found["method_label"], found["enhancer_label"]): found["latency"] for found in measured}
     assert len(timings) == 4
     for (_, enhancer), found in timings.items():
         scopes = found["scopes"]

@@ -11,6 +11,7 @@ import pytest
 from adcore import bench, registry
 from adcore.bench import Bench
 from adcore.plan import Plan
+from adcore.results import finished
 
 METHODS = sorted(registry.modules("methods"))
 NEEDED = {"few-shot": {"k": 1, "draws": 1}, "contaminated": {"share": 0.3}}  # options without a default
@@ -37,6 +38,6 @@ def test_every_method_has_finite_numbers(protocol: str, plan: Callable[..., Plan
         opened.computer.fit(cell, silent)
         opened.computer.score(cell, silent)
         opened.computer.evaluate(cell)
-    rows = [result.row for result in opened.finished(("i_auroc", "p_auroc"))]
+    rows = [result.row for result in finished.read(opened, opened.store, ("i_auroc", "p_auroc"))]
     assert [row["method"] for row in rows] == METHODS and {row["protocol"] for row in rows} == {protocol}
     assert all(np.isfinite([row["i_auroc"], row["p_auroc"]]).all() for row in rows)

@@ -19,6 +19,7 @@ from adcore.datasets import magnetic_tile, manifest, visa
 from adcore.datasets.base import DataError, Dataset, Entry
 from adcore.masks import MaskFile
 from adcore.plan import DatasetSpec, parse
+from adcore.results import finished
 from adcore.synthesis import foreground
 from tests.datasets import layouts
 
@@ -114,7 +115,9 @@ def computed(copies: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         made.computer.fit(cell, lambda done: None)
         made.computer.score(cell, lambda done: None)
         made.computer.evaluate(cell)
-    return {result.row["dataset"]: dict(result.row) for result in made.finished(list(registry.metrics()))}
+    return {
+        result.row["dataset"]: dict(result.row) for result in finished.read(made, made.store, list(registry.metrics()))
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,6 +21,7 @@ from adcore.report.leaderboard import markdown
 from adcore.report.verdicts import printed
 from adcore.results.contest import Contests
 from adcore.results.frame import frame
+from adcore.results.run import Results
 
 Make = Callable[..., dict[str, Any]]
 PAPER = {"backbone": "wide_resnet50_2.tv_in1k", "image": "256", "dataset": "mvtec_ad"}
@@ -419,16 +420,16 @@ def test_the_leaderboard_shows_what_is_printed_of_its_cells(row: Make) -> None:
     (sbm,) = (one for one in overall if one.source == "sbm-pfam, Table 1")
     assert (sbm.printed, sbm.difference, printed(sbm.judgement)) == ("95", pytest.approx(250 / 3 - 95), "worse")
     assert {one.dataset for one in found} == {"mvtec_ad"} and not [one for one in found if "Table 10" in one.source]
-    text = markdown(Contests(frame(rows)), published=found)
+    text = markdown(Results(Contests(frame(rows))), found)
     table = text[text.index("### Beside the published numbers") :]
     assert "| padim | overall | image AUROC | 83.3 | 95 | -11.7 | sbm-pfam, Table 1 | worse |" in table
     assert "carpet" not in table  # an average stands for its classes
     one = a_run([one for one in rows if one["category"] == "carpet"])
-    assert "| padim | carpet |" in markdown(Contests(one.table), published=beside.compare(one))
+    assert "| padim | carpet |" in markdown(Results(Contests(one.table)), beside.compare(one))
 
 
 def test_a_leaderboard_of_other_data_has_nothing_printed(row: Make, tmp_path: Path) -> None:
     run = a_run(small_rows(row), **SMALL)
     assert beside.compare(run) == []
     assert beside.compare(a_run(all_of(row)), tmp_path / "nowhere") == []
-    assert "published" not in markdown(Contests(run.table))
+    assert "published" not in markdown(Results(Contests(run.table)))

@@ -26,6 +26,7 @@ from adcore.results import effects
 from adcore.results.contest import Contests
 from adcore.results.frame import frame
 from adcore.results.images import Sample, sample
+from adcore.results.run import Results
 from tests.report.conftest import a_row
 
 ARMS = ("none", "sbm", "sbm(epochs=0)")  # the last is the control
@@ -156,7 +157,7 @@ def test_the_table_of_enhancers_says_what_the_statistics_say(board: Board) -> No
 def test_the_lead_sentence_says_what_the_statistics_say_on_every_page(board: Board) -> None:
     contests = board.contests
     contest = contests.head("mine")
-    lead = leaderboard.markdown(contests).split("\n\n")[3]
+    lead = leaderboard.markdown(Results(contests)).split("\n\n")[3]
     if len(contest.contenders) < 2:
         assert lead == "Nothing to compare: fewer than two complete lines."
         return
@@ -199,9 +200,9 @@ def test_the_page_repeats_the_sentences_of_the_files(tmp_path: Path) -> None:
     ]
     contests = Contests(frame(rows))
     table = compared(contests)
-    html.write_report(tmp_path / "report.html", contests, [], effects=table)
+    html.write_report(tmp_path / "report.html", Results(contests, effects=table))
     page = (tmp_path / "report.html").read_text()
-    lead = leaderboard.markdown(contests).split("\n\n")[3]
+    lead = leaderboard.markdown(Results(contests)).split("\n\n")[3]
     assert lead in page
     assert lead.endswith("padim · sbm beats padim · sbm(epochs=0) on 8 of 8 categories, p = 0.02 after correction.")
     assert "padim · sbm beats padim · sbm(epochs=0) on 8 of 8 categories" in statistics.markdown(contests)

@@ -13,14 +13,22 @@ from adcore.report.html import write_report
 from adcore.results import effects
 from adcore.results.contest import Contests
 from adcore.results.frame import frame
+from adcore.results.groups import CellResult
 from adcore.results.lines import summarise
+from adcore.results.run import Results
 from adcore.results.trained import cautions
+from tests.report.conftest import a_row
 
 FAILURE = {"dataset": "elpv", "category": "poly", "method_label": "cfa", "error": "RuntimeError: <loss> is NaN"}
 
 
-def of(rows):
-    return Contests(frame(rows))
+def of(rows, **given):
+    return Results(Contests(frame(rows)), **given)
+
+
+def behind(folder, trainings):
+    """A finished cell of no line of the page, behind which these trainings stand."""
+    return [CellResult(a_row(dataset="elsewhere"), folder, trained=tuple(trainings))]
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +38,9 @@ def page(tmp_path_factory, request):
     path = tmp_path_factory.mktemp("report") / "report.html"
 
     def write(**changes):
-        rows = [r.row for r in from_conftest]
-        given = {
-            "contests": of(rows),
-            "results": from_conftest,
-            "failures": [FAILURE],
-            "notes": {"elpv": "CC BY-NC-SA"},
-        }
-        return write_report(path, **(given | {"facts": {"plan": "demo"}} | changes))
+        given = {"rows": [r.row for r in from_conftest], "finished": from_conftest, "failures": [FAILURE]}
+        given |= {"notes": {"elpv": "CC BY-NC-SA"}, "facts": {"plan": "demo"}}
+        return write_report(path, of(**(given | changes)))
 
     assert write()
     return path, write
@@ -78,12 +81,12 @@ def test_page_is_written_again_only_for_a_change(page):
 
 
 def test_run_ids_alone_do_not_rewrite_it(page, made):
-    assert not page[1](contests=of([r.row | {"mlflow_run_id": "abc"} for r in made]))
+    assert not page[1](rows=[r.row | {"mlflow_run_id": "abc"} for r in made])
 
 
 def test_only_failures_still_make_a_page(tmp_path, row):
     rows = [row(status="failed", **dict.fromkeys(("i_auroc", "i_ap", "score_ms", "fit_s"), math.nan))]
-    assert write_report(tmp_path / "r.html", of(rows), [], [FAILURE])
+    assert write_report(tmp_path / "r.html", of(rows, failures=[FAILURE]))
     text = (tmp_path / "r.html").read_text()
     assert "1 of 1 cells failed" in text and "<svg" not in text
 
@@ -95,7 +98,7 @@ def enhanced(row, *arms):
         for e, x in (("none", 0.8), *arms)
         for c in ("mono", "poly")
     ]
-    return rows, effects.compare(of(rows), {"elpv": ["poly"]}, {"pfam(train=identity)": "identity"})
+    return rows, effects.compare(Contests(frame(rows)), {"elpv": ["poly"]}, {"pfam(train=identity)": "identity"})
 
 
 def test_page_shows_effects_and_latency(tmp_path, row):
@@ -105,7 +108,7 @@ def test_page_shows_effects_and_latency(tmp_path, row):
     }
     timing = dict.fromkeys(("method_label", "enhancer_label", "backbone", "image", "device"), "x")
     timing |= {"threads": 2, "load_average": 0.3, "latency": {"scopes": scopes}}
-    assert write_report(tmp_path / "r.html", of(rows), [], effects=found, timings=[timing])
+    assert write_report(tmp_path / "r.html", of(rows, effects=found, timings=[timing]))
     text = (tmp_path / "r.html").read_text()
     assert "With and without enhancers" in text and ">over pfam(train=identity)</th>" in text
     assert "too few categories to tell it from none; does not beat its control identity (only 2 pairs" in text
@@ -121,7 +124,7 @@ def test_page_without_enhancers_says_nothing_of_them(page):
 
 def test_page_says_where_none_is_missing(tmp_path, row):
     rows = [row(enhancer_label="pfam"), row(enhancer_label="sbm")]
-    write_report(tmp_path / "r.html", of(rows), [], effects=effects.compare(of(rows), {}, {}))
+    write_report(tmp_path / "r.html", of(rows, effects=effects.compare(Contests(frame(rows)), {}, {})))
     assert "Nothing to compare with: the plan has no enhancer none." in (tmp_path / "r.html").read_text()
 
 
@@ -129,7 +132,7 @@ def test_page_shows_what_the_first_seed_was_trained_on(tmp_path, row, training):
     shared = training(tmp_path / "a")
     again = training(tmp_path / "a", enhancer_label="sbm+pfam")  # the same artifact in a chain
     others = [training(tmp_path / "b", "pfam", False, enhancer_label="sbm+pfam"), training(tmp_path / "c", seed=1)]
-    assert write_report(tmp_path / "r.html", of([row()]), [], trained=[shared, again, *others])
+    assert write_report(tmp_path / "r.html", of([row()], finished=behind(tmp_path, [shared, again, *others])))
     text = (tmp_path / "r.html").read_text()
     assert "trained on (seed 0)" in text and text.count("data:image/jpeg") == 1
     assert "<td>sbm, sbm+pfam</td>" in text and "0.650 in level2" in text and "3.2%" in text
@@ -160,13 +163,18 @@ def test_training_without_epochs_accuracy_or_pictures_is_a_row_of_dashes(tmp_pat
 
 def test_page_is_written_again_for_new_effects_timings_and_trainings(tmp_path, row, training):
     rows, found = enhanced(row, ("pfam", 0.9))
-    given = {"effects": found, "timings": [], "trained": [training(tmp_path / "a")]}
+    given = {"effects": found, "finished": behind(tmp_path, [training(tmp_path / "a")])}
 
     def write(**changes):
-        return write_report(tmp_path / "r.html", of(rows), [], **(given | changes))
+        return write_report(tmp_path / "r.html", of(rows, **(given | changes)))
 
     assert write() and not write()
-    assert write(trained=[training(tmp_path / "b")]) and write(effects=found[:1]) and write() and not write()
+    assert (
+        write(finished=behind(tmp_path, [training(tmp_path / "b")]))
+        and write(effects=found[:1])
+        and write()
+        and not write()
+    )
 
 
 def test_mean_roc_averages_true_positive_rates():

@@ -11,19 +11,20 @@ from adcore.report import leaderboard, verdicts
 from adcore.results import frame
 from adcore.results.contest import Contests
 from adcore.results.lines import best
+from adcore.results.run import Results
 
 
-def of(rows):
-    return Contests(frame.frame(rows))
+def of(rows, failures=(), **notes):
+    return Results(Contests(frame.frame(rows)), failures=failures, notes=notes)
 
 
 def lines(rows):
-    (found,) = of(rows).lines.values()
+    (found,) = of(rows).contests.lines.values()
     return found
 
 
 def lead(rows):
-    return verdicts.lead(of(rows).head("elpv"))
+    return verdicts.lead(of(rows).contests.head("elpv"))
 
 
 def grid(row, scores, **common):
@@ -77,7 +78,7 @@ def test_a_contender_with_a_failed_cell_is_last_and_never_best(row):
     found = lines(rows)
     assert [line.name for line in found] == ["padim", "stfpm", "cfa"]
     assert best(found, "i_auroc") == [found[0]]
-    text = leaderboard.markdown(of(rows), [{"dataset": "elpv", "category": "b", "error": "boom"}])
+    text = leaderboard.markdown(of(rows, [{"dataset": "elpv", "category": "b", "error": "boom"}]))
     assert "| cfa (1 of 2 cells failed, not comparable) | 99.0 |" in text and "* elpv · b: boom" in text
 
 

@@ -15,6 +15,7 @@ from adcore.report.html import write_report
 from adcore.results.contest import Contests
 from adcore.results.frame import frame
 from adcore.results.images import sample
+from adcore.results.run import Results
 
 
 def cells(row, values, metric="i_auroc", other="p_auroc"):
@@ -218,11 +219,11 @@ def test_nothing_is_read_again_where_nothing_changed(told, tmp_path):
 
 def test_report_folds_the_tables_and_the_diagram(told, tmp_path):
     _, made = told
-    assert write_report(tmp_path / "r.html", made, [])
+    assert write_report(tmp_path / "r.html", Results(made))
     text = (tmp_path / "r.html").read_text()
     assert text.count("Statistics: what can be told apart") == 1 and "<th>A against</th>" in text
     assert "CD = " in text and "Nemenyi" in text
-    assert not write_report(tmp_path / "r.html", made, [])
+    assert not write_report(tmp_path / "r.html", Results(made))
 
 
 @pytest.mark.parametrize(("methods", "categories"), [(2, 6), (3, 4)])

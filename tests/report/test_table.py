@@ -18,6 +18,7 @@ from adcore.report.html import write_report
 from adcore.report.table import Marked, Table
 from adcore.results.contest import Contests
 from adcore.results.frame import frame
+from adcore.results.run import Results
 
 NAMES = [
     "*",
@@ -130,7 +131,7 @@ def test_a_category_of_any_name_is_shown_as_it_is_called(tmp_path: Path, row: An
     """Two contenders on two categories, beside the mean, whatever the odd one is called."""
     rows = [row(method_label=m, category=c, i_auroc=x) for m, x in (("cfa", 0.8), ("padim", 0.9)) for c in (odd, "b")]
     contests = Contests(frame(rows))
-    write_report(tmp_path / "report.html", contests, [])
+    write_report(tmp_path / "report.html", Results(contests))
     page = Cells((tmp_path / "report.html").read_text())
     (found,) = (index for index, shown in enumerate(page.rows) if shown == ("", [odd, "90.0", "80.0"]))
     marks = [mark for _, mark in page.cells]
@@ -141,5 +142,5 @@ def test_a_category_of_any_name_is_shown_as_it_is_called(tmp_path: Path, row: An
 @pytest.mark.parametrize("odd", NAMES)
 def test_a_contender_of_any_name_is_shown_in_the_leaderboard(row: Any, odd: str) -> None:
     rows = [row(method_label=m, i_auroc=x) for m, x in ((odd, 0.8), ("padim", 0.9))]
-    page = rendered(leaderboard.markdown(Contests(frame(rows))))
+    page = rendered(leaderboard.markdown(Results(Contests(frame(rows)))))
     assert [odd, "80.0"] in [cells[:2] for _, cells in page.rows]
