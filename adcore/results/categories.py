@@ -73,6 +73,7 @@ def needed(comparisons: int, alpha: float = 0.05) -> int:
 
 def holm(p: Floats) -> Floats:
     """(M,) p values after Holm's correction for M comparisons (Holm 1979); NaN is no comparison and stays."""
+    # Not statsmodels' multipletests, which gives the same: every run corrects, and importing it takes a second.
     adjusted = np.full(p.shape, np.nan)
     order = np.argsort(p)[: int((~np.isnan(p)).sum())]
     stepped = p[order] * np.arange(len(order), 0, -1)
