@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from adcore.bench import WorkspaceError
     from adcore.columns.base import CellColumn
     from adcore.datasets.base import DataError, Dataset
-    from adcore.enhancers.base import Enhancer
-    from adcore.methods.base import Method
+    from adcore.core.contracts import Enhancer, Method
     from adcore.metrics import image_metrics, pixel_metrics, spro
     from adcore.metrics.base import Metric
     from adcore.plan import Plan, PlanError
@@ -57,8 +56,8 @@ _HOMES = {
     "CellColumn": "adcore.columns.base:CellColumn",
     "DataError": "adcore.datasets.base:DataError",
     "Dataset": "adcore.datasets.base:Dataset",
-    "Enhancer": "adcore.enhancers.base:Enhancer",
-    "Method": "adcore.methods.base:Method",
+    "Enhancer": "adcore.core.contracts:Enhancer",
+    "Method": "adcore.core.contracts:Method",
     "Metric": "adcore.metrics.base:Metric",
     "Plan": "adcore.plan:Plan",
     "PlanError": "adcore.plan:PlanError",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 STEM = 0  # the level before layer1: timm's map of stride 2, which is then pooled as ResNet's own max-pool does
 Layers = tuple[int | str, ...]  # timm's numbers, or modules by name
+FINAL_NORM = ("norm.weight", "norm.bias")
 STRIDES = {STEM: 2, 1: 4, 2: 8, 3: 16, 4: 32}  # the field's "layer1" .. "layer4"
 
 
@@ -97,29 +98,60 @@ def label(spec: BackboneSpec) -> str:
     return f"{Path(spec.weights).name}@{identity(spec)['weights'][:8]}"
 
 
-def build(spec: BackboneSpec, levels: Sequence[int], size: int) -> Any:
+def build(spec: BackboneSpec, levels: Sequence[int], size: int, seed: int = 0) -> Any:
     """A frozen timm model in eval mode: images (B, 3, size, size) -> one map (B, C, H, W) per level.
 
     `levels` are 1..4 for strides 4..32 (the field's layer1..layer4; at isotropic backbones, the blocks at those
     quarters of the depth) and 0 for the stem behind its max-pool, stride 4 (there, the first block), unless
     `spec.layers` gives timm's own `out_indices`, or modules of the model by name. Channels come last where the model's
-    `output_fmt` says so. Raises WeightsError.
+    `output_fmt` says so. `seed`: of what is random. Raises WeightsError.
     """
     import torch
 
     require_known(spec.name)
     layers = spec.layers or _indices(architecture(spec.name), levels)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = _create(spec, layers, size)
         if spec.weights not in ("pretrained", "random"):
-            torch.manual_seed(1)
+            torch.manual_seed(seed + 1)
             _require_complete(model, _create(spec, layers, size), spec)
     _require_unchanged(spec)
     _drop_unused(model)
     if not spec.layers and STEM in levels and model.feature_info.reduction()[0] == STRIDES[STEM]:
         model.register_forward_hook(_pool_stem)
     return model.eval().requires_grad_(False)
+
+
+def channels_last(model: Any) -> bool:
+    """Whether the maps of a model of `build` have their channels last."""
+    from timm.layers import Format
+    from timm.models._features import FeatureDictNet, FeatureGetterNet, FeatureHookNet
+    from timm.models._features_fx import FeatureGraphNet
+
+    tells = isinstance(model, FeatureDictNet | FeatureGetterNet | FeatureHookNet | FeatureGraphNet)
+    return bool(tells and model.output_fmt == Format.NHWC)
+
+
+def transformer(model: Any) -> Any | None:
+    """The transformer of tokens inside a model of `build`; None where it is none."""
+    inside = _inside(model)
+    return inside if inside is not model and "patch_embed" in inside._modules else None
+
+
+def carried_norm(model: Any) -> tuple[Any, Any] | None:
+    """Weight and bias of the norm behind the last block, which timm's `features_only` cuts off, of a package's model;
+    None where timm has them."""
+    carried = dict(model.named_buffers(recurse=False))
+    weight, bias = (carried.get(name.replace(".", "_")) for name in FINAL_NORM)
+    return None if weight is None else (weight, bias)
+
+
+def _inside(model: Any) -> Any:
+    """The network that timm's `features_only` has wrapped, or the model itself."""
+    from timm.models._features import FeatureGetterNet
+
+    return model.model if isinstance(model, FeatureGetterNet) else model
 
 
 def normalisation(model: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -208,7 +240,10 @@ def _network(name: str, layers: Layers, size: int, arguments: dict[str, Any]) ->
 
 def _require_whole_patches(model: Any, name: str, size: int) -> None:
     """A ViT leaves out the pixels behind its last whole patch, and every map would be stretched over them."""
-    side = getattr(getattr(getattr(model, "model", model), "patch_embed", None), "patch_size", (1,))[0]
+    from timm.layers import PatchEmbed
+
+    embedding = _inside(model)._modules.get("patch_embed")
+    side = embedding.patch_size[0] if isinstance(embedding, PatchEmbed) else 1
     if size % side:
         near = size // side * side
         raise WeightsError(f"image: {size} pixels are no whole number of {name}'s patches of {side}; crop to {near}")
@@ -218,7 +253,7 @@ def _behind_modules(model: Any, modules: list[str], name: str) -> Any:
     """The part of a model up to the last of these modules, which gives what each of them gives."""
     from timm.models import GraphExtractNet
 
-    if hasattr(model, "patch_embed"):
+    if "patch_embed" in model._modules:
         raise WeightsError(f"backbone.layers: {name} is a transformer, whose layers are read by number")
     known = dict(model.named_modules())
     for module in modules:
@@ -235,13 +270,14 @@ def _load_package(model: Any, state: dict[str, Any]) -> None:
     """All that the model has, of a package's state; the position embedding on the model's own grid of tokens."""
     from timm.layers import resample_abs_pos_embed
 
-    network = getattr(model, "model", model)
+    network = _inside(model)
     wanted = network.state_dict()
     if "pos_embed" in wanted:
         grid = list(network.patch_embed.grid_size)
         # As the network that was trained does it; timm's own loading would smooth it on the way down.
         state["pos_embed"] = resample_abs_pos_embed(state["pos_embed"], grid, antialias=False)
-        model.final_norm = state["norm.weight"], state["norm.bias"]
+        for name in FINAL_NORM:  # no part of what is read, so of no state either
+            model.register_buffer(name.replace(".", "_"), state[name], persistent=False)
     network.load_state_dict({name: value for name, value in state.items() if name in wanted}, strict=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import shutil
@@ -18,9 +17,11 @@ import numpy as np
 import torch
 
 from adcore import backbones, identity, keys
+from adcore.core import contracts
+from adcore.core.contracts import Maps
 from adcore.devices import is_accelerator, to_device
 from adcore.disk import room
-from adcore.features import BATCH, Extraction, Extractor, Pixels, Weights, decoded
+from adcore.features import BATCH, Extraction, Extractor, Weights, decoded
 from adcore.images import ImageFile
 from adcore.plan import ImageSpec
 from adcore.store import Store, use_of
@@ -54,11 +55,9 @@ class Mapped:
     """FeatureSource over memory-mapped files. They stay readable when the bank drops them; nothing of them stays
     resident between batches."""
 
-    def __init__(
-        self, files: Sequence[Path], device: str, seconds: float, pixels: Callable[[Sequence[int]], torch.Tensor]
-    ) -> None:
+    def __init__(self, files: Sequence[Path], device: str, seconds: float, images: Pictures) -> None:
         self.device = device
-        self.pixels = pixels  # the images themselves, by their indices
+        self.images = images
         self.seconds = seconds  # that their extraction took, whenever that was
         self._arrays = [_open(file) for file in files]
         for file, _, _ in self._arrays:
@@ -116,43 +115,65 @@ def _reserve(path: Path) -> None:
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
+class Pictures:
+    """ImageSource over files, which are decoded at every pass."""
+
+    def __init__(self, images: ImageSet, image: ImageSpec, device: str) -> None:
+        self.set = images
+        self.image = image
+        self.device = device
+        self.seconds = 0.0  # spent on decoding so far
+
+    def __len__(self) -> int:
+        return len(self.set.paths)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        batches = self.set.decoded(self.image)
+        for _ in range(0, len(self), BATCH):
+            yield self._next(batches)
+
+    def at(self, indices: Sequence[int]) -> torch.Tensor:
+        return self._next(self.set.decoded(self.image, indices))
+
+    def _next(self, batches: Iterator[torch.Tensor]) -> torch.Tensor:
+        started = time.perf_counter()
+        batch = to_device(next(batches), self.device)
+        self.seconds += time.perf_counter() - started
+        return batch
+
+
 class Live:
     """FeatureSource that runs the backbone at every pass: for image sets beyond the disk budget."""
 
-    def __init__(self, images: ImageSet, extractor: Extractor | Pixels, image: ImageSpec) -> None:
-        self.images = images
+    def __init__(self, images: ImageSet, extractor: contracts.Extractor, image: ImageSpec) -> None:
+        self.images = Pictures(images, image, extractor.device)
         self.extractor = extractor
-        self.image = image
-        self.seconds = 0.0  # spent on extraction so far
+        self._spent = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Spent on decoding and extraction so far."""
+        return self._spent + self.images.seconds
 
     def __len__(self) -> int:
-        return len(self.images.paths)
+        return len(self.images)
 
-    def __iter__(self) -> Iterator[list[torch.Tensor]]:
-        batches = self.images.decoded(self.image)
-        for _ in range(0, len(self), BATCH):
-            yield self._extract(batches)
+    def __iter__(self) -> Iterator[Maps]:
+        for batch in self.images:
+            yield self._extract(batch)
 
-    def at(self, indices: Sequence[int]) -> list[torch.Tensor]:
-        return self._extract(self.images.decoded(self.image, indices))
+    def at(self, indices: Sequence[int]) -> Maps:
+        return self._extract(self.images.at(indices))
 
-    def pixels(self, indices: Sequence[int]) -> torch.Tensor:
-        """Images (B, 3, H, W), uint8."""
-        return _pixels(self.images, self.image, indices)
-
-    def _extract(self, batches: Iterator[torch.Tensor]) -> list[torch.Tensor]:
+    def _extract(self, batch: torch.Tensor) -> Maps:
         started = time.perf_counter()
-        features = self.extractor(next(batches))
-        self.seconds += time.perf_counter() - started
+        features = self.extractor(batch)
+        self._spent += time.perf_counter() - started
         return features
 
     @property
     def shapes(self) -> list[tuple[int, int, int]]:
         return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in self.at([0])]
-
-
-def _pixels(images: ImageSet, image: ImageSpec, indices: Sequence[int]) -> torch.Tensor:
-    return next(images.decoded(image, indices))
 
 
 class Bank:
@@ -189,8 +210,8 @@ class Bank:
                 return Live(images, self.extractor(extraction), extraction.image)
             with contextlib.suppress(FileNotFoundError):
                 os.utime(folder)
-            pixels = functools.partial(_pixels, images, extraction.image)
-            return Mapped(list(files.values()), self.device, _seconds(folder, set(files)), pixels)
+            pictures = Pictures(images, extraction.image, self.device)
+            return Mapped(list(files.values()), self.device, _seconds(folder, set(files)), pictures)
 
     def _folder(self, images: ImageSet, extraction: Extraction) -> Path:
         content = {

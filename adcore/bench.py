@@ -17,6 +17,7 @@ import pandas as pd
 from adcore import cells, identity, keys, registry
 from adcore.cells import Arm, Category, Cell
 from adcore.chains import Chain
+from adcore.core.contracts import FeatureMethod
 from adcore.datasets import manifest
 from adcore.datasets.base import GOOD, DataError, Dataset, Facts, Progress, silent
 from adcore.datasets.cautions import cautions
@@ -169,7 +170,7 @@ class Bench:
         gives them all; where an enhancer stands behind the maps, those of the cell's own method."""
         if any(link.enhancer.on_maps for link in cell.links):
             return cell.levels
-        reading = [cell for cell in self.cells if not cell.arm.method.on_images]
+        reading = [cell for cell in self.cells if issubclass(cell.arm.method, FeatureMethod)]
         return tuple(sorted({level for cell in reading for level in cell.levels}))
 
     @cached_property

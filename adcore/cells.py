@@ -13,9 +13,8 @@ import pandas as pd
 from adcore import backbones, identity, keys, registry
 from adcore.chains import NONE, Chain, chain
 from adcore.core.columns import STAND_IN
-from adcore.enhancers.base import Enhancer, Link
+from adcore.core.contracts import Enhancer, Link, Method, MethodOptions
 from adcore.images import ImageFile, image_files
-from adcore.methods.base import Method, Options
 from adcore.plan import BackboneSpec, ImageSpec, Plan, PlanError
 from adcore.protocols.base import Protocol
 
@@ -55,7 +54,7 @@ class Arm:
     protocol: Protocol
     chain: Chain
     method: type[Method]
-    options: Options
+    options: MethodOptions
     seed: int
     names: dict[str, str]  # protocol, enhancer, method and their labels, as the leaderboard's columns name them
     stand_in: bool  # some weights of an enhancer only stand in for the right ones
@@ -163,7 +162,7 @@ def arms(plan: Plan) -> list[Arm]:
     return found
 
 
-def _checked(chained: Chain, plan: Plan, name: str, method: type[Method], options: Options) -> bool:
+def _checked(chained: Chain, plan: Plan, name: str, method: type[Method], options: MethodOptions) -> bool:
     """Whether some weights of chain or method only stand in. Raises PlanError where they cannot work."""
     every = {*chained.objects, *chained.textures}
     try:

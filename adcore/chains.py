@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from adcore import registry
-from adcore.enhancers.base import Enhancer
+from adcore.core.contracts import Enhancer
 from adcore.plan import BackboneSpec, Choice, PlanError, known, nearest
 
 NONE = "none"

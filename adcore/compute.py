@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adcore import enhancing, evaluation, latency, scoring
-from adcore.bank import Bank, Live, Mapped
+from adcore.bank import Bank, Live, Mapped, Pictures
 from adcore.cells import Cell, by_path
+from adcore.core.contracts import Context, Curves, ImageMethod, Method, Progress, silent
 from adcore.costs import environment, measured
 from adcore.devices import device_of
 from adcore.enhancing import image_set
-from adcore.features import Extraction, Pixels
+from adcore.features import Extraction, Extractor, reader
 from adcore.images import UInt8Array
 from adcore.latency import Timed
-from adcore.methods.base import CURVE, Context, Method
 from adcore.metrics import image_metrics
 from adcore.plan import Plan
 from adcore.report.gallery import make_gallery
@@ -34,7 +35,14 @@ from adcore.sizes import Size, size
 from adcore.store import Store
 from adcore.training import Training
 
-Progress = Callable[[float], None]
+
+@dataclass(frozen=True)
+class Fitted:
+    """A cell's method as its fit left it, the record of that fit, and how its training went."""
+
+    method: Method
+    meta: dict[str, Any]
+    curves: Curves
 
 
 class Computer:
@@ -83,7 +91,7 @@ class Computer:
             method = self._method(cell)
             with measured() as cost:
                 before = source.seconds
-                method.fit(source, progress)
+                curves = method.fit(source, progress)
                 live = source.seconds - before  # extraction within the fit, where the bank has no room
             meta = {
                 **environment(),
@@ -100,6 +108,7 @@ class Computer:
             self.store.keep_within("fit", self.plan.budget.disk_gb * 1e9, size)
             with self.store.write("fit", cell.fit_key, _finite(meta), size) as folder:
                 save_file(state, folder / "state.safetensors")
+                _write_json(folder / TRAINING, curves)
             self._forget_checkpoints(cell.fit_key)
 
     def score(self, cell: Cell, progress: Progress) -> None:
@@ -108,21 +117,21 @@ class Computer:
             if self.store.has("maps", cell.maps_key):
                 return
             source = self._source(cell, "test")
-            method, fit = self._fitted(cell)
+            fitted = self._fitted(cell)
             with measured() as cost:
-                maps, scores = scoring.score(method, source, progress)
+                maps, scores = scoring.score(fitted.method, source, progress)
             meta = {
                 **environment(),
                 "parents": {"fit": cell.fit_key},
-                "extract_s": fit["extract_s"] + source.seconds,
-                "fit_s": fit["fit_s"],
+                "extract_s": fitted.meta["extract_s"] + source.seconds,
+                "fit_s": fitted.meta["fit_s"],
                 "score_s": cost.seconds,
-                "peak_mb": max(fit["peak_mb"], cost.peak_mb),
+                "peak_mb": max(fitted.meta["peak_mb"], cost.peak_mb),
             }
             with self.store.write("maps", cell.maps_key, _finite(meta), maps.nbytes + scores.nbytes) as folder:
                 np.save(folder / "maps.npy", maps)
                 np.save(folder / "scores.npy", scores)
-                _write_json(folder / TRAINING, _curves(method))  # kept here: the fit may go
+                _write_json(folder / TRAINING, fitted.curves)  # kept here: the fit may go
 
     def evaluate(self, cell: Cell) -> None:
         """Judge the maps: `metrics.json`, `images.parquet`, `curves.json`; and the gallery of the hardest images."""
@@ -195,21 +204,24 @@ class Computer:
         sigma = cell.arm.method.smoothing
         return evaluation.Judged(maps, scores, cell.test, cell.category.root, cell.image, sigma, cell.evaluate_at)
 
-    def _fitted(self, cell: Cell) -> tuple[Method, dict[str, Any]]:
-        """The cell's method and the record of its fit, which is done again where it has gone for want of room."""
-        while (fit := self._loaded(cell)) is None:
-            self.fit(cell, lambda done: None)
-        method = self._method(cell)
-        method.restore(fit[0])
-        return method, fit[1]
+    def _fitted(self, cell: Cell) -> Fitted:
+        """The cell's method, which is fitted again where its fit has gone for want of room."""
+        while (fitted := self._loaded(cell)) is None:
+            self.fit(cell, silent)
+        return fitted
 
-    def _loaded(self, cell: Cell) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        path = self.store.path("fit", cell.fit_key) / "state.safetensors"
+    def _loaded(self, cell: Cell) -> Fitted | None:
+        folder = self.store.path("fit", cell.fit_key)
         with self.store.lock(cell.fit_key):  # so that it does not go while it is read
             self.store.used("fit", cell.fit_key)
-            if not path.exists():
+            if not (folder / "state.safetensors").exists():
                 return None
-            return load_file(path, device=self.device), self.store.meta("fit", cell.fit_key)
+            state = load_file(folder / "state.safetensors", device=self.device)
+            curves = json.loads((folder / TRAINING).read_text(encoding="utf-8"))
+            meta = self.store.meta("fit", cell.fit_key)
+        method = self._method(cell)
+        method.restore(state)
+        return Fitted(method, meta, curves)
 
     def _method(self, cell: Cell) -> Method:
         size = cell.image.size
@@ -219,7 +231,7 @@ class Computer:
             (size, size),
             self.plan.budget.memory_gb,
             self.checkpoints / cell.fit_key,
-            functools.partial(self.bank.extractor, self._extraction(cell, cell.levels)),
+            functools.partial(self._extractor, cell),
             by_path(cell.train) if cell.arm.method.reads_order else None,
             functools.partial(self._judge, cell) if cell.arm.method.selects_on_test(cell.arm.options) else None,
         )
@@ -227,24 +239,25 @@ class Computer:
 
     def _judge(self, cell: Cell, method: Method) -> float:
         """The image AUROC of a method in training on the cell's test images."""
-        scores = scoring.score(method, self._source(cell, "test"), lambda done: None)[1]
+        scores = scoring.score(method, self._source(cell, "test"), silent)[1]
         return image_metrics(scores, cell.test["label"].to_numpy())["i_auroc"]
 
-    def _source(self, cell: Cell, part: str) -> Mapped | Live:
+    def _source(self, cell: Cell, part: str) -> Pictures | Mapped | Live:
         """What the method sees of the cell's images: their features, or the images themselves."""
         images = image_set(cell, part)
-        if cell.arm.method.on_images:
-            return Live(images, Pixels(self.device), cell.image)
+        if issubclass(cell.arm.method, ImageMethod):
+            return Pictures(images, cell.image, self.device)
         return self.bank.source(images, self._extraction(cell, cell.levels))
 
     def _timed(self, cell: Cell) -> Timed:
-        on_images = cell.arm.method.on_images
-        extractor = Pixels(self.device) if on_images else self.bank.extractor(self._extraction(cell, cell.levels))
-        return self._fitted(cell)[0], extractor
+        return self._fitted(cell).method, reader(cell.arm.method, lambda: self._extractor(cell), self.device)
 
     def _size(self, cell: Cell) -> Size:
-        extractor = self.bank.extractor(self._extraction(cell, cell.levels))
-        return size(extractor, cell.arm.method.sized(cell.arm.options, extractor.shapes()))
+        extractor = self._extractor(cell)
+        return size(extractor, cell.arm.method.sized(cell.arm.options, extractor))
+
+    def _extractor(self, cell: Cell) -> Extractor:
+        return self.bank.extractor(self._extraction(cell, cell.levels))
 
     def _extraction(self, cell: Cell, levels: tuple[int, ...]) -> Extraction:
         return Extraction(cell.backbone, cell.image, levels, cell.links)
@@ -260,12 +273,6 @@ class Computer:
 
 def _share(progress: Progress, done: int, part: int, total: int) -> Progress:
     return lambda fraction: progress((done + fraction * part) / total)
-
-
-def _curves(method: Method) -> dict[str, list[float]]:
-    """How the training went: name -> a value an epoch; nothing of a method that does not train."""
-    state = {name: tensor for name, tensor in method.state().items() if name.endswith(CURVE)}
-    return {name.removesuffix(CURVE): tensor.double().tolist() for name, tensor in state.items()}
 
 
 def _bytes(state: Mapping[str, torch.Tensor]) -> int:

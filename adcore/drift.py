@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from torch.nn import functional
 
-from adcore.features import Maps
+from adcore.core.contracts import Maps
 
 COMPARED = 32  # training images whose features are compared
 LOW_LEVEL = 3  # the first maps: what hosts read, and what the bound is about

@@ -6,23 +6,21 @@ How each paper counts: docs/papers/hosts.md#sizes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from adcore import backbones
 from adcore.cells import Arm
+from adcore.core.contracts import Context, Network
 from adcore.devices import device_of
-from adcore.features import Extraction, Extractor, Maps, Pixels
-from adcore.held import Held
-from adcore.methods.base import Context, Network
+from adcore.features import Extraction, Extractor, reader
+from adcore.held import Held, HeldImages
 from adcore.plan import Plan
 from adcore.sizes import COUNTER, Macs, Size, size
 
 WARM_UP, SECONDS = 2, 4.0
 FITTED = 2  # images
-QUICK = {"epochs": 1, "template": 0, "template_raw": False, "selection": "last"}  # of a fit whose weights do not matter
 BATCHES = (1, 32)
 
 
@@ -38,7 +36,7 @@ def measure(plan: Plan, arm: Arm) -> dict[str, Any]:
     levels = () if spec.layers else arm.method.levels
     device = device_of(plan.device)
     extractor = Extractor(Extraction(spec, plan.image, levels), device)
-    network = arm.method.sized(arm.options, extractor.shapes())
+    network = arm.method.sized(arm.options, extractor)
     found = size(extractor, network)
     rates = dict.fromkeys(BATCHES, float("nan"))
     if network and network.decides_speed:
@@ -68,10 +66,10 @@ def throughput(plan: Plan, arm: Arm, extractor: Extractor, batch: int) -> float:
     """Images a second in batches, from pixels to raw maps, of a model that was trained for one epoch on noise."""
     side = plan.image.size
     context = Context(arm.seed, extractor.device, (side, side), plan.budget.memory_gb, None, lambda: extractor)
-    quick = {name: value for name, value in QUICK.items() if name in type(arm.options).model_fields}
-    method = arm.method(arm.options.model_copy(update=quick), context)
-    see: Callable[[torch.Tensor], Maps] = Pixels(extractor.device) if method.on_images else extractor
-    method.fit(Held([maps.clone() for maps in see(_images(FITTED, side))]))
+    method = arm.method(arm.method.quick(arm.options), context)
+    see = reader(arm.method, lambda: extractor, extractor.device)
+    seen = see(_images(FITTED, side))
+    method.fit(HeldImages(seen) if isinstance(seen, torch.Tensor) else Held([maps.clone() for maps in seen]))
     images = _images(batch, side)
 
     def once() -> float:

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 
 from adcore.bank import ImageSet, Live
 from adcore.cells import Cell, contents
+from adcore.core import contracts
+from adcore.core.contracts import STAGES, Enhancer, FeatureSource, Host, HostMethod, Method, Outcome, Subject
 from adcore.drift import COSINE, LOW_LEVEL
-from adcore.enhancers.base import STAGES, Enhancer, Host, Outcome, Subject
 from adcore.features import Extraction, Extractor, Weights
 from adcore.images import UInt8Array
-from adcore.methods.base import Method
 from adcore.names import located
 from adcore.training import FIRST_STEP, Training
 
@@ -107,7 +107,11 @@ def train(
         whole = cell.backbone.model_copy(update={"layers": None})
         extractor = Extractor(replace(extraction, backbone=whole, levels=STAGES), training.device, weights)
     subject = subject_of(cell)
-    host = Host(method, lambda extractor: Live(image_set(cell, "train"), extractor, cell.image)) if method else None
+
+    def features(extractor: contracts.Extractor) -> FeatureSource:
+        return Live(image_set(cell, "train"), extractor, cell.image)
+
+    host = Host(method, features) if isinstance(method, HostMethod) else None
     outcome = enhancer.fit(extractor, subject, training, host)
     return Enhanced(enhancer, subject, outcome)
 

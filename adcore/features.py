@@ -10,18 +10,18 @@ import numpy as np
 import torch
 
 from adcore import backbones
+from adcore.core.contracts import ImageMethod, Link, Maps, Method, Shape
 from adcore.devices import to_device
 from adcore.images import ImageFile, UInt8Array
 from adcore.prefetch import ahead
 from adcore.synthesis.fewshot import variant
 
 if TYPE_CHECKING:
-    from adcore.enhancers.base import Link
     from adcore.plan import BackboneSpec, ImageSpec
 
 BATCH = 16
+STUDENT = 1_000_003  # added to the seed of an untrained network, so that none equals a backbone with random weights
 
-Maps = list[torch.Tensor]
 Behind = Callable[[Maps], Maps]
 Weights = Callable[[str], dict[str, torch.Tensor]]  # the key of a trained enhancer -> its state
 
@@ -69,6 +69,30 @@ class Extraction:
         return replace(self, levels=tuple(n for n in self.levels if f"level{n}" in names))
 
 
+class Backbone(torch.nn.Module):
+    """A backbone behind its normalisation: images (B, 3, H, W) of 0..255 -> one float32 map (B, C, H', W') per level.
+
+    seed: of weights that are random."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, spec: BackboneSpec, levels: Sequence[int], size: int, seed: int = 0) -> None:
+        super().__init__()
+        self.model: Any = backbones.build(spec, levels, size, seed)
+        self.channels_last = backbones.channels_last(self.model)
+        for name, values in zip(("mean", "std"), backbones.normalisation(self.model), strict=True):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, batch: torch.Tensor) -> Maps:
+        """Of images on the host or on the weights' device."""
+        scaled = (to_device(batch, str(self.mean.device)).float() / 255 - self.mean) / self.std
+        maps = self.model(scaled.contiguous(memory_format=torch.channels_last))
+        if self.channels_last:
+            maps = [features.permute(0, 3, 1, 2) for features in maps]
+        return [features.float().contiguous() for features in maps]
+
+
 class Extractor:
     """Images (B, 3, H, W), uint8 -> one float32 map (B, C, H', W') per level, on `device`.
 
@@ -78,12 +102,12 @@ class Extractor:
     def __init__(self, extraction: Extraction, device: str, weights: Weights | None = None) -> None:
         self.device = device
         self.size = extraction.image.size
-        model = backbones.build(extraction.backbone, extraction.read, extraction.image.size)
-        mean, std = backbones.normalisation(model)
-        self.model: Any = model.to(device, memory_format=torch.channels_last)
-        self.mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
-        self.std = torch.tensor(std, device=device).view(1, 3, 1, 1)
         self.levels = extraction.read
+        self.spec = extraction.backbone
+        self.network = Backbone(self.spec, self.levels, self.size)
+        self.network.to(device).to(memory_format=torch.channels_last)
+        self.model: Any = self.network.model
+        self.mean, self.std = self.network.mean, self.network.std
         self.behind: list[Behind] = []
         self.added = torch.nn.ModuleList()
         for link in extraction.links:
@@ -101,29 +125,38 @@ class Extractor:
 
     def maps(self, batch: torch.Tensor, behind: Sequence[Behind] | None = None) -> Maps:
         """As a call, with gradients where they are wanted; `behind` in place of all that stands behind the maps."""
-        scaled = (to_device(batch, self.device).float() / 255 - self.mean) / self.std
-        found = self.model(scaled.contiguous(memory_format=torch.channels_last))
-        if getattr(self.model, "output_fmt", "NCHW") == "NHWC":
-            found = [features.permute(0, 3, 1, 2) for features in found]
-        maps = [features.float().contiguous() for features in found]
+        maps: Maps = self.network(batch)
         for enhance in self.behind if behind is None else behind:
             maps = enhance(maps)
         return maps
 
-    def shapes(self) -> list[tuple[int, int, int]]:
+    def untrained(self, seed: int) -> Backbone:
+        """The same network with random weights of their own, its parameters to be learned."""
+        random = self.spec.model_copy(update={"weights": "random", "sha256": None})
+        network = Backbone(random, self.levels, self.size, STUDENT + seed)
+        network.to(self.device).to(memory_format=torch.channels_last)
+        network.requires_grad_(True)
+        return network
+
+    def shapes(self) -> list[Shape]:
         """(C, H, W) of each map."""
         blank = torch.zeros(1, 3, self.size, self.size, dtype=torch.uint8)
         return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in self(blank)]
 
 
 class Pixels:
-    """The extractor of a method that is given images: they themselves, on `device`, as the only map."""
+    """In place of the extractor for a method that is given images: they themselves, on `device`."""
 
     def __init__(self, device: str) -> None:
         self.device = device
 
-    def __call__(self, batch: torch.Tensor) -> Maps:
-        return [to_device(batch, self.device)]
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        return to_device(batch, self.device)
+
+
+def reader(method: type[Method], extractor: Callable[[], Extractor], device: str) -> Extractor | Pixels:
+    """What turns decoded images (B, 3, H, W), uint8, into what the method reads."""
+    return Pixels(device) if issubclass(method, ImageMethod) else extractor()
 
 
 def decoded(

@@ -10,11 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from adcore.core.contracts import Extractor, Outcome, Subject, Training
 from adcore.drift import COMPARED, Drift
-from adcore.enhancers.base import Outcome, Subject
-from adcore.features import Extractor
 from adcore.images import UInt8Array
-from adcore.training import WARM_UP, Training, taken_first_step
+from adcore.training import WARM_UP, taken_first_step
 
 PREFIX = "backbone."
 

@@ -10,6 +10,7 @@ import torch
 
 from adcore import work
 from adcore.cells import Cell
+from adcore.core.contracts import FeatureMethod, ImageMethod
 from adcore.devices import device_of
 from adcore.features import Extraction, Extractor
 from adcore.plan import Plan
@@ -89,9 +90,11 @@ class _Network:
 
     def share(self, cell: Cell) -> float:
         """Work of a training step on an image, of a method that trains a network."""
-        network = cell.arm.method.sized(cell.arm.options, self.shapes)
+        network = cell.arm.method.sized(cell.arm.options, self.extractor)
         own = counted(network.run).total if network else 0
-        passes = 2 if cell.arm.method.on_images else 0  # it perturbs images, so that features are of no use
+        passes = (
+            2 if issubclass(cell.arm.method, ImageMethod) else 0
+        )  # it perturbs images, so that features are of no use
         return passes + BACKWARD * own / self.macs
 
 
@@ -99,7 +102,7 @@ def _models(cells: Sequence[Cell], networks: dict[tuple[int, ...], _Network]) ->
     """Bytes of a model, once for all categories and seeds that have as many images: a network is built to count it."""
     once = {_setting(cell): cell for cell in cells}
     return {
-        setting: cell.arm.method.state_bytes(cell.arm.options, networks[cell.levels].shapes, len(cell.train))
+        setting: cell.arm.method.state_bytes(cell.arm.options, networks[cell.levels].extractor, len(cell.train))
         for setting, cell in once.items()
     }
 
@@ -112,7 +115,7 @@ def _features(group: Sequence[Cell], networks: dict[tuple[int, ...], _Network]) 
     """Bytes of the maps that are extracted once for cells over the same images."""
     shapes = {(levels, shape) for cell in group for levels in [cell.levels] for shape in networks[levels].shapes}
     values = sum(channels * height * width for channels, height, width in {shape for _, shape in shapes})
-    reads = any(not cell.arm.method.on_images for cell in group)
+    reads = any(issubclass(cell.arm.method, FeatureMethod) for cell in group)
     return FLOAT * values * (len(group[0].train) + len(group[0].test)) if reads else 0
 
 

@@ -11,34 +11,52 @@ import torch
 from adcore.devices import is_accelerator, room
 
 if TYPE_CHECKING:
-    from adcore.methods.base import FeatureSource
+    from adcore.core.contracts import FeatureSource, ImageSource, Maps, Shape
 
 BATCH = 16
-
-Maps = list[torch.Tensor]
 
 
 class Held:
     """A FeatureSource over maps in memory, wherever they lie."""
 
-    def __init__(self, maps: Sequence[torch.Tensor]) -> None:
+    def __init__(self, maps: Sequence[torch.Tensor], images: ImageSource | None = None, batch: int = BATCH) -> None:
         self.maps = list(maps)
+        self.images = images
+        self.batch = batch
 
     def __len__(self) -> int:
         return len(self.maps[0])
 
     def __iter__(self) -> Iterator[Maps]:
-        for start in range(0, len(self), BATCH):
-            yield [features[start : start + BATCH] for features in self.maps]
+        for start in range(0, len(self), self.batch):
+            yield [features[start : start + self.batch] for features in self.maps]
 
     def at(self, indices: Sequence[int]) -> Maps:
         """Of those images."""
         return [features[list(indices)] for features in self.maps]
 
     @property
-    def shapes(self) -> list[tuple[int, int, int]]:
+    def shapes(self) -> list[Shape]:
         """(C, H, W) per map."""
         return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in self.maps]
+
+
+class HeldImages:
+    """An ImageSource over images in memory, wherever they lie."""
+
+    def __init__(self, images: torch.Tensor, batch: int = BATCH) -> None:
+        self.all = images
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        yield from torch.split(self.all, self.batch)
+
+    def at(self, indices: Sequence[int]) -> torch.Tensor:
+        """Those images."""
+        return self.all[list(indices)]
 
 
 def held(source: FeatureSource, device: str, memory_gb: float) -> FeatureSource:
@@ -53,4 +71,4 @@ def held(source: FeatureSource, device: str, memory_gb: float) -> FeatureSource:
         for whole, part in zip(maps, batch, strict=True):
             whole[filled : filled + len(part)] = part
         filled += len(batch[0])
-    return Held(maps)
+    return Held(maps, source.images)

@@ -17,7 +17,7 @@ FITTED = f"{COMPUTER}._fitted"
 GIVEN = (
     "adcore.plan:ImageSpec",
     "adcore.plan:BackboneSpec",
-    "adcore.enhancers.base:Link",
+    "adcore.core.contracts:Link",
     "adcore.synthesis.foreground:Threshold",
 )
 CARRIERS = ("adcore.store", "adcore.disk", "adcore.costs", "adcore.keys", "adcore.identity", "adcore.registry")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from adcore.core.contracts import Method
 from adcore.features import Extractor, Pixels
 from adcore.maps import image_scores, postprocess
-from adcore.methods.base import Method
 from adcore.results.intervals import median_difference
 
 WARM_UP, LEAST, TIMED, SECONDS = 10, 20, 200, 6.0
@@ -62,9 +62,9 @@ def _once(subject: Timed, image: torch.Tensor) -> tuple[float, float, float, flo
     method, extractor = subject
     device = method.context.device
     started = _now(device)
-    features = extractor(image)
+    seen = extractor(image)
     extracted = _now(device)
-    raw, given = method.score(features)
+    raw, given = method.score(seen)
     scored = _now(device)
     image_scores(postprocess(raw, method.context.image_size, method.smoothing), given).cpu()
     done = _now(device)

@@ -14,13 +14,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from adcore.core.contracts import Maps
 from adcore.drift import COMPARED, Drift
-from adcore.features import Extractor, Maps
 from adcore.pretext import Pretext
-from adcore.training import WARM_UP, Curves, Training, shuffled, steps
+from adcore.training import WARM_UP, shuffled, steps
 
 if TYPE_CHECKING:
-    from adcore.enhancers.base import Host, Subject
+    from adcore.core.contracts import Curves, Extractor, Host, Subject, Training
 
 PAIRS = 8  # of a normal image and its synthetic twin: 16 pictures a batch
 DECAY = 1e-4  # of AdamW
@@ -154,12 +154,12 @@ def host_loss(
     drift: Drift,
 ) -> Curves:
     """Train `module`, which stands behind the extractor's maps already, and the method's own weights by its loss."""
-    learned = nn.ParameterList(host.method.begin(host.features(extractor)))  # type: ignore[attr-defined]
+    learned = nn.ParameterList(host.method.begin(host.features(extractor)))
     optimiser = torch.optim.AdamW([*by_fan_in(module, rate), head_group(learned)], weight_decay=DECAY)
 
     def step(index: list[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         maps = extractor.maps(torch.from_numpy(subject.pixels[index]))
-        return host.method.loss(maps), {}  # type: ignore[attr-defined]
+        return host.method.loss(maps), {}
 
     modules = {"module": module, "host": learned}
     return run.run(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adcore.enhancers.base import Subject
+from adcore.core.contracts import Subject
 from adcore.images import BoolArray, UInt8Array
 from adcore.synthesis import generator
 from adcore.synthesis.defects import Synthesiser

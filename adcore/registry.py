@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from adcore.core.columns import FIXED, KINDS, Column, Kind, Place
+from adcore.core.contracts import PresetOptions
 from adcore.core.plugins import modules as modules
 from adcore.plan import Choice, PlanError, explain, nearest
 
 if TYPE_CHECKING:
     from adcore.columns.base import CellColumn
     from adcore.datasets.base import Dataset
-    from adcore.enhancers.base import Enhancer
-    from adcore.methods.base import Method
+    from adcore.core.contracts import Enhancer, Method
     from adcore.metrics.base import Metric
     from adcore.protocols.base import Protocol
 
@@ -52,7 +52,7 @@ def _attribute(cls: type, path: str) -> Any:
 
 def method(name: str) -> type[Method]:
     """The method class called `name`. Raises PlanError with the nearest known name."""
-    from adcore.methods.base import Method
+    from adcore.core.contracts import Method
 
     found: type[Method] = _find("methods", name, Method, "name")
     return found
@@ -60,7 +60,7 @@ def method(name: str) -> type[Method]:
 
 def enhancer(name: str) -> type[Enhancer]:
     """The enhancer class called `name`. Raises PlanError with the nearest known name."""
-    from adcore.enhancers.base import Enhancer
+    from adcore.core.contracts import Enhancer
 
     found: type[Enhancer] = _find("enhancers", name, Enhancer, "name")
     return found
@@ -170,12 +170,12 @@ def options(choice: Choice, model: type[Model], what: str) -> Model:
 def label(choice: Choice, checked: BaseModel) -> str:
     """Name and every option that was given and is not the default, or not what the preset says, sorted:
     `patchcore(coreset=0.01)`; with a preset always epochs too."""
-    given, model = choice.options, type(checked)
-    defaults = {name: field.default for name, field in model.model_fields.items()}
-    always = {"epochs"} if "preset" in given else set()
-    if "preset" in given:
-        implied = model.model_validate({"preset": given["preset"]}).model_dump()
-        defaults = implied | {"preset": defaults["preset"]}
+    given = choice.options
+    defaults = {name: field.default for name, field in type(checked).model_fields.items()}
+    always: tuple[str, ...] = ()
+    if isinstance(checked, PresetOptions) and "preset" in given:
+        preset = type(checked).model_validate({"preset": given["preset"]})
+        defaults, always = preset.model_dump() | {"preset": defaults["preset"]}, checked.told
     values = {
         name: value
         for name, value in checked.model_dump().items()

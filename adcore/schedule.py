@@ -8,6 +8,7 @@ from typing import Any
 
 from adcore import work
 from adcore.bench import Bench
+from adcore.core.contracts import FeatureMethod
 from adcore.cells import Cell
 from adcore.missing import Missing, missing
 from adcore.store import Remembering
@@ -95,7 +96,7 @@ class Work:
             if link.key in wanted:
                 step = Step("enhance", link.key, False, work.enhance(link, images))
                 yield step, cell, f"{link.enhancer.name} of {title}"
-        reading = [member for member in group if not member.arm.method.on_images]
+        reading = [member for member in group if issubclass(member.arm.method, FeatureMethod)]
         if any(self.missing[member.title].fit or self.missing[member.title].maps for member in reading):
             yield Step("extract", reading[0].fit_key, False, work.extract(reading[0])), reading[0], title
 

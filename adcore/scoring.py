@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from adcore.core.contracts import FeatureSource, ImageSource, Method, Progress
 from adcore.maps import image_scores, postprocess
-from adcore.methods.base import FeatureSource, Method
 
 Floats = npt.NDArray[np.float32]
 
 
 @torch.inference_mode()
-def score(method: Method, features: FeatureSource, progress: Callable[[float], None]) -> tuple[Floats, Floats]:
-    """Raw maps (N, h, w) at the method's own grid and image scores (N,), both float32, in the order of `features`.
+def score(method: Method, source: FeatureSource | ImageSource, progress: Progress) -> tuple[Floats, Floats]:
+    """Raw maps (N, h, w) at the method's own grid and image scores (N,), both float32, in the order of `source`.
 
     Raises ValueError where the method gives a value that is not finite.
     """
     maps: list[Floats] = []
     scores: list[Floats] = []
     done = 0
-    for batch in features:
+    for batch in source:
         raw, given = method.score(batch)
         smooth = postprocess(raw, method.context.image_size, method.smoothing)
         scored = image_scores(smooth, given)
@@ -32,5 +30,5 @@ def score(method: Method, features: FeatureSource, progress: Callable[[float], N
         maps.append(raw.float().cpu().numpy())
         scores.append(scored.float().cpu().numpy())
         done += len(raw)
-        progress(done / len(features))
+        progress(done / len(source))
     return np.concatenate(maps), np.concatenate(scores)

@@ -1,6 +1,7 @@
-"""The epoch that is best on the test images: what the code of some papers keeps; only to compare with it.
+"""The epoch that counts where it is not the last: the best on images that the training does not see.
 
-Whose: docs/papers/hosts.md#metrics-and-the-epoch-that-counts.
+On test images it is what the code of some papers keeps; only to compare with it
+(docs/papers/hosts.md#metrics-and-the-epoch-that-counts).
 """
 
 from __future__ import annotations
@@ -10,25 +11,26 @@ from torch import nn
 
 
 class BestEpoch(nn.Module):
-    """A copy of the parameters at their best so far. A module, so that a training's checkpoint holds it."""
+    """A copy of a module's state at its best so far. A module itself, so that a training's checkpoint holds it."""
 
     value: torch.Tensor
 
-    def __init__(self, learned: nn.ParameterList) -> None:
+    def __init__(self, learned: nn.Module) -> None:
         super().__init__()
         self.register_buffer("value", torch.tensor(-torch.inf))
-        self.copies = nn.ParameterList(nn.Parameter(tensor.detach().clone(), requires_grad=False) for tensor in learned)
+        for place, tensor in enumerate(learned.state_dict().values()):
+            self.register_buffer(f"copy{place}", tensor.detach().clone())
 
     @torch.no_grad()
-    def offer(self, value: float, learned: nn.ParameterList) -> None:
-        """Keep the parameters if `value` is higher than all before; of equals the first stays."""
+    def offer(self, value: float, learned: nn.Module) -> None:
+        """Keep the state if `value` is higher than all before; of equals the first stays."""
         if value > self.value:
             self.value.fill_(value)
-            for copy, tensor in zip(self.copies, learned, strict=True):
-                copy.copy_(tensor)
+            for place, tensor in enumerate(learned.state_dict().values()):
+                self.get_buffer(f"copy{place}").copy_(tensor)
 
     @torch.no_grad()
-    def give_back(self, learned: nn.ParameterList) -> None:
-        """Set the parameters to what was best."""
-        for copy, tensor in zip(self.copies, learned, strict=True):
-            tensor.copy_(copy)
+    def give_back(self, learned: nn.Module) -> None:
+        """Set the state to what was best."""
+        for place, tensor in enumerate(learned.state_dict().values()):
+            tensor.copy_(self.get_buffer(f"copy{place}"))

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from adcore.core.contracts import Network
 from adcore.features import Extractor
-from adcore.methods.base import Network
 
 COUNTER = "torch.utils.flop_counter, halved: convolutions, linear maps and attention products"
 ATTENTION = ("aten.bmm", "aten.baddbmm")

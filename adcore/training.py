@@ -10,43 +10,28 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from adcore.core.contracts import Curves, Watch, silent
 from adcore.devices import is_accelerator
 from adcore.disk import room
-from adcore.methods.base import CURVE
 from adcore.prefetch import ahead
 from adcore.synthesis import generator
 
 if TYPE_CHECKING:
-    from adcore.methods.base import Context
+    from adcore.core.contracts import Context
 
 WARM_UP = "warm_up"  # a key of an optimiser's group: steps over which its learning rate rises from 0
 FIRST_STEP = "first_step_"  # before what a watch saw after the first step, a curve of one value
 CHECKPOINT_S = 300.0  # seconds at least between two checkpoints: one of TFA-Net is 1.8 GB, and an epoch takes a minute
 LOOK = 32  # steps between two looks at the loss of an accelerator, each of which waits for it
-Curves = dict[str, list[float]]
 Batch = TypeVar("Batch")
 Made = TypeVar("Made")
-
-
-def silent(done: float) -> None:
-    """Progress callback that tells nobody."""
-
-
-class Watch(Protocol):
-    """Looks at what is trained: values to log after the first step and after every epoch, and whether to stop."""
-
-    def values(self) -> Mapping[str, float]:
-        """What is logged."""
-
-    def refuses(self, values: Mapping[str, float], epoch: int, epochs: int) -> bool:
-        """Whether this epoch (from 1) is undone and the training stops before it."""
 
 
 @dataclass(frozen=True)
@@ -228,19 +213,9 @@ def shuffled(count: int, seed: int, epoch: int, make: Callable[[int], Made], bat
     return ahead(order.tolist(), make, batch)
 
 
-def as_state(curves: Curves) -> dict[str, torch.Tensor]:
-    """Curves as a method's state holds them: `loss_curve`, ..."""
-    return {f"{name}{CURVE}": torch.tensor(values) for name, values in curves.items()}
-
-
 def taken_first_step(curves: Curves) -> dict[str, float]:
     """What a watch saw after the first step, taken out of the curves, which have a value an epoch."""
     return {name: curves.pop(name)[0] for name in list(curves) if name.startswith(FIRST_STEP)}
-
-
-def curves_of(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The part of a state that `as_state` made."""
-    return {name: value for name, value in state.items() if name.endswith(CURVE)}
 
 
 def steps(count: int, batch: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adcore.cells import Cell
-from adcore.enhancers.base import Link
+from adcore.core.contracts import Link
 
 LATENCY = 100.0
 DECODED = 1.5  # an image that is read from its file and goes through the backbone
@@ -21,8 +21,8 @@ def extract(cell: Cell) -> float:
 
 def fit(cell: Cell, share: float = 1.0) -> float:
     """`share`: work of a training step on an image, of a method that trains by epochs."""
-    epochs: float | None = getattr(cell.arm.options, "epochs", None)
-    return len(cell.train) * (0.5 if epochs is None else share * epochs)
+    passes = cell.arm.method.passes(cell.arm.options)
+    return len(cell.train) * (0.5 if passes is None else share * passes)
 
 
 def score(cell: Cell) -> float:

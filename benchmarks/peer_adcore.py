@@ -14,7 +14,7 @@ STARTED = time.perf_counter()
 
 from adcore import compute, plan  # noqa: E402, F401  (torch and timm come with compute)
 from adcore.bench import Bench, prepare  # noqa: E402
-from adcore.methods.base import silent  # noqa: E402
+from adcore.core.contracts import silent  # noqa: E402
 
 IMPORTED = time.perf_counter() - STARTED
 

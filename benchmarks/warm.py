@@ -25,7 +25,7 @@ import yaml
 
 from adcore.bench import Bench, prepare
 from adcore.cells import Cell
-from adcore.methods.base import silent
+from adcore.core.contracts import silent
 from adcore.plan import load
 from adcore.schedule import Work
 from adcore.store import META

@@ -125,7 +125,7 @@ def test_level_0_is_kept_and_read_as_any_other(bank: Bank, bolts: ImageSet, runs
 def test_the_images_themselves_can_be_had(tmp_path: Path, bank: Bank, bolts: ImageSet) -> None:
     pictures = next(decoded(bolts.files, IMAGE, batch=100))
     for source in (bank.source(bolts, extraction(1)), Bank(tmp_path / "none", 0, "cpu").source(bolts, extraction(1))):
-        assert torch.equal(source.pixels([4, 1]), pictures[[4, 1]])
+        assert torch.equal(source.images.at([4, 1]), pictures[[4, 1]])
 
 
 def test_values_are_those_of_the_backbone(bank: Bank, bolts: ImageSet) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adcore.enhancers.base import Outcome, Subject
+from adcore.core.contracts import Outcome, Subject
 from adcore.enhancers.sbm import SBM, SBMOptions
 from adcore.enhancing import Enhanced
 

@@ -17,8 +17,8 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from adcore import evaluation, latency, metrics, registry, scoring
+from adcore.core.contracts import Context, FeatureMethod, MethodOptions
 from adcore.evaluation import Judged, Lazy
-from adcore.methods.base import Context, Method, Options
 from adcore.plan import ImageSpec
 
 SIGMA = 1.5
@@ -244,7 +244,7 @@ def test_a_lazy_sequence_is_a_sequence() -> None:
         lazy[4]
 
 
-class Plain(Method):
+class Plain(FeatureMethod):
     """The mean over channels as map; image scores where `scored`."""
 
     name = "plain"
@@ -285,7 +285,7 @@ class Source:
 
 @pytest.mark.parametrize("scored", [False, True])
 def test_scores_come_in_order_with_the_maximum_of_the_smooth_map_by_default(scored: bool) -> None:
-    method, source, heard = Plain(Options(), Context(0, image_size=(32, 32))), Source(), []
+    method, source, heard = Plain(MethodOptions(), Context(0, image_size=(32, 32))), Source(), []
     method.scored = scored
     maps, scores = scoring.score(method, source, heard.append)
     raw = source.images.mean(1).numpy()
@@ -304,14 +304,14 @@ def test_scores_come_in_order_with_the_maximum_of_the_smooth_map_by_default(scor
 
 
 def test_a_score_that_is_not_finite_is_refused() -> None:
-    method = Plain(Options(), Context(0, image_size=(32, 32)))
+    method = Plain(MethodOptions(), Context(0, image_size=(32, 32)))
     method.spoil = True
     with pytest.raises(ValueError, match="method plain gave a score that is not finite"):
         scoring.score(method, Source(), lambda done: None)
 
 
 def test_an_image_score_that_is_not_finite_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    method = Plain(Options(), Context(0, image_size=(32, 32)))
+    method = Plain(MethodOptions(), Context(0, image_size=(32, 32)))
     monkeypatch.setattr(Plain, "score", lambda self, f: (f[0].mean(1), torch.full((len(f[0]),), math.inf)))
     with pytest.raises(ValueError, match="not finite"):
         scoring.score(method, Source(), lambda done: None)
@@ -327,7 +327,7 @@ def test_latency_is_of_one_image_and_includes_the_backbone(monkeypatch: pytest.M
         return [image.float()[..., ::4, ::4]]
 
     monkeypatch.setattr(latency.time, "perf_counter", lambda: clock[0])
-    method = Plain(Options(), Context(0, image_size=(32, 32)))
+    method = Plain(MethodOptions(), Context(0, image_size=(32, 32)))
     found = latency.measure(method, extractor)  # type: ignore[arg-type]
     assert set(seen) == {(1, 3, 32, 32)}
     assert found["median_ms"] == pytest.approx(5) and found["p95_ms"] == pytest.approx(100)

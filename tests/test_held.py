@@ -7,14 +7,13 @@ import torch
 from adcore import devices
 from adcore.held import Held, held
 from tests.conformance.accelerator import DEVICE, MEMORY, accelerator
-from tests.methods.conftest import Features
 
 SHAPES = [(5, 8, 8), (7, 4, 4)]
 BYTES = 20 * 4 * (5 * 8 * 8 + 7 * 4 * 4)
 
 
-def source(device: str = "cpu") -> Features:
-    return Features([torch.randn(20, *shape, device=device) for shape in SHAPES], batch=7)
+def source(device: str = "cpu") -> Held:
+    return Held([torch.randn(20, *shape, device=device) for shape in SHAPES], batch=7)
 
 
 def test_what_fits_an_accelerator_is_held_there_bit_by_bit() -> None:
@@ -22,11 +21,12 @@ def test_what_fits_an_accelerator_is_held_there_bit_by_bit() -> None:
         features = source("cuda")
         found = held(features, "cuda", BYTES / 1e9)
         assert isinstance(found, Held)
+        assert found is not features
         assert len(found) == 20
         assert found.shapes == SHAPES
         assert {maps.device for maps in found.maps} == {DEVICE}
         for level, batches in enumerate(zip(*found, strict=True)):
-            assert torch.equal(torch.cat(batches), features.layers[level])
+            assert torch.equal(torch.cat(batches), features.maps[level])
         for one, other in zip(found.at([19, 0, 3]), features.at([19, 0, 3]), strict=True):
             assert torch.equal(one, other)
 

@@ -128,8 +128,8 @@ def test_other_packages_are_not_followed_but_adcore_is(code: Code) -> None:
     alone = code(a="import json")
     assert code(a="import json") == alone
     assert modules() == {"toy.a"}
-    code(a="import json\nfrom adcore.methods.base import Method")
-    assert {"toy.a", "adcore.methods.base"} <= modules()
+    code(a="import json\nfrom adcore.core.contracts import Method")
+    assert {"toy.a", "adcore.core.contracts"} <= modules()
 
 
 def modules() -> set[str]:

@@ -13,18 +13,18 @@ from pydantic import BaseModel, ConfigDict
 
 from adcore import identity, keys, registry
 from adcore.cells import arms
-from adcore.methods.base import Method
+from adcore.core.contracts import Method
 from adcore.metrics.base import Scored, values
 from adcore.plan import Choice, PlanError, parse
 from tests.reach import forget
 
 METHOD = """
-from adcore.methods.base import Method, Options
+from adcore.core.contracts import FeatureMethod, MethodOptions
 
-class Widths(Options):
+class Widths(MethodOptions):
     width: int = 3
 
-class Mine(Method):
+class Mine(FeatureMethod):
     name = "mine"
     Options = Widths
     levels = (2,)

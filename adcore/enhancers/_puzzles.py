@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from adcore.enhancers import base
+from adcore.core import contracts
 from adcore.images import ImageFile
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
-class PuzzleOptions(base.TrainedOptions):
+class PuzzleOptions(contracts.TrainedOptions):
     """Puzzles of n x n tiles, in `permutations` orders beside the right one. `sources`: a folder of textures for the
     synthetic defects, such as DTD; by default they come from other categories' training images and from noise."""
 
@@ -43,7 +43,7 @@ class PuzzleOptions(base.TrainedOptions):
         return found | ({"sources": sorted(file.sha256 for file in library(self.sources))} if self.sources else {})
 
 
-def pretext(subject: base.Subject, options: PuzzleOptions) -> Pretext:
+def pretext(subject: contracts.Subject, options: PuzzleOptions) -> Pretext:
     """The pictures that a subject's images are made into."""
     from adcore.pretext import Pretext
     from adcore.synthesis.defects import Synthesiser

@@ -7,21 +7,18 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
 from adcore.backbones import WeightsError
-from adcore.enhancers import base
+from adcore.core.contracts import Enhancer, EnhancerOptions, Extractor, Host, Maps, Method, Outcome, Subject, Training
 
 if TYPE_CHECKING:
     import torch
 
-    from adcore.features import Extractor, Maps
-    from adcore.methods.base import Method
     from adcore.modules.lgffp import LGFFP as Module
     from adcore.plan import BackboneSpec
-    from adcore.training import Training
 
 LEVELS = (1, 2, 3)
 BATCH = 8
@@ -30,7 +27,7 @@ STAND_IN = "stand-in"
 WIDE = re.compile(r"(wide_)?res(net|next)(50|101|152|200)")
 
 
-class LGFFPOptions(base.Options):
+class LGFFPOptions(EnhancerOptions):
     """`weights` of the blocks: `auto` (CaiT's, fetched if need be, where layer1 and layer2 are as wide as the paper's;
     else stand-in), `pretrained` (the same, but no other backbone will do), `stand-in` (random), or a file in timm's
     format. `blocks`: how many of `cait`; 0 only joins the layers. `grid`: side of the token grid; default: layer2's.
@@ -44,17 +41,22 @@ class LGFFPOptions(base.Options):
     standardise: bool = True
 
 
-class LGFFP(base.Enhancer):
+class LGFFP(Enhancer):
     """One map of C1 + C2 channels in place of a method's own layers."""
 
     name = "lgffp"
     Options = LGFFPOptions
     options: LGFFPOptions
     on_maps = True
+    trial: ClassVar[dict[str, Any]] = {"blocks": 1, "cait": "cait_xxs24_224"}  # soon built
 
     def fit(
-        self, extractor: Extractor, subject: base.Subject, training: Training, host: base.Host | None = None
-    ) -> base.Outcome:
+        self,
+        extractor: Extractor,
+        subject: Subject,
+        training: Training,
+        host: Host | None = None,
+    ) -> Outcome:
         """Measures mean and deviation of the fused channels. Raises WeightsError for weights that cannot be had."""
         import torch
 
@@ -68,17 +70,17 @@ class LGFFP(base.Enhancer):
 
         module.fit(batches())
         changes = [module.change(extractor(batch)) for batch in pictures[:4]]
-        kept = {name: getattr(module, name).cpu() for name in ("subset", "mean", "deviation")}
+        kept = {name: value.cpu() for name, value in module.measured.items()}
         about = {"shapes": torch.tensor(extractor.shapes()), "seed": torch.tensor(subject.seed)}
         about["stand_in"] = torch.tensor(module.origin == STAND_IN)
-        return base.Outcome(kept | about, facts={"change": float(torch.cat(changes).mean())})
+        return Outcome(kept | about, facts={"change": float(torch.cat(changes).mean())})
 
     def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[int]) -> None:
         """Put the blocks behind the maps, with what was measured."""
         shapes = [(int(c), int(h), int(w)) for c, h, w in state["shapes"]]
         module = self._module(shapes, self._weights(shapes, bool(state["stand_in"])), int(state["seed"]))
-        for name in ("subset", "mean", "deviation"):
-            getattr(module, name).copy_(state[name])
+        for name, value in module.measured.items():
+            value.copy_(state[name])
         module.to(extractor.device)
         extractor.add(module, lambda maps: [module(maps)])
 

@@ -6,21 +6,19 @@ The paper does not print how; what was chosen and why: docs/papers/sbm-pfam.md#h
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from adcore.enhancers import _puzzles, base
+from adcore.core.contracts import Enhancer, Extractor, Host, HostMethod, Maps, Method, Outcome, Subject, Training
+from adcore.enhancers import _puzzles
 
 if TYPE_CHECKING:
     import torch
 
-    from adcore.features import Extractor, Maps
     from adcore.images import UInt8Array
-    from adcore.methods.base import Method
     from adcore.modules.pfam import PFAM as Module
     from adcore.plan import BackboneSpec
-    from adcore.training import Training
 
 CONTROLS = ("identity", "random")
 LITERAL = (2, 3, 4)  # "the last three stages", read literally (docs/papers/sbm-pfam.md#pfam)
@@ -48,7 +46,7 @@ class PFAMOptions(_puzzles.PuzzleOptions):
     pool_kv: PositiveInt = 1
 
 
-class PFAM(base.Enhancer):
+class PFAM(Enhancer):
     """The module behind the maps; the backbone, and what enhances it, stay as they are."""
 
     name = "pfam"
@@ -56,10 +54,15 @@ class PFAM(base.Enhancer):
     options: PFAMOptions
     on_maps = True
     synthesis = True
+    trial: ClassVar[dict[str, Any]] = {"epochs": 1, "min_steps": 1, "permutations": 3, "pool_kv": 4}
 
     def fit(
-        self, extractor: Extractor, subject: base.Subject, training: Training, host: base.Host | None = None
-    ) -> base.Outcome:
+        self,
+        extractor: Extractor,
+        subject: Subject,
+        training: Training,
+        host: Host | None = None,
+    ) -> Outcome:
         """Raises RuntimeError when a loss is not finite."""
         import torch
 
@@ -101,7 +104,7 @@ class PFAM(base.Enhancer):
         state = {name: value.detach().cpu() for name, value in module.state_dict().items()}
         state |= {"shapes": torch.tensor(shapes), "permutations": torch.from_numpy(shown.classes)}
         chance = 1 / len(shown.classes) if "accuracy" in curves else None
-        return base.Outcome(state, curves, chance, facts, watch.stopped)
+        return Outcome(state, curves, chance, facts, watch.stopped)
 
     def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[int]) -> None:
         """Put the trained module behind the maps."""
@@ -116,7 +119,7 @@ class PFAM(base.Enhancer):
 
     def check(self, backbone: BackboneSpec, method: type[Method]) -> None:
         """`host_loss` needs a method that has a loss, `stages: layer2-4` levels by their strides."""
-        if self.wants_host and not hasattr(method, "loss"):
+        if self.wants_host and not issubclass(method, HostMethod):
             raise ValueError(f"train: host_loss needs a method with a loss, such as cfa; {method.name} has none")
         if self.options.stages == "layer2-4" and backbone.layers:
             raise ValueError("stages: layer2-4 cannot go with backbone.layers; remove one of them")
@@ -142,7 +145,7 @@ class PFAM(base.Enhancer):
 
         return 1 if self.control else 25.0 * self.options.passes(steps(images, PAIRS)) / self.options.pool_kv + 1
 
-    def examples(self, subject: base.Subject, index: int) -> list[tuple[str, UInt8Array]]:
+    def examples(self, subject: Subject, index: int) -> list[tuple[str, UInt8Array]]:
         """A synthetic defect and its mask."""
         import numpy as np
 

@@ -6,27 +6,25 @@ Source: docs/papers/mffa.md#psg.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from adcore.enhancers import base
+from adcore.core.contracts import Enhancer, Extractor, Host, Outcome, Subject, TrainedOptions, Training
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from adcore.features import Extractor
     from adcore.finetuning import Batch
     from adcore.images import UInt8Array
-    from adcore.training import Training
 
 BATCH = 32  # normal images, so 96 pictures a step
 SGD = {"momentum": 0.9, "weight_decay": 3e-5}
 MLP = (512, 128)  # widths of CutPaste's projection
 
 
-class PSGOptions(base.TrainedOptions):
+class PSGOptions(TrainedOptions):
     """`lr` of the backbone, which rises from 0 over `warm_up` steps, and `head_lr` of the random head. `head`: linear,
     or CutPaste's MLP. `rotations`: CutPaste's patch is turned by quarters. `epochs: 0` is the control.
 
@@ -44,16 +42,21 @@ class PSGOptions(base.TrainedOptions):
     rotations: bool = False
 
 
-class PSG(base.Enhancer):
+class PSG(Enhancer):
     """Fine-tunes all stages by a 3-way classification: normal, CutPaste, CutPaste-Scar."""
 
     name = "psg"
     Options = PSGOptions
     options: PSGOptions
+    trial: ClassVar[dict[str, Any]] = {"epochs": 1, "min_steps": 1}
 
     def fit(
-        self, extractor: Extractor, subject: base.Subject, training: Training, host: base.Host | None = None
-    ) -> base.Outcome:
+        self,
+        extractor: Extractor,
+        subject: Subject,
+        training: Training,
+        host: Host | None = None,
+    ) -> Outcome:
         """Raises RuntimeError when the loss is not finite."""
         from adcore import finetuning
         from adcore.training import shuffled, steps
@@ -90,12 +93,12 @@ class PSG(base.Enhancer):
 
         return 12.0 * self.options.passes(steps(images, BATCH)) + 1
 
-    def examples(self, subject: base.Subject, index: int) -> list[tuple[str, UInt8Array]]:
+    def examples(self, subject: Subject, index: int) -> list[tuple[str, UInt8Array]]:
         """The image with a patch and with a scar."""
         _, patch, scar = self._three(subject, index, 0)
         return [("CutPaste", patch), ("scar", scar)]
 
-    def _three(self, subject: base.Subject, index: int, epoch: int) -> tuple[UInt8Array, UInt8Array, UInt8Array]:
+    def _three(self, subject: Subject, index: int, epoch: int) -> tuple[UInt8Array, UInt8Array, UInt8Array]:
         from adcore.synthesis import generator
         from adcore.synthesis.cutpaste import cutpaste, scar
 

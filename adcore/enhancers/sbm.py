@@ -6,20 +6,19 @@ What the paper prints and what it leaves open: docs/papers/sbm-pfam.md#jigsaw-pu
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from adcore.enhancers import _puzzles, base
+from adcore.core.contracts import Enhancer, Extractor, Host, Outcome, Subject, Training
+from adcore.enhancers import _puzzles
 
 if TYPE_CHECKING:
     import torch
 
-    from adcore.features import Extractor
     from adcore.finetuning import Batch
     from adcore.images import UInt8Array
     from adcore.plan import BackboneSpec
-    from adcore.training import Training
 
 BATCH = 16  # images: each with its synthetic twin, so 32 puzzles (JiGen)
 SGD = {"momentum": 0.9, "weight_decay": 5e-4}
@@ -37,17 +36,22 @@ class SBMOptions(_puzzles.PuzzleOptions):
     warm_up: PositiveInt = 50
 
 
-class SBM(base.Enhancer):
+class SBM(Enhancer):
     """Fine-tunes all stages by classifying the permutation of normal and of synthetically defective images."""
 
     name = "sbm"
     Options = SBMOptions
     options: SBMOptions
     synthesis = True
+    trial: ClassVar[dict[str, Any]] = {"epochs": 1, "min_steps": 1, "permutations": 3}
 
     def fit(
-        self, extractor: Extractor, subject: base.Subject, training: Training, host: base.Host | None = None
-    ) -> base.Outcome:
+        self,
+        extractor: Extractor,
+        subject: Subject,
+        training: Training,
+        host: Host | None = None,
+    ) -> Outcome:
         """Raises RuntimeError when the loss is not finite."""
         import torch
 
@@ -98,7 +102,7 @@ class SBM(base.Enhancer):
 
         return 8.0 * self.options.passes(steps(images, BATCH)) + 1
 
-    def examples(self, subject: base.Subject, index: int) -> list[tuple[str, UInt8Array]]:
+    def examples(self, subject: Subject, index: int) -> list[tuple[str, UInt8Array]]:
         """A synthetic defect, and puzzles of the image with and without one."""
         shown = _puzzles.pretext(subject, self.options)
         defective = shown.defect(index, 0)[0]

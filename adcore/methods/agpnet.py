@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from adcore.methods import base
+from adcore.core import contracts
+from adcore.core.contracts import Curves, Progress, silent
 
 if TYPE_CHECKING:
     import torch
 
-    from adcore.features import Extractor
     from adcore.modules.agpnet_training import Decoder, Guided, Index, Target
     from adcore.modules.attention import Looks
     from adcore.plan import BackboneSpec
@@ -36,7 +36,7 @@ Kind = Literal["uniad256", "uniad256-self", "vit384", "vit384-position"]
 Which = Literal["-", "R", "A"]
 
 
-class AGPNetOptions(base.Options):
+class AGPNetOptions(contracts.PresetOptions):
     """What is not given comes from the preset: `small` is a decoder of 2 layers, 128 wide (vit384: 192), trained for 30
     epochs in batches of 4 at a learning rate of 1e-3. The curricula of intensity, noisy pixels and learning rate are
     shares of the epochs.
@@ -53,7 +53,6 @@ class AGPNetOptions(base.Options):
     `norm` of the maps: `plain`, or the transformer's own `final` one.
     """
 
-    preset: Literal["paper", "small"] = "paper"
     decoder: Kind = "uniad256"
     width: PositiveInt = 256
     depth: PositiveInt = 4
@@ -73,15 +72,14 @@ class AGPNetOptions(base.Options):
     levels: tuple[PositiveInt, ...] | None = None
     norm: Literal["plain", "final"] = "plain"
 
-    @model_validator(mode="before")
+    told = ("epochs",)
+
     @classmethod
-    def _preset(cls, given: Any) -> Any:
-        """Resolved at once, so that labels and keys show what is run."""
-        if not isinstance(given, Mapping):
-            return given
+    def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The sizes of `preset: small`, and the width of a ViT's decoder."""
         small = given.get("preset") == "small"
         width = {"width": VIT_WIDTH[small]} if str(given.get("decoder")).startswith("vit") else {}
-        return {**(SMALL if small else {}), **width, **given}
+        return {**(SMALL if small else {}), **width}
 
     @model_validator(mode="after")
     def _works(self) -> AGPNetOptions:
@@ -89,8 +87,9 @@ class AGPNetOptions(base.Options):
             raise ValueError(f"width {self.width} is not {self.heads} heads wide; give a multiple of {self.heads}")
         if self.levels and list(self.levels) != sorted(set(self.levels)):
             raise ValueError(f"levels {list(self.levels)} must ascend without repeats: {sorted(set(self.levels))}")
-        for name in ("intensity", "noise_floor", "noise_factor"):
-            if self.feature_noise == "-" and getattr(self, name) != AGPNetOptions.model_fields[name].default:
+        given = {"intensity": self.intensity, "noise_floor": self.noise_floor, "noise_factor": self.noise_factor}
+        for name, value in given.items():
+            if self.feature_noise == "-" and value != AGPNetOptions.model_fields[name].default:
                 raise ValueError(f"{name} is of noise on features, but feature_noise is -; leave one out")
         if self.ema_warmup and not (self.teacher and self.wants_guide):
             raise ValueError("ema_warmup is the mean teacher's, but no teacher gives a mask; leave ema_warmup out")
@@ -112,7 +111,7 @@ class AGPNetOptions(base.Options):
         return self.guided and self.mask != "L"
 
 
-class AGPNet(base.Method):
+class AGPNet(contracts.ImageMethod):
     """Distance of each token to what the decoder makes of it. At inference: the frozen network and the decoder."""
 
     name = "agpnet"
@@ -120,11 +119,10 @@ class AGPNet(base.Method):
     options: AGPNetOptions
     levels = (1, 2, 3, 4)
     smoothing = 0.0
-    on_images = True
+    trial: ClassVar[dict[str, Any]] = {"preset": "small", "epochs": 20, "width": 32, "depth": 1, "batch": 4}
     decoder: Decoder
     target: Target
     channels: int  # of a token
-    curves: dict[str, torch.Tensor]  # one value an epoch
 
     @classmethod
     def check(cls, options: AGPNetOptions, backbone: BackboneSpec) -> None:
@@ -138,27 +136,28 @@ class AGPNet(base.Method):
             raise ValueError(f"norm final is a trained transformer's, which {backbone.name} is not here; write plain")
 
     @classmethod
-    def sized(cls, options: AGPNetOptions, shapes: Sequence[tuple[int, int, int]]) -> base.Network:
+    def sized(cls, options: AGPNetOptions, extractor: contracts.Extractor) -> contracts.Network:
         """The decoder; the teacher is needed in training only."""
         import torch
 
+        shapes = extractor.shapes()
         alike = len(set(shapes)) == 1
         side = options.grid or (shapes[0][1] if alike else shapes[0][1] * 4 // PATCH)
         channels = shapes[0][0] if alike else sum(c for c, _, _ in shapes)
-        network = cls(options, base.Context(0)).network(channels, (side, side)).eval()
+        network = cls(options, contracts.Context(0)).network(channels, (side, side)).eval()
         tokens = torch.zeros(1, side * side, channels)
-        return base.Network(network, lambda: network(tokens), attention_counts=True)
+        return contracts.Network(network, lambda: network(tokens), attention_counts=True)
 
-    def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
+    def fit(self, images: contracts.ImageSource, progress: Progress = silent) -> Curves:
         """Raises ValueError for options that the backbone cannot follow, RuntimeError when the loss is not finite."""
         import torch
         from torch.nn.utils import clip_grad_norm_
 
         from adcore.modules.perturbation import DECAYED
-        from adcore.training import Training, as_state, shuffled, steps
+        from adcore.training import Training, shuffled, steps
 
-        options, count = self.options, len(features)
-        guided = self._begin(features)
+        options, count = self.options, len(images)
+        guided = self._begin(images)
         parameters = list(self.decoder.parameters())
         optimiser = torch.optim.AdamW(parameters, options.lr, **ADAMW)  # type: ignore[arg-type]
         total = steps(count, options.batch)
@@ -167,8 +166,8 @@ class AGPNet(base.Method):
             clip_grad_norm_(parameters, CLIP)
 
         def batches(epoch: int) -> Iterator[Index]:
-            images = shuffled(count, self.context.seed, epoch, lambda index: index, options.batch)
-            return ((epoch * total + step, epoch, index) for step, index in enumerate(images))
+            groups = shuffled(count, self.context.seed, epoch, lambda index: index, options.batch)
+            return ((epoch * total + step, epoch, index) for step, index in enumerate(groups))
 
         def rate(epoch: int) -> float:
             return DECAY if epoch >= DECAYED * options.epochs else 1.0
@@ -177,9 +176,19 @@ class AGPNet(base.Method):
         training = Training.of(self.context, progress)
         curves = training.run("agpnet", guided.modules, optimiser, options.epochs, batches, guided, total, rate)
         self.decoder.eval().requires_grad_(False)
-        self.curves = as_state(curves)
+        return curves
 
-    def score(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    @classmethod
+    def passes(cls, options: AGPNetOptions) -> int:
+        """The decoder's epochs."""
+        return options.epochs
+
+    @classmethod
+    def quick(cls, options: AGPNetOptions) -> AGPNetOptions:
+        """One epoch."""
+        return options.model_copy(update={"epochs": 1})
+
+    def score(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Distances on the token grid; the image score is the greatest mean over 16 x 16 pixels of the enlarged map."""
         import torch
         from torch.nn.functional import avg_pool2d
@@ -187,25 +196,24 @@ class AGPNet(base.Method):
         from adcore.maps import postprocess
 
         with torch.inference_mode():
-            tokens = self.target(self._extractor()(features[0]))
+            tokens = self.target(self.extractor(images))
             maps = (tokens - self.decoder(tokens)).norm(dim=2).view(-1, *self.target.grid)
             pixels = postprocess(maps, self.context.image_size, 0)
             side = min(PATCH, *self.context.image_size)
             return maps, avg_pool2d(pixels[:, None], side, stride=1).flatten(1).amax(1)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The decoder, the size of its tokens, the final norm where it is used, and the curves, one value an epoch."""
+        """The decoder, the size of its tokens, and the final norm where it is used."""
         import torch
 
         kept = {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
         if self.target.affine:
             kept |= dict(zip(AFFINE, self.target.affine, strict=True))
-        return kept | {"tokens": torch.tensor([self.channels, *self.target.grid])} | self.curves
+        return kept | {"tokens": torch.tensor([self.channels, *self.target.grid])}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
         from adcore.modules.agpnet_training import Target
-        from adcore.training import curves_of
 
         channels, height, width = (int(value) for value in state["tokens"])
         affine = [state[name].to(self.context.device) for name in AFFINE if name in state]
@@ -215,7 +223,6 @@ class AGPNet(base.Method):
         parts = {name.removeprefix("decoder."): value for name, value in state.items() if name.startswith("decoder.")}
         self.decoder.load_state_dict(parts)
         self.decoder.eval().requires_grad_(False)
-        self.curves = curves_of(state)
 
     def network(self, channels: int, grid: tuple[int, int]) -> Decoder:
         """The untrained decoder of these options, for tokens of that many channels on `grid`: all that is learned."""
@@ -225,13 +232,13 @@ class AGPNet(base.Method):
         sizes = {"width": options.width, "depth": options.depth, "heads": options.heads}
         return decoder(options.decoder, channels, grid, **sizes, seed=self.context.seed).to(self.context.device)
 
-    def _begin(self, features: base.FeatureSource) -> Guided:
+    def _begin(self, images: contracts.ImageSource) -> Guided:
         """Make the untrained decoder, and all that it takes to train it."""
         from adcore.devices import room
         from adcore.modules.agpnet_training import Clean, Frozen, Guided, Noise
 
-        options, extractor = self.options, self._extractor()
-        image = features.at([0])[0]
+        options, extractor = self.options, self.extractor
+        image = images.at([0])
         maps = extractor(image)
         self.target = self._target(extractor, (maps[0].shape[2], maps[0].shape[3]))
         frozen = Frozen(extractor, self.target, self._looks(extractor, len(maps)))
@@ -242,16 +249,17 @@ class AGPNet(base.Method):
             guide = copy.deepcopy(self.decoder).eval().requires_grad_(False) if options.teacher else self.decoder
         strength = options.intensity, options.noise_floor, options.noise_factor
         noise = Noise(options.feature_noise, options.image_noise, *strength)
-        clean = Clean(features, frozen, room(self.context.device, self.context.memory_gb))
+        clean = Clean(images, frozen, room(self.context.device, self.context.memory_gb))
         return Guided(clean, self.decoder, guide, noise, options.epochs, options.ema_warmup)
 
-    def _target(self, extractor: Extractor, own: tuple[int, int]) -> Target:
+    def _target(self, extractor: contracts.Extractor, own: tuple[int, int]) -> Target:
+        from adcore import backbones
         from adcore.modules.agpnet_training import Target, final_norm
 
         options = self.options
         height, width = self.context.image_size
         grid = (max(1, height // PATCH), max(1, width // PATCH))
-        if hasattr(getattr(extractor.model, "model", None), "patch_embed"):
+        if backbones.transformer(extractor.model) is not None:
             grid = own
         if options.grid:
             grid = (options.grid, options.grid)
@@ -261,7 +269,7 @@ class AGPNet(base.Method):
             affine = (weight.to(self.context.device), bias.to(self.context.device))
         return Target(grid, options.levels, affine)
 
-    def _looks(self, extractor: Extractor, count: int) -> Looks | None:
+    def _looks(self, extractor: contracts.Extractor, count: int) -> Looks | None:
         """The frozen network's attention, where it has one and the noise asks for it; `count` maps are read."""
         from adcore.modules import attention
 
@@ -274,7 +282,3 @@ class AGPNet(base.Method):
         of_levels = options.levels and blocks == count
         places = [level - 1 for level in options.levels or ()] if of_levels else range(blocks)
         return attention.Looks(extractor.model, places, options.attention) if blocks else None
-
-    def _extractor(self) -> Extractor:
-        assert self.context.extractor is not None
-        return self.context.extractor()

@@ -5,12 +5,12 @@ Where its official code and anomalib differ: docs/papers/hosts.md#cfa.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import PositiveInt
 
-from adcore.methods import base
+from adcore.core import contracts
+from adcore.core.contracts import Curves, Progress, silent
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ FLOAT = 4  # bytes
 ADAMW = {"lr": 1e-3, "weight_decay": 5e-4, "amsgrad": True}
 
 
-class CFAOptions(base.Options):
+class CFAOptions(contracts.MethodOptions):
     """`gamma_c` divides the number of centroids (k-means if > 1), `gamma_d` the descriptor's width. `train_radius`:
     learn the hyperspheres' radius, as the official code does, rather than keep it at 1e-5. `selection: best_test` keeps
     the epoch with the highest image AUROC on the test images, as that code does: leaky."""
@@ -37,10 +37,11 @@ class CFAOptions(base.Options):
     selection: Literal["last", "best_test"] = "last"
 
 
-class CFA(base.Method):
+class CFA(contracts.HostMethod):
     """Soft minimum of the distances of each patch's descriptor to its nearest centroids."""
 
     name = "cfa"
+    trial: ClassVar[dict[str, Any]] = {"epochs": 5}
     Options = CFAOptions
     options: CFAOptions
     weight: torch.Tensor  # (D, channels + 2): the last two for the coordinates x and y
@@ -48,36 +49,49 @@ class CFA(base.Method):
     radius: torch.Tensor
     memory: torch.Tensor  # (centroids, D)
     generator: torch.Generator
-    curves: dict[str, torch.Tensor]
 
     @classmethod
-    def sized(cls, options: CFAOptions, shapes: Sequence[tuple[int, int, int]]) -> base.Network:
+    def sized(cls, options: CFAOptions, extractor: contracts.Extractor) -> contracts.Network:
         """The descriptor, a 1 x 1 convolution of the channels and two coordinates."""
         import torch
 
+        shapes = extractor.shapes()
         channels = sum(c for c, _, _ in shapes)
         module = torch.nn.Conv2d(channels + 2, channels // options.gamma_d, 1)
-        return base.Network(module, lambda: module(torch.zeros(1, channels + 2, *shapes[0][1:])), decides_speed=False)
+        return contracts.Network(
+            module, lambda: module(torch.zeros(1, channels + 2, *shapes[0][1:])), decides_speed=False
+        )
 
     @classmethod
-    def state_bytes(cls, options: CFAOptions, shapes: Sequence[tuple[int, int, int]], images: int) -> int:
+    def state_bytes(cls, options: CFAOptions, extractor: contracts.Extractor, images: int) -> int:
         """The descriptor and the memory of centroids."""
+        shapes = extractor.shapes()
         channels, height, width = sum(c for c, _, _ in shapes), *shapes[0][1:]
         memory = height * width // options.gamma_c * (channels // options.gamma_d)
-        return super().state_bytes(options, shapes, images) + FLOAT * memory
+        return super().state_bytes(options, extractor, images) + FLOAT * memory
+
+    @classmethod
+    def passes(cls, options: CFAOptions) -> int:
+        """The descriptor's epochs."""
+        return options.epochs
+
+    @classmethod
+    def quick(cls, options: CFAOptions) -> CFAOptions:
+        """One epoch."""
+        return options.model_copy(update={"epochs": 1, "selection": "last"})
 
     @classmethod
     def selects_on_test(cls, options: CFAOptions) -> bool:
         """Only where it is asked for."""
         return options.selection == "best_test"
 
-    def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
+    def fit(self, features: contracts.FeatureSource, progress: Progress = silent) -> Curves:
         """Raises ValueError when `gamma_c` or `gamma_d` leaves too little, RuntimeError when the loss is not finite."""
         import torch
 
         from adcore.held import held
         from adcore.selection import BestEpoch
-        from adcore.training import Training, as_state
+        from adcore.training import Training
 
         features = held(features, self.context.device, self.context.memory_gb)
         learned = torch.nn.ParameterList(self.begin(features))
@@ -104,11 +118,10 @@ class CFA(base.Method):
         if best is not None:
             best.offer(self._judged(), learned)
             best.give_back(learned)
-        for name in ("weight", "bias", "radius"):
-            setattr(self, name, getattr(self, name).detach())
-        self.curves = as_state(curves)
+        self.weight, self.bias, self.radius = (x.detach() for x in (self.weight, self.bias, self.radius))
+        return curves
 
-    def begin(self, features: base.FeatureSource) -> list[torch.nn.Parameter]:
+    def begin(self, features: contracts.FeatureSource) -> list[torch.nn.Parameter]:
         """Make the untrained descriptor and the memory; what is to be learned by `loss`.
 
         Raises ValueError when `gamma_c` or `gamma_d` leaves too little.
@@ -118,10 +131,9 @@ class CFA(base.Method):
         self.generator = torch.Generator().manual_seed(self.context.seed)
         self._start(sum(c for c, _, _ in features.shapes), self.generator)
         self.memory = self._centroids(features)
-        for name in ("weight", "bias", "radius"):
-            learned = name != "radius" or self.options.train_radius
-            setattr(self, name, torch.nn.Parameter(getattr(self, name), requires_grad=learned))
-        return [tensor for tensor in (self.weight, self.bias, self.radius) if tensor.requires_grad]  # type: ignore[misc]
+        self.weight, self.bias = torch.nn.Parameter(self.weight), torch.nn.Parameter(self.bias)
+        self.radius = torch.nn.Parameter(self.radius, requires_grad=self.options.train_radius)
+        return [self.weight, self.bias, *([self.radius] if self.options.train_radius else [])]
 
     def score(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Soft-minimum distances on the finest grid; the image score is the maximum of the smoothed map."""
@@ -132,16 +144,13 @@ class CFA(base.Method):
         return scores.reshape(-1, *features[0].shape[2:]), None
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Descriptor, memory and radius, and how loss and radius went, one value an epoch."""
-        return {name: getattr(self, name) for name in _TENSORS} | self.curves
+        """Descriptor, memory and radius."""
+        return {"weight": self.weight, "bias": self.bias, "radius": self.radius, "memory": self.memory}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
-        from adcore.training import curves_of
-
-        for name in _TENSORS:
-            setattr(self, name, state[name].to(self.context.device))
-        self.curves = curves_of(state)
+        names = ("weight", "bias", "radius", "memory")
+        self.weight, self.bias, self.radius, self.memory = (state[name].to(self.context.device) for name in names)
 
     def _judged(self) -> float:
         if self.context.judge is None:
@@ -172,7 +181,7 @@ class CFA(base.Method):
         place = torch.stack([x.flatten(), y.flatten()], 1) @ self.weight[:, channels:].T + self.bias
         return (pooled.flatten(2).transpose(1, 2) @ self.weight[:, :channels].T + place).flatten(0, 1)
 
-    def _centroids(self, features: base.FeatureSource) -> torch.Tensor:
+    def _centroids(self, features: contracts.FeatureSource) -> torch.Tensor:
         """The mean descriptor of each position over all images, or k-means centroids of those means."""
         import torch
 
@@ -235,6 +244,3 @@ def _pooled(layers: list[torch.Tensor]) -> torch.Tensor:
     pooled = [avg_pool2d(layer, 3, stride=1, padding=1) for layer in layers]
     grid = layers[0].shape[2:]
     return torch.cat([interpolate(x, size=grid, mode="bilinear", align_corners=False) for x in pooled], 1)
-
-
-_TENSORS = ("weight", "bias", "radius", "memory")

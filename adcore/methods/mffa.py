@@ -6,14 +6,15 @@ With the enhancer `psg` it is the paper's system. The branches are PatchCore and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from adcore.core import contracts
+from adcore.core.contracts import Curves, Progress, silent
 from adcore.enhancers.lgffp import LGFFP, LGFFPOptions
-from adcore.methods import base
-from adcore.methods.padim import PaDiM, PaDiMOptions
-from adcore.methods.patchcore import PatchCore, PatchCoreOptions
+from adcore.methods.padim import PaDiM, PaDiMOptions, gaussian_bytes
+from adcore.methods.patchcore import PatchCore, PatchCoreOptions, memory_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,7 @@ SMALL = {"blocks": 2, "grid": 16}
 Maps = list["torch.Tensor"]
 
 
-class MFFAOptions(base.Options):
+class MFFAOptions(contracts.PresetOptions):
     """`branches`: both (their product), or one alone. `lgffp`: the Gaussian branch reads fused features, else the
     layers side by side. `n_features`: channels of that branch drawn at random; None: the paper's 570 where layer1 and
     layer2 have its 256 + 512, with LGFFP or without, and the same share of what they have elsewhere. `smooth`: the
@@ -40,7 +41,6 @@ class MFFAOptions(base.Options):
     lgffp: bool = True
     n_features: PositiveInt | None = None
     smooth: Literal["product", "each"] = "product"
-    preset: Literal["paper", "small"] = "paper"
     cait: str = LGFFPOptions.model_fields["cait"].default
     weights: str = "auto"
     blocks: NonNegativeInt | None = None
@@ -55,7 +55,7 @@ class MFFAOptions(base.Options):
         return LGFFP(LGFFPOptions(cait=self.cait, weights=self.weights, standardise=self.standardise, **sizes))
 
 
-class MFFA(base.Method):
+class MFFA(contracts.FeatureMethod):
     """The two maps at the input's resolution, multiplied (AMC), smoothed; the image score is the maximum."""
 
     name = "mffa"
@@ -64,10 +64,15 @@ class MFFA(base.Method):
     options: MFFAOptions
     levels = (1, 2, 3)
     smoothing = 0  # done in `score`
+    trial: ClassVar[dict[str, Any]] = {
+        "preset": "small",
+        "coreset": 0.2,
+        "cait": "cait_xxs24_224",
+    }  # a CaiT that is built soon
 
     fusion: Fusion | None = None
 
-    def __init__(self, options: Any, context: base.Context) -> None:
+    def __init__(self, options: Any, context: contracts.Context) -> None:
         super().__init__(options, context)
         self.nns = PatchCore(PatchCoreOptions(coreset=options.coreset, reweight=False), context)
         self.gaussian = PaDiM(PaDiMOptions(), context)
@@ -91,32 +96,35 @@ class MFFA(base.Method):
         return bool(used and options.fusion().stand_in(backbone))
 
     @classmethod
-    def sized(cls, options: MFFAOptions, shapes: Sequence[tuple[int, int, int]]) -> base.Network | None:
+    def sized(cls, options: MFFAOptions, extractor: contracts.Extractor) -> contracts.Network | None:
         """LGFFP's frozen blocks."""
         import torch
 
         if not options.lgffp or options.branches == "nns":
             return None
+        shapes = extractor.shapes()
         module = options.fusion().sized(shapes)
-        return base.Network(module, lambda: module([torch.zeros(1, *shape) for shape in shapes]), decides_speed=False)
+        return contracts.Network(
+            module, lambda: module([torch.zeros(1, *shape) for shape in shapes]), decides_speed=False
+        )
 
     @classmethod
-    def state_bytes(cls, options: MFFAOptions, shapes: Sequence[tuple[int, int, int]], images: int) -> int:
+    def state_bytes(cls, options: MFFAOptions, extractor: contracts.Extractor, images: int) -> int:
         """Those of the branches that are used."""
-        total = 0
+        total, shapes = 0, extractor.shapes()
         if options.branches != "gaussian":
             patches = PatchCoreOptions(coreset=options.coreset)
-            total += PatchCore.state_bytes(patches, shapes[1:], images)
+            total += memory_bytes(shapes[1:], patches, images)
         if options.branches != "nns":
             fused = list(shapes)
             if options.lgffp:
                 fusion = options.fusion().sized(shapes)
                 fused = [(len(fusion.mean), *fusion.grid)]
-            kept = cls(options, base.Context(0))._kept(shapes)
-            total += PaDiM.state_bytes(PaDiMOptions(n_features=kept), fused, images)
+            kept = cls(options, contracts.Context(0))._kept(shapes)
+            total += gaussian_bytes(fused, kept)
         return total
 
-    def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
+    def fit(self, features: contracts.FeatureSource, progress: Progress = silent) -> Curves:
         """Fits the branches that are used, one after the other. Raises ValueError where there are not three layers."""
         if len(features.shapes) != 3:
             raise ValueError(f"mffa: it reads three layers and got {len(features.shapes)}; name three or no layers")
@@ -131,6 +139,7 @@ class MFFA(base.Method):
             fused = View(features, self._fused)
             self.gaussian.options = PaDiMOptions(n_features=self._kept(features.shapes))
             self.gaussian.fit(fused, lambda done: progress((1 + done) / 2 if both else done))
+        return {}
 
     def score(self, features: Maps) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Maps (B, H, W) at the input's resolution."""
@@ -156,7 +165,7 @@ class MFFA(base.Method):
         if self.options.branches != "nns":
             found |= {f"gaussian.{name}": value for name, value in self.gaussian.state().items()}
         if self.fusion is not None:
-            found |= {f"fusion.{name}": getattr(self.fusion, name) for name in KEPT}
+            found |= {f"fusion.{name}": value for name, value in self.fusion.measured.items()}
             found["fusion.shapes"] = torch.tensor(self.shapes)
         return found
 
@@ -168,8 +177,9 @@ class MFFA(base.Method):
             self.gaussian.restore(_part(state, "gaussian."))
         if "fusion.subset" in state:
             self._start([(c, h, w) for c, h, w in state["fusion.shapes"].tolist()])
-            for name in KEPT:
-                getattr(self.fusion, name).copy_(state[f"fusion.{name}"])
+            assert self.fusion is not None
+            for name, value in self.fusion.measured.items():
+                value.copy_(state[f"fusion.{name}"])
 
     def _start(self, shapes: Sequence[tuple[int, int, int]]) -> None:
         self.shapes = list(shapes)
@@ -187,7 +197,7 @@ class MFFA(base.Method):
 class View:
     """A FeatureSource that shows another's maps through a function."""
 
-    def __init__(self, source: base.FeatureSource, seen: Callable[[Maps], Maps]) -> None:
+    def __init__(self, source: contracts.FeatureSource, seen: Callable[[Maps], Maps]) -> None:
         self.source = source
         self.seen = seen
 
@@ -207,9 +217,11 @@ class View:
         """(C, H, W) per map."""
         return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in self.at([0])]
 
+    @property
+    def images(self) -> contracts.ImageSource | None:
+        """As the other's."""
+        return self.source.images
+
 
 def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-
-
-KEPT = ("subset", "mean", "deviation")  # of the fusion; its blocks are had again from their weights or seed

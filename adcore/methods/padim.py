@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt
 
-from adcore.methods import base
+from adcore.core import contracts
+from adcore.core.contracts import Curves, Progress, silent
 
 if TYPE_CHECKING:
     import torch
@@ -17,14 +18,14 @@ FLOAT = 4  # bytes
 PAPER_FEATURES = {1792: 550, 448: 100}  # channels of Wide ResNet-50-2 and of ResNet-18
 
 
-class PaDiMOptions(base.Options):
+class PaDiMOptions(contracts.MethodOptions):
     """`n_features`: channels drawn at random; None takes the paper's 550 (Wide ResNet-50-2) or 100 (ResNet-18), and
     100, or all where there are fewer, with any other backbone."""
 
     n_features: PositiveInt | Literal["all"] | None = None
 
 
-class PaDiM(base.Method):
+class PaDiM(contracts.FeatureMethod):
     """Mahalanobis distance of each position's features, upsampled to the finest grid, to that position's Gaussian."""
 
     name = "padim"
@@ -35,13 +36,11 @@ class PaDiM(base.Method):
     whitener: torch.Tensor
 
     @classmethod
-    def state_bytes(cls, options: PaDiMOptions, shapes: Sequence[tuple[int, int, int]], images: int) -> int:
+    def state_bytes(cls, options: PaDiMOptions, extractor: contracts.Extractor, images: int) -> int:
         """A mean and a triangle for each position of the finest grid."""
-        _, height, width = shapes[0]
-        count = _count(sum(c for c, _, _ in shapes), options.n_features)
-        return FLOAT * height * width * (count + count * (count + 1) // 2)
+        return gaussian_bytes(extractor.shapes(), options.n_features)
 
-    def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
+    def fit(self, features: contracts.FeatureSource, progress: Progress = silent) -> Curves:
         """Reads the features once for each block of positions that fits in a quarter of the memory budget.
 
         Of one image the distances are Euclidean. Raises ValueError with fewer channels than `n_features`.
@@ -66,6 +65,7 @@ class PaDiM(base.Method):
                 filled += len(block)
             self.mean[part], self.whitener[part] = gaussian.fit(samples, EPSILON)
             progress(min(1.0, (begin + rows) / positions))
+        return {}
 
     def score(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Mahalanobis distances on the finest grid; the image score is the maximum of the smoothed map."""
@@ -103,6 +103,13 @@ class PaDiM(base.Method):
             if len(own):
                 parts.append(interpolate(layer[:, own.to(layer.device)], size=grid, mode="nearest"))
         return torch.cat(parts, 1).flatten(2).transpose(1, 2)
+
+
+def gaussian_bytes(shapes: Sequence[contracts.Shape], kept: int | Literal["all"] | None) -> int:
+    """A mean and a triangle for each position of the finest grid; `kept` as the option n_features."""
+    _, height, width = shapes[0]
+    count = _count(sum(c for c, _, _ in shapes), kept)
+    return FLOAT * height * width * (count + count * (count + 1) // 2)
 
 
 def _draw(total: int, wanted: int | Literal["all"] | None, seed: int) -> torch.Tensor:

@@ -5,12 +5,13 @@ Where its official code and anomalib differ: docs/papers/hosts.md#patchcore.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from adcore.methods import base
+from adcore.core import contracts
+from adcore.core.contracts import Curves, Progress, silent
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,7 @@ FLOAT = 4  # bytes
 UNFOLDED = 4  # images whose 3 x 3 neighbourhoods are laid out at once
 
 
-class PatchCoreOptions(base.Options):
+class PatchCoreOptions(contracts.MethodOptions):
     """`coreset`: share of the patches that is kept. `embed`: `concat1536` averages 3 x 3 neighbourhoods and joins the
     layers (1536 channels for Wide ResNet-50-2, the layers' own sum for others); `pool1024` is the official code's
     pooling of each neighbourhood to 1024 values, whatever the backbone. `reweight`: weigh the image score by the
@@ -32,24 +33,23 @@ class PatchCoreOptions(base.Options):
     reweight: bool = True
 
 
-class PatchCore(base.Method):
+class PatchCore(contracts.FeatureMethod):
     """A memory bank of patches on the grid of the first layer, and the Euclidean distance to it."""
 
     name = "patchcore"
     at_score = ("reweight",)
     Options = PatchCoreOptions
     levels = (2, 3)
+    trial: ClassVar[dict[str, Any]] = {"coreset": 0.2}
     options: PatchCoreOptions
     memory: torch.Tensor
 
     @classmethod
-    def state_bytes(cls, options: PatchCoreOptions, shapes: Sequence[tuple[int, int, int]], images: int) -> int:
+    def state_bytes(cls, options: PatchCoreOptions, extractor: contracts.Extractor, images: int) -> int:
         """The coreset's patches."""
-        _, height, width = shapes[0]
-        dims = sum(c for c, _, _ in shapes) if options.embed == "concat1536" else POOLED
-        return FLOAT * dims * max(1, int(options.coreset * images * height * width))
+        return memory_bytes(extractor.shapes(), options, images)
 
-    def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
+    def fit(self, features: contracts.FeatureSource, progress: Progress = silent) -> Curves:
         """Reads the features twice: to choose the coreset in a projection, and to gather it."""
         from adcore.kernels.memory import coreset_memory
 
@@ -60,6 +60,7 @@ class PatchCore(base.Method):
         _, height, width = features.shapes[0]
         count = len(features) * height * width
         self.memory = coreset_memory(patches, count, self.options.coreset, self.context.seed, progress)
+        return {}
 
     def score(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Distances to the nearest patch in memory; the image score is the largest, weighted if asked for."""
@@ -87,6 +88,13 @@ class PatchCore(base.Method):
     def _embed(self, layers: list[torch.Tensor]) -> torch.Tensor:
         """The patches of each image, (B, positions, d)."""
         return (_concatenated if self.options.embed == "concat1536" else _pooled)(layers)
+
+
+def memory_bytes(shapes: Sequence[contracts.Shape], options: PatchCoreOptions, images: int) -> int:
+    """The coreset's patches of so many images with maps of these shapes."""
+    _, height, width = shapes[0]
+    dims = sum(c for c, _, _ in shapes) if options.embed == "concat1536" else POOLED
+    return FLOAT * dims * max(1, int(options.coreset * images * height * width))
 
 
 def _concatenated(layers: list[torch.Tensor]) -> torch.Tensor:

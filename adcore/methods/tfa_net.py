@@ -5,12 +5,13 @@ Where the paper and the released code differ: docs/papers/tfa-net.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from adcore.methods import base
+from adcore.core import contracts
+from adcore.core.contracts import Curves, Progress, silent
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +35,7 @@ SMALL = {
 }
 
 
-class TFANetOptions(base.Options):
+class TFANetOptions(contracts.PresetOptions):
     """`preset` small replaces the paper's sizes, grid, epochs and lr by those of SMALL, except those that are given.
 
     `variant`: C is the method; A (rebuilds from the image's own rows) and vanilla (no template) are its shortcut
@@ -48,7 +49,6 @@ class TFANetOptions(base.Options):
     1e-3.
     """
 
-    preset: Literal["paper", "small"] = "paper"
     variant: Literal["C", "A", "B", "vanilla"] = "C"
     template: NonNegativeInt | Literal["medoid"] = 0
     template_raw: bool = False
@@ -70,19 +70,19 @@ class TFANetOptions(base.Options):
     lr: PositiveFloat = 1e-4
     epochs: NonNegativeInt = 400
 
-    @model_validator(mode="before")
+    told = ("epochs",)
+
     @classmethod
-    def _preset(cls, given: Any) -> Any:
-        """Resolved at once, so that labels and keys show what is run."""
-        small = isinstance(given, Mapping) and given.get("preset") == "small"
-        return {**SMALL, **given} if small else given
+    def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The sizes of `preset: small`."""
+        return SMALL if given.get("preset") == "small" else {}
 
     @model_validator(mode="after")
     def _fit_together(self) -> TFANetOptions:
         if self.grid % self.patch or self.grid < 2 * self.patch:
             raise ValueError(f"grid {self.grid} is not two or more patches of {self.patch}; change grid or patch")
-        for name in ("", "refine_"):
-            width, heads = getattr(self, f"{name}width"), getattr(self, f"{name}heads")
+        parts = {"": (self.width, self.heads), "refine_": (self.refine_width, self.refine_heads)}
+        for name, (width, heads) in parts.items():
             if width % heads or width % 4:
                 raise ValueError(f"{name}width {width} must be a multiple of 4 and of {name}heads, {heads}")
         if self.variant == "vanilla" and (self.template != 0 or self.template_raw):
@@ -94,7 +94,7 @@ class TFANetOptions(base.Options):
         return self
 
 
-class TFANet(base.Method):
+class TFANet(contracts.FeatureMethod):
     """The distance between features and their reconstruction, upsampled and smoothed by itself."""
 
     name = "tfa_net"
@@ -107,36 +107,51 @@ class TFANet(base.Method):
     network: Network
     template: torch.Tensor | None  # (1, C, grid, grid)
     scale: tuple[torch.Tensor, torch.Tensor] | None = None  # mean and deviation of each channel, (1, C, 1, 1)
-    curves: dict[str, torch.Tensor]
+    trial: ClassVar[dict[str, Any]] = {"preset": "small", "epochs": 2, "grid": 16}
 
     @classmethod
-    def sized(cls, options: TFANetOptions, shapes: Sequence[tuple[int, int, int]]) -> base.Network:
+    def sized(cls, options: TFANetOptions, extractor: contracts.Extractor) -> contracts.Network:
         """Aggregation and refinement; the template's tokens are embedded anew, as the paper counts."""
         import torch
 
-        channels = sum(c for c, _, _ in shapes)
+        channels = sum(c for c, _, _ in extractor.shapes())
         template = options.variant != "vanilla"
         with torch.device("meta"):
             network = _network(options, channels).eval()
             tokens = torch.empty(1, (options.grid // options.patch) ** 2, channels * options.patch**2)
         passes = 2 if template else 1  # the paper counts the template's way through the backbone for every image
-        return base.Network(
+        return contracts.Network(
             network, lambda: network(tokens, network.embed(tokens) if template else None), passes=passes
         )
 
     @classmethod
-    def state_bytes(cls, options: TFANetOptions, shapes: Sequence[tuple[int, int, int]], images: int) -> int:
+    def state_bytes(cls, options: TFANetOptions, extractor: contracts.Extractor, images: int) -> int:
         """The network and the template's features."""
-        template = 0 if options.variant == "vanilla" else FLOAT * sum(c for c, _, _ in shapes) * options.grid**2
-        return super().state_bytes(options, shapes, images) + template
+        channels = sum(c for c, _, _ in extractor.shapes())
+        template = 0 if options.variant == "vanilla" else FLOAT * channels * options.grid**2
+        return super().state_bytes(options, extractor, images) + template
 
-    def fit(self, features: base.FeatureSource, progress: Callable[[float], None] = base.silent) -> None:
-        """Raises ValueError for a template that is not there, RuntimeError when the loss is not finite."""
+    @classmethod
+    def passes(cls, options: TFANetOptions) -> int:
+        """The epochs of aggregation and refinement."""
+        return options.epochs
+
+    @classmethod
+    def quick(cls, options: TFANetOptions) -> TFANetOptions:
+        """One epoch, with the first image as the template."""
+        return options.model_copy(update={"epochs": 1, "template": 0, "template_raw": False})
+
+    def fit(self, features: contracts.FeatureSource, progress: Progress = silent) -> Curves:
+        """Gives the curves of loss, euclidean and cosine term, and of the euclidean one over the variance about the
+        mean feature map: 1 is what that map alone would give.
+
+        Raises ValueError for a template that is not there, RuntimeError when the loss is not finite.
+        """
         import torch
 
         from adcore.held import held
         from adcore.modules import tfa_net
-        from adcore.training import Training, as_state, steps
+        from adcore.training import Training, steps
 
         source, features = features, held(features, self.context.device, self.context.memory_gb)
         channels = sum(c for c, _, _ in features.shapes)
@@ -166,8 +181,8 @@ class TFANet(base.Method):
             step,
             steps(len(features), BATCH),
         )
-        self.curves = as_state(curves)
         self._settle(network)
+        return curves
 
     def score(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Dual-mode maps at the size of the image; the image score is the map's standard deviation."""
@@ -179,21 +194,16 @@ class TFANet(base.Method):
 
     def state(self) -> dict[str, torch.Tensor]:
         """The network's weights, the template's features, mean and deviation of the channels where they are
-        standardised, and one value an epoch of loss, euclidean and cosine term, and of the euclidean one over the
-        variance about the mean feature map: 1 is what that map alone would give."""
+        standardised."""
         state = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        state |= self.curves
         state |= {} if self.template is None else {"template": self.template}
         return state | dict(zip(SCALE, self.scale or (), strict=False))
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
-        from adcore.training import curves_of
-
         weights = {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
         network = _network(self.options, len(weights["head.bias"]) // self.options.patch**2)
         network.load_state_dict(weights)
-        self.curves = curves_of(state)
         self.template = state["template"].to(self.context.device) if "template" in state else None
         if self.options.standardise:
             mean, deviation = (state[name].to(self.context.device) for name in SCALE)
@@ -233,7 +243,7 @@ class TFANet(base.Method):
         mean, deviation = self.scale
         return (together - mean) / deviation
 
-    def _spread(self, features: base.FeatureSource) -> torch.Tensor:
+    def _spread(self, features: contracts.FeatureSource) -> torch.Tensor:
         """The mean variance (), of each value about the mean feature map; sets the scale of the channels before, where
         that is asked for."""
         import torch
@@ -247,7 +257,7 @@ class TFANet(base.Method):
             return torch.as_tensor((spread.about_map / self.scale[1].square()).mean())
         return torch.as_tensor(spread.about_map.mean())
 
-    def _batches(self, features: base.FeatureSource, epoch: int) -> Iterator[list[torch.Tensor]]:
+    def _batches(self, features: contracts.FeatureSource, epoch: int) -> Iterator[list[torch.Tensor]]:
         """Four images at a time, in a new order each epoch; the next four are read while four are used."""
         from adcore.prefetch import ahead
         from adcore.training import shuffled
@@ -256,7 +266,7 @@ class TFANet(base.Method):
         for (batch,) in ahead(groups, features.at, 1, workers=1):
             yield batch
 
-    def _template(self, features: base.FeatureSource) -> torch.Tensor | None:
+    def _template(self, features: contracts.FeatureSource) -> torch.Tensor | None:
         """The template's features (1, C, grid, grid)."""
         if self.options.variant == "vanilla":
             return None
@@ -269,7 +279,7 @@ class TFANet(base.Method):
             index = self.context.by_path[index]
         return self._joined(self._raw(features, index) if self.options.template_raw else features.at([index]))
 
-    def _medoid(self, features: base.FeatureSource) -> int:
+    def _medoid(self, features: contracts.FeatureSource) -> int:
         """The image of the least summed squared distance to all others, which is the one nearest to their mean."""
         import torch
 
@@ -278,18 +288,16 @@ class TFANet(base.Method):
         far = [(self._joined(batch) - mean).flatten(1).square().sum(1) for batch in features]
         return int(torch.cat(far).argmin())
 
-    def _raw(self, features: base.FeatureSource, index: int) -> list[torch.Tensor]:
+    def _raw(self, features: contracts.FeatureSource, index: int) -> list[torch.Tensor]:
         """The features of an image that the backbone sees with values from 0 to 1, without mean and deviation."""
         import torch
 
-        pixels = getattr(features, "pixels", None)
-        if pixels is None or self.context.extractor is None:
+        images = features.images
+        if images is None or self.context.extractor is None:
             raise ValueError("tfa_net: template_raw needs the training images, but only features are given; remove it")
         extractor = self.context.extractor()
-        mean, deviation = extractor.mean.cpu(), extractor.std.cpu()
         with torch.no_grad():
-            maps: list[torch.Tensor] = extractor.maps(255 * mean + deviation * pixels([index]))  # undone by its own
-        return maps
+            return extractor.maps(255 * extractor.mean + extractor.std * images.at([index]))  # undone by its own
 
 
 SCALE = ("mean", "deviation")  # in a state

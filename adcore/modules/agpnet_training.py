@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.nn import functional
 
+from adcore import backbones
 from adcore.devices import to_device
 from adcore.modules import perturbation
 from adcore.modules.agpnet import UniADDecoder, ViTDecoder
@@ -21,8 +21,7 @@ from adcore.modules.attention import Looks
 from adcore.modules.lgffp import resized
 
 if TYPE_CHECKING:
-    from adcore.features import Extractor, Maps
-    from adcore.methods.base import FeatureSource
+    from adcore.core.contracts import Extractor, ImageSource, Maps
 
 EPSILON = 1e-6
 MOMENTUM, EVERY = 0.9999, 10  # of the teacher; it follows every so many steps
@@ -93,10 +92,10 @@ class Clean:
     the network made of them; the others are read and run again whenever they are asked for.
     """
 
-    def __init__(self, images: FeatureSource, frozen: Frozen, memory: float) -> None:
+    def __init__(self, images: ImageSource, frozen: Frozen, memory: float) -> None:
         self.images = images
         self.frozen = frozen
-        fit = int(memory // prod(images.shapes[0]))
+        fit = int(memory // images.at([0]).nbytes)
         self.kept_pixels = to_device(_first(images, fit), frozen.extractor.device)
         tokens, mask = frozen.clean(self.pixels([0]))
         room = memory - self.kept_pixels.nbytes
@@ -111,7 +110,7 @@ class Clean:
         """(B, 3, H, W), uint8, on the network's device."""
         if max(index) < len(self.kept_pixels):
             return self.kept_pixels[list(index)]
-        return to_device(self.images.at(index)[0], self.frozen.extractor.device)
+        return to_device(self.images.at(index), self.frozen.extractor.device)
 
     def at(self, index: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens (B, N, C) and masks M_p (B, N), float32, on the network's device."""
@@ -125,14 +124,14 @@ class Clean:
         return tokens, mask
 
 
-def _first(images: FeatureSource, count: int) -> torch.Tensor:
+def _first(images: ImageSource, count: int) -> torch.Tensor:
     """The first `count` images, uint8."""
     found: list[torch.Tensor] = []
     for batch in images if count else ():
-        found.append(batch[0])
+        found.append(batch)
         if sum(map(len, found)) >= count:
             break
-    return torch.cat(found)[:count] if found else torch.empty(0, *images.shapes[0], dtype=torch.uint8)
+    return torch.cat(found)[:count] if found else images.at([0])[:0]
 
 
 def final_norm(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -142,17 +141,18 @@ def final_norm(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """
     import timm
 
-    vit = getattr(model, "model", None)
-    if not hasattr(vit, "patch_embed"):
+    vit = backbones.transformer(model)
+    if vit is None:
         raise ValueError("agpnet: norm final is a transformer's; this backbone has none, so write plain")
-    if hasattr(model, "final_norm"):  # of a package, which timm does not know
-        return model.final_norm  # type: ignore[no-any-return]
+    carried = backbones.carried_norm(model)
+    if carried is not None:
+        return carried
     config = model.pretrained_cfg
     try:
         whole = timm.create_model(config["architecture"], pretrained=True, pretrained_cfg=config, num_classes=0)
     except (OSError, RuntimeError) as error:
         raise ValueError(f"agpnet: norm final needs the backbone's weights, or write plain ({error})") from None
-    if not torch.equal(whole.patch_embed.proj.weight, vit.patch_embed.proj.weight.cpu()):  # type: ignore[union-attr]
+    if not torch.equal(whole.patch_embed.proj.weight, vit.patch_embed.proj.weight.cpu()):
         raise ValueError("agpnet: norm final needs the backbone's own weights, not random or changed ones; write plain")
     return whole.norm.weight.detach(), whole.norm.bias.detach()
 

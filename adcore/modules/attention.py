@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import nn
 
+from adcore import backbones
+
 Projected = list[torch.Tensor]  # (B, N, 3 * heads * width), the queries, keys and values of one module
 Result = TypeVar("Result")
 Kind = Literal["cls", "column"]
@@ -72,9 +74,10 @@ def readable(model: Any) -> list[Any]:
     """The attention modules of the blocks that a `features_only` model gives; none where it has no class token, is no
     ViT, or attends in a way that `weights` does not know (rotary positions, say)."""
     from timm.layers.attention import Attention
+    from timm.models.vision_transformer import VisionTransformer
 
-    vit = getattr(model, "model", None)
-    if not getattr(vit, "has_class_token", False):
+    vit = backbones.transformer(model)
+    if not isinstance(vit, VisionTransformer) or not vit.has_class_token:
         return []
-    modules = [vit.blocks[index].attn for index in model.out_indices]  # type: ignore[union-attr]
+    modules = [vit.blocks[index].attn for index in model.out_indices]
     return modules if all(type(module) is Attention for module in modules) else []

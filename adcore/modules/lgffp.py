@@ -98,6 +98,11 @@ class LGFFP(nn.Module):
         self.mean.copy_(total / count)
         self.deviation.copy_(torch.where(constant, 1, variance.sqrt()))
 
+    @property
+    def measured(self) -> dict[str, torch.Tensor]:
+        """What is kept of a fit; the blocks are had again from their weights or seed."""
+        return {"subset": self.subset, "mean": self.mean, "deviation": self.deviation}
+
     @torch.no_grad()
     def change(self, layers: Sequence[torch.Tensor]) -> torch.Tensor:
         """||out - in|| / ||in|| over the blocks, per image (B,): how far they are from doing nothing."""

@@ -18,7 +18,7 @@ from adcore.protocols.base import Protocol
 
 if TYPE_CHECKING:
     from adcore.cells import Arm
-    from adcore.methods.base import Method
+    from adcore.core.contracts import Method
 
 SUBSETS = ("logical", "structural")
 AVERAGES = ("avg_texture", "avg_object", "avg_mtl", "overall", "average", "all", *SUBSETS)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,90 +16,71 @@ import torch
 
 from adcore import registry
 from adcore.cells import arms
+from adcore.core.contracts import Context, FeatureMethod, ImageMethod, Method, MethodOptions
 from adcore.datasets.base import Dataset, Entry
 from adcore.datasets.manifest import COLUMNS, build
+from adcore.features import Extraction, Extractor
+from adcore.held import Held, HeldImages
 from adcore.maps import image_scores, postprocess
-from adcore.methods.base import Context, Method, Options
-from adcore.plan import Choice, DatasetSpec, PlanError, parse
+from adcore.plan import BackboneSpec, Choice, DatasetSpec, ImageSpec, PlanError, parse
+from adcore.sizes import size
 from tests.datasets import layouts
-from tests.methods.pooled import Pooled
 
 METHODS, DATASETS = sorted(registry.modules("methods")), sorted(registry.modules("datasets"))
+BACKBONES = ("test_resnet", "test_vit")  # timm's own tiny ones, with random weights
 SIDE, IMAGES = 64, 12
-CHANNELS = {0: 6, 1: 8, 2: 12, 3: 16, 4: 20}
-SHORT = {"preset": "small", "epochs": 2, "grid": 16}  # of a method that has a preset: it would train for hours
-SHORT_ON_IMAGES = {"preset": "small", "epochs": 20, "width": 32, "depth": 1, "batch": 4}
 OUTLIER = (0.5, 0.75)  # rows and columns of the test image that hold the anomaly, as shares of its sides
 
 
-class Tensors:
-    """A FeatureSource over tensors in memory, in batches of five."""
-
-    def __init__(self, levels: list[torch.Tensor]) -> None:
-        self.levels = levels
-
-    def __len__(self) -> int:
-        return len(self.levels[0])
-
-    def __iter__(self) -> Iterator[list[torch.Tensor]]:
-        for start in range(0, len(self), 5):
-            yield [level[start : start + 5].clone() for level in self.levels]
-
-    def at(self, indices: Sequence[int]) -> list[torch.Tensor]:
-        return [level[list(indices)] for level in self.levels]
-
-    @property
-    def shapes(self) -> list[tuple[int, int, int]]:
-        return [(level.shape[1], level.shape[2], level.shape[3]) for level in self.levels]
+def extraction(backbone: str, levels: Sequence[int]) -> Extraction:
+    return Extraction(BackboneSpec(name=backbone, weights="random"), ImageSpec(resize=SIDE), tuple(levels))
 
 
-def features(levels: Sequence[int], seed: int, count: int = IMAGES) -> list[torch.Tensor]:
-    """Maps of normal images: a pattern that is the same in all, and a little noise."""
-    found = []
-    for level in levels:
-        side = SIDE // 2 ** (max(level, 1) + 1)  # level 0 is pooled to the side of level 1
-        shape = (CHANNELS[level], side, side)
-        pattern = torch.randn(shape, generator=torch.Generator().manual_seed(level))
-        found.append(pattern + 0.1 * torch.randn((count, *shape), generator=torch.Generator().manual_seed(seed)))
-    return found
+@functools.cache
+def extractor(backbone: str, levels: tuple[int, ...]) -> Extractor:
+    return Extractor(extraction(backbone, levels), "cpu")
 
 
-def images(seed: int, count: int = IMAGES) -> list[torch.Tensor]:
+def images(seed: int, count: int = IMAGES) -> torch.Tensor:
     """Normal images: squares in colours that are the same in all, and a little noise."""
     colours = torch.randint(40, 216, (3, SIDE // 8, SIDE // 8), generator=torch.Generator().manual_seed(0))
-    noise = torch.randint(-20, 21, (count, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(seed))
-    return [(colours.repeat_interleave(8, 1).repeat_interleave(8, 2) + noise).byte()]
+    noise = torch.randint(-8, 9, (count, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(seed))
+    return (colours.repeat_interleave(8, 1).repeat_interleave(8, 2) + noise).byte()
 
 
-def given(cls: type[Method], levels: Sequence[int], seed: int, count: int = IMAGES) -> list[torch.Tensor]:
-    """What a method sees of normal images: maps, or the images themselves."""
-    return images(seed, count) if cls.on_images else features(levels, seed, count)
-
-
-def with_outlier(levels: list[torch.Tensor]) -> list[torch.Tensor]:
-    """The same images, each with a patch that no training image has, at the same place in every level."""
-    spoilt = [level.clone() for level in levels]
-    for level in spoilt:
-        rows = slice(*(int(share * level.shape[2]) for share in OUTLIER))
-        if level.dtype == torch.uint8:
-            dots = 255 * torch.randint(0, 2, (3, 4, 4), generator=torch.Generator().manual_seed(5))
-            level[:, :, rows, rows] = dots.repeat(1, *(side // 4 for side in level[0, 0, rows, rows].shape)).byte()
-        else:
-            level[:, :, rows, rows] += 4
+def with_outlier(normal: torch.Tensor) -> torch.Tensor:
+    """The same images, each with a patch that no training image has."""
+    spoilt = normal.clone()
+    rows = slice(*(int(share * SIDE) for share in OUTLIER))
+    dots = 255 * torch.randint(0, 2, (3, 4, 4), generator=torch.Generator().manual_seed(5))
+    spoilt[:, :, rows, rows] = dots.repeat(1, *(side // 4 for side in spoilt[0, 0, rows, rows].shape)).byte()
     return spoilt
 
 
-def made(cls: type[Method], levels: Sequence[int] | None = None, seed: int = 0) -> Method:
-    """`levels`: those of the maps that it is given; by default its own."""
-    fields = cls.Options.model_fields
-    shorter = SHORT_ON_IMAGES if cls.on_images else SHORT
-    short = {key: value for key, value in shorter.items() if key in fields} if "preset" in fields else {}
-    extractor: Any = None
-    if cls.on_images:
-        read = levels or cls.levels
-        frozen = Pooled(read, [CHANNELS[level] for level in read], SIDE)
-        extractor = lambda: frozen  # noqa: E731
-    return cls(cls.Options(**short), Context(seed=seed, image_size=(SIDE, SIDE), extractor=extractor))
+@dataclass(frozen=True)
+class Case:
+    """A method on a backbone, and what it sees of images there."""
+
+    cls: type[Method]
+    backbone: str
+    levels: tuple[int, ...]
+
+    @property
+    def extractor(self) -> Extractor:
+        return extractor(self.backbone, self.levels)
+
+    def made(self) -> Method:
+        context = Context(seed=0, image_size=(SIDE, SIDE), extractor=lambda: self.extractor)
+        return self.cls(self.cls.Options(**self.cls.trial), context)
+
+    def source(self, seed: int, count: int = IMAGES) -> Held | HeldImages:
+        pictures = HeldImages(images(seed, count), batch=5)
+        if issubclass(self.cls, ImageMethod):
+            return pictures
+        return Held([maps.clone() for maps in self.extractor(pictures.all)], pictures, batch=5)
+
+    def seen(self, pictures: torch.Tensor) -> Any:
+        return pictures if issubclass(self.cls, ImageMethod) else [maps.clone() for maps in self.extractor(pictures)]
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -105,10 +88,15 @@ def cls(request: pytest.FixtureRequest) -> type[Method]:
     return registry.method(request.param)
 
 
+@pytest.fixture(scope="module", params=BACKBONES)
+def case(request: pytest.FixtureRequest, cls: type[Method]) -> Case:
+    return Case(cls, request.param, cls.levels)
+
+
 @pytest.fixture(scope="module")
-def fitted(cls: type[Method]) -> Method:
-    method = made(cls)
-    method.fit(Tensors(given(cls, cls.levels, seed=1)))
+def fitted(case: Case) -> Method:
+    method = case.made()
+    method.fit(case.source(seed=1))
     return method
 
 
@@ -116,9 +104,9 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def outputs(method: Method, levels: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+def outputs(method: Method, seen: Any) -> dict[str, torch.Tensor]:
     with torch.inference_mode():
-        maps, scores = method.score([level.clone() for level in levels])
+        maps, scores = method.score(seen)
     return {"maps": maps} | ({} if scores is None else {"scores": scores})
 
 
@@ -127,11 +115,15 @@ def test_a_module_holds_one_method_that_is_named_as_its_file(cls: type[Method]) 
     assert module is not None and cls.__module__ == registry.modules("methods")[cls.name]
     own = [c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == cls.__module__]
     assert [c for c in own if issubclass(c, Method)] == [cls]
-    assert module.__doc__ and cls.levels and set(cls.levels) <= set(CHANNELS) and cls.smoothing >= 0
+    assert module.__doc__ and cls.levels and set(cls.levels) <= {0, 1, 2, 3, 4} and cls.smoothing >= 0
+
+
+def test_it_reads_features_or_images(cls: type[Method]) -> None:
+    assert issubclass(cls, FeatureMethod) != issubclass(cls, ImageMethod)
 
 
 def test_every_option_has_a_default_and_is_closed(cls: type[Method]) -> None:
-    assert issubclass(cls.Options, Options)
+    assert issubclass(cls.Options, MethodOptions)
     assert not [name for name, field in cls.Options.model_fields.items() if field.is_required()]
     assert cls.Options.model_config["extra"] == "forbid" and cls.Options.model_config["frozen"]
     hash(cls.Options())  # an option that cannot be hashed could not be a key
@@ -139,11 +131,35 @@ def test_every_option_has_a_default_and_is_closed(cls: type[Method]) -> None:
     assert arm.options == cls.Options() and arm.names["method_label"] == cls.name
 
 
-def test_the_bytes_of_a_state_are_foreseen(cls: type[Method], fitted: Method) -> None:
+def test_the_bytes_of_a_state_are_foreseen(case: Case, fitted: Method) -> None:
     """What a dry run says of a model's size is what a fit writes."""
-    shapes = [(CHANNELS[level], side, side) for level in cls.levels for side in [SIDE // 2 ** (max(level, 1) + 1)]]
     written = sum(tensor.nbytes for tensor in fitted.state().values())
-    assert cls.state_bytes(fitted.options, shapes, IMAGES) == pytest.approx(written, rel=0.02)
+    assert case.cls.state_bytes(fitted.options, case.extractor, IMAGES) == pytest.approx(written, rel=0.02, abs=200)
+
+
+def test_the_parameters_that_it_learns_are_told(case: Case, fitted: Method) -> None:
+    """A method that trains a network shows its size: never 0 learnable parameters, nor an untrained method's macs."""
+    counted = size(case.extractor, case.cls.sized(fitted.options, case.extractor))
+    trains = case.cls.passes(fitted.options) is not None
+    assert (counted.learnable > 0) == trains
+    assert (counted.own.total > 0) >= trains
+    assert counted.total >= counted.learnable + sum(p.numel() for p in case.extractor.model.parameters())
+
+
+def test_a_training_has_a_value_an_epoch(case: Case) -> None:
+    method = case.made()
+    curves = method.fit(case.source(seed=1))
+    passes = case.cls.passes(method.options)
+    assert {len(values) for values in curves.values()} == ({passes} if passes else set())
+
+
+def test_the_quickest_training_leaves_a_network_of_the_same_size(case: Case, fitted: Method) -> None:
+    quick = case.cls.quick(fitted.options)
+    whole, short = (
+        size(case.extractor, case.cls.sized(options, case.extractor)) for options in (fitted.options, quick)
+    )
+    assert whole == short
+    assert case.cls.passes(quick) in (None, 1)
 
 
 def test_a_wrong_option_is_answered_with_the_nearest(cls: type[Method]) -> None:
@@ -155,91 +171,99 @@ def test_a_wrong_option_is_answered_with_the_nearest(cls: type[Method]) -> None:
         registry.options(Choice.model_validate({"name": cls.name, "zzzz": 1}), cls.Options, "method")
 
 
-def test_scores_are_finite_maps_of_a_grid(fitted: Method) -> None:
+def test_scores_are_finite_maps_of_a_grid(case: Case, fitted: Method) -> None:
     for count in (1, 5):
-        maps, scores = fitted.score(given(type(fitted), fitted.levels, seed=2, count=count))
+        maps, scores = fitted.score(case.seen(images(seed=2, count=count)))
         assert maps.ndim == 3 and len(maps) == count and maps.dtype == torch.float32
         assert max(maps.shape[1:]) <= SIDE and torch.isfinite(maps).all()
         if scores is not None:
             assert scores.shape == (count,) and scores.dtype == torch.float32 and torch.isfinite(scores).all()
 
 
-def test_an_outlier_stands_out_where_it_is(fitted: Method) -> None:
-    normal = given(type(fitted), fitted.levels, seed=3, count=4)
-    plain, odd = fitted.score(normal), fitted.score(with_outlier(normal))
+def test_an_outlier_stands_out_where_it_is(case: Case, fitted: Method) -> None:
+    normal = images(seed=3, count=4)
+    plain, odd = fitted.score(case.seen(normal)), fitted.score(case.seen(with_outlier(normal)))
     smooth = [postprocess(maps, (SIDE, SIDE), fitted.smoothing) for maps, _ in (plain, odd)]
     scores = [image_scores(maps, given) for maps, (_, given) in zip(smooth, (plain, odd), strict=True)]
     assert (scores[1] > scores[0].max()).all()
-    inside = torch.zeros(SIDE, SIDE, dtype=torch.bool)
-    low, high = (int(share * SIDE) for share in OUTLIER)
-    inside[low:high, low:high] = True
-    assert all(inside.flatten()[maps.flatten().argmax()] for maps in smooth[1])
+    cell = -(-SIDE // odd[0].shape[1])  # pixels: a map tells no place more exactly, and some average their neighbours
+    inside, near = square(), square(cell)
+    assert all(near.flatten()[maps.flatten().argmax()] for maps in smooth[1])
     assert (smooth[1][:, inside].mean(1) > smooth[0][:, inside].mean(1)).all()
 
 
-def test_an_image_scores_the_same_in_any_company(fitted: Method) -> None:
-    batch = given(type(fitted), fitted.levels, seed=4, count=4)
-    together = outputs(fitted, batch)
-    alone = outputs(fitted, [level[2:3] for level in batch])
+def square(margin: int = 0) -> torch.Tensor:
+    """The pixels (SIDE, SIDE) of the outlier, and those around it."""
+    low, high = (int(share * SIDE) for share in OUTLIER)
+    pixels = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    pixels[low - margin : high + margin, low - margin : high + margin] = True
+    return pixels
+
+
+def test_an_image_scores_the_same_in_any_company(case: Case, fitted: Method) -> None:
+    batch = images(seed=4, count=4)
+    together = outputs(fitted, case.seen(batch))
+    alone = outputs(fitted, case.seen(batch[2:3]))
     for name in together:
         torch.testing.assert_close(together[name][2:3], alone[name], rtol=1e-4, atol=1e-4)
 
 
-def test_scoring_changes_nothing(fitted: Method) -> None:
-    batch = given(type(fitted), fitted.levels, seed=5, count=2)
+def test_scoring_changes_nothing(case: Case, fitted: Method) -> None:
+    batch = case.seen(images(seed=5, count=2))
     before = {name: tensor.clone() for name, tensor in fitted.state().items()}
-    kept = [level.clone() for level in batch]
+    kept = [one.clone() for one in batch]
     first, _ = fitted.score(batch)
     assert all(torch.equal(a, b) for a, b in zip(batch, kept, strict=True))
     assert torch.equal(fitted.score(batch)[0], first) and equal(fitted.state(), before)
 
 
-def test_state_and_restore_give_the_same_bits(cls: type[Method], fitted: Method, tmp_path: Path) -> None:
+def test_state_and_restore_give_the_same_bits(case: Case, fitted: Method, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     save_file({name: tensor.contiguous() for name, tensor in fitted.state().items()}, tmp_path / "state.safetensors")
-    other = made(cls)
+    other = case.made()
     other.restore(load_file(tmp_path / "state.safetensors"))
-    batch = given(cls, cls.levels, seed=6, count=3)
+    batch = case.seen(images(seed=6, count=3))
     assert equal(outputs(other, batch), outputs(fitted, batch)) and equal(other.state(), fitted.state())
 
 
-def test_two_fits_give_the_same_bits_whatever_the_global_generator(cls: type[Method], fitted: Method) -> None:
+def test_two_fits_give_the_same_bits_whatever_the_global_generator(case: Case, fitted: Method) -> None:
     torch.manual_seed(99)
-    again = made(cls)
-    again.fit(Tensors(given(cls, cls.levels, seed=1)))
-    batch = given(cls, cls.levels, seed=7, count=2)
+    again = case.made()
+    again.fit(case.source(seed=1))
+    batch = case.seen(images(seed=7, count=2))
     assert equal(again.state(), fitted.state()) and equal(outputs(again, batch), outputs(fitted, batch))
 
 
-def test_options_that_score_alone_reads_do_not_change_the_fit(cls: type[Method], fitted: Method) -> None:
-    for name in cls.at_score:
-        default, annotation = getattr(fitted.options, name), cls.Options.model_fields[name].annotation
+def test_options_that_score_alone_reads_do_not_change_the_fit(case: Case, fitted: Method) -> None:
+    for name in case.cls.at_score:
+        default, annotation = getattr(fitted.options, name), case.cls.Options.model_fields[name].annotation
         values = {True, False} if annotation is bool else set(get_args(annotation))
         assert len(values) > 1
         for value in values - {default}:
-            other = cls(fitted.options.model_copy(update={name: value}), fitted.context)
-            other.fit(Tensors(given(cls, cls.levels, seed=1)))
+            other = case.cls(fitted.options.model_copy(update={name: value}), fitted.context)
+            other.fit(case.source(seed=1))
             assert equal(other.state(), fitted.state()), (name, value)
 
 
-def test_progress_rises_to_one(cls: type[Method]) -> None:
+def test_progress_rises_to_one(case: Case) -> None:
     heard: list[float] = []
-    made(cls).fit(Tensors(given(cls, cls.levels, seed=1)), heard.append)
+    case.made().fit(case.source(seed=1), heard.append)
     assert all(0 <= done <= 1 + 1e-9 for done in heard) and heard == sorted(heard)
     assert not heard or heard[-1] == pytest.approx(1)
 
 
-def test_a_method_takes_any_number_of_layers_and_few_images(cls: type[Method]) -> None:
+@pytest.mark.parametrize(("levels", "count"), [(1, 5), (None, 2), (None, 1)])
+def test_a_method_takes_any_number_of_layers_and_few_images(case: Case, levels: int | None, count: int) -> None:
     """The plan's `layers` may give one map where the method's own levels give three."""
-    for levels, count in ((cls.levels[:1], 5), (cls.levels, 2), (cls.levels, 1)):
-        method = made(cls, levels)
-        try:
-            method.fit(Tensors(given(cls, levels, seed=8, count=count)))
-        except ValueError as error:  # or it says at once how many it needs
-            assert len(levels) == 1 and f"{cls.name}: it reads" in str(error) and "layers" in str(error)
-            continue
-        assert torch.isfinite(method.score(given(cls, levels, seed=9, count=2))[0]).all()
+    fewer = Case(case.cls, case.backbone, case.levels[:levels])
+    method = fewer.made()
+    try:
+        method.fit(fewer.source(seed=8, count=count))
+    except ValueError as error:  # or it says at once how many it needs
+        assert levels == 1 and f"{case.cls.name}: it reads" in str(error) and "layers" in str(error)
+    else:
+        assert torch.isfinite(method.score(fewer.seen(images(seed=9, count=2)))[0]).all()
 
 
 # Datasets

@@ -13,8 +13,9 @@ import torch
 from adcore import bench, efficiency, latency
 from adcore.bench import Bench
 from adcore.cells import Cell
+from adcore.core.contracts import ImageMethod
 from adcore.features import Extraction, Extractor
-from adcore.held import Held
+from adcore.held import Held, HeldImages
 from adcore.plan import Plan
 from tests.conformance import test_enhancers, test_protocols
 from tests.conformance.accelerator import DEVICE, Accelerator, Remote, accelerator
@@ -22,7 +23,6 @@ from tests.conformance.test_protocols import silent
 
 METHODS, ENHANCERS = test_protocols.METHODS, test_enhancers.ENHANCERS
 TINY = {"name": "test_efficientnet", "weights": "random"}
-CAIT = "cait_xxs24_224"  # built sooner than the paper's
 
 pytestmark = pytest.mark.filterwarnings("ignore:CUDA is not available")  # autocast says so, and does nothing
 
@@ -30,9 +30,9 @@ Opened = Callable[..., Bench]
 
 
 def short(name: str) -> dict[str, object]:
-    """A method or enhancer with as little to do as its options allow."""
+    """A method or enhancer with little to do."""
     kind = test_protocols if name in METHODS else test_enhancers
-    return kind.short(name) | ({"cait": CAIT} if name in ("mffa", "lgffp") else {})
+    return kind.short(name)
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_no_step_of_a_training_waits_for_the_device(name: str, device: Accelerat
     for count in (4, 12):
         images = torch.randint(0, 256, (count, 3, 64, 64), dtype=torch.uint8).to("cuda")
         method = found.computer._method(cell)
-        source = Held([images] if method.on_images else extractor(images))
+        source = HeldImages(images) if isinstance(method, ImageMethod) else Held(extractor(images))
         context = dataclasses.replace(method.context, by_path=None, checkpoint=None)
         device.waits.clear()
         type(method)(method.options, context).fit(source)

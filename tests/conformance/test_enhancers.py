@@ -15,27 +15,21 @@ from adcore import bench, latency, registry
 from adcore.bank import Live
 from adcore.bench import Bench
 from adcore.cells import Cell
-from adcore.enhancers.base import Enhancer, Options
+from adcore.core.contracts import Enhancer, EnhancerOptions
 from adcore.features import Extraction, Extractor
 from adcore.plan import Plan
 from adcore.results import finished
 
 ENHANCERS = sorted(registry.modules("enhancers"))
 METHODS = ["padim", {"name": "patchcore", "coreset": 0.5}]  # three levels, and two
-SHORT = {"epochs": 1, "min_steps": 1, "pool_kv": 4, "permutations": 3, "blocks": 1}  # what is long by default
 
 
 def silent(done: float) -> None: ...
 
 
 def short(name: str) -> dict[str, object]:
-    """The enhancer with as little to do as its options allow."""
-    cls = registry.enhancer(name)
-    found: dict[str, object] = {"name": name}
-    for key, value in SHORT.items():
-        if key in cls.Options.model_fields and (key, name) != ("epochs", "lgffp"):
-            found[key] = value
-    return found
+    """The enhancer with little to do."""
+    return {"name": name, **registry.enhancer(name).trial}
 
 
 def enhanced(opened: Bench, cell: Cell) -> None:
@@ -79,8 +73,10 @@ def extractor(opened: Bench, cell: Cell) -> Extractor:
 
 def test_it_is_named_as_its_file_and_every_option_has_a_default(name: str, cls: type[Enhancer]) -> None:
     assert cls.name == name == registry.modules("enhancers")[name].rpartition(".")[2]
-    assert issubclass(cls.Options, Options) and cls.Options() is not None and "epochs" in cls.Options.model_fields
-    assert cls.__doc__ and cls.Options.__doc__ != Options.__doc__
+    assert (
+        issubclass(cls.Options, EnhancerOptions) and cls.Options() is not None and "epochs" in cls.Options.model_fields
+    )
+    assert cls.__doc__ and cls.Options.__doc__ != EnhancerOptions.__doc__
 
 
 def test_its_identity_is_json_and_repeats_itself(cls: type[Enhancer], plan: Callable[..., Plan]) -> None:

@@ -139,4 +139,6 @@ def test_a_call_outside_is_seen(opened: Opened) -> None:
     cell = opened().cells[0]
     with recorded() as calls:
         cell.arm.method.identity(cell.arm.options, cell.backbone)
-    assert missing(calls, behind(identity.fit, cell.arm.method, False)) == {("adcore.methods.base", "Method.identity")}
+    assert missing(calls, behind(identity.fit, cell.arm.method, False)) == {
+        ("adcore.core.contracts", "Method.identity")
+    }

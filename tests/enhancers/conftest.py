@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adcore.enhancers.base import Subject
+from adcore.core.contracts import Subject
 from adcore.features import Extraction, Extractor
 from adcore.plan import BackboneSpec, ImageSpec
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from adcore.core.contracts import STAGES, Enhancer
 from adcore.drift import cosines
-from adcore.enhancers.base import STAGES, Enhancer
 from adcore.enhancers.psg import PSG, PSGOptions
 from adcore.enhancers.sbm import SBM, SBMOptions
 from adcore.finetuning import PREFIX

@@ -10,11 +10,10 @@ import torch
 from pydantic import ValidationError
 
 from adcore import maptraining
+from adcore.core.contracts import Context, Host, Outcome
 from adcore.drift import cosines
-from adcore.enhancers.base import Host, Outcome
 from adcore.enhancers.pfam import PFAM, PFAMOptions
 from adcore.features import Extractor
-from adcore.methods.base import Context
 from adcore.methods.cfa import CFA, CFAOptions
 from adcore.methods.padim import PaDiM
 from adcore.plan import BackboneSpec

@@ -18,7 +18,7 @@ from prefect.client.schemas import TaskRun
 from prefect.states import Running
 
 import adcore
-from adcore.methods.base import FeatureSource
+from adcore.core.contracts import FeatureSource
 from adcore.methods.padim import PaDiM
 from adcore.results.frame import read, same
 from adcore.running import in_place

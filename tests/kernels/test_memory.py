@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from adcore.core.contracts import silent
 from adcore.kernels.memory import coreset_memory, reweighted
-from adcore.methods.base import silent
 
 
 def patches(count=120, dims=200, seed=0):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim import optimizer
 
+from adcore.core.contracts import Context, Curves
 from adcore.features import Extraction, Extractor
+from adcore.held import HeldImages
 from adcore.methods.agpnet import AGPNet, AGPNetOptions
-from adcore.methods.base import Context
 from adcore.modules import perturbation
 from adcore.modules.agpnet_training import Clean, Frozen, Guided, Noise, Target
 from adcore.modules.attention import Looks
@@ -26,26 +26,6 @@ from tests.methods.pooled import Pooled
 
 SIDE = 64
 TINY = {"width": 16, "depth": 1, "epochs": 2, "batch": 4}
-
-
-class Images:
-    """A FeatureSource over images in memory."""
-
-    def __init__(self, images: torch.Tensor) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __iter__(self) -> Iterator[list[torch.Tensor]]:
-        return ([batch] for batch in self.images.split(3))
-
-    def at(self, indices: Sequence[int]) -> list[torch.Tensor]:
-        return [self.images[list(indices)]]
-
-    @property
-    def shapes(self) -> list[tuple[int, int, int]]:
-        return [tuple(self.images.shape[1:])]
 
 
 def kinds(*names: int, each: int = 2, seed: int = 0) -> torch.Tensor:
@@ -76,9 +56,13 @@ def agpnet(extractor=None, seed: int = 0, checkpoint: Path | None = None, **opti
 
 
 def fitted(extractor=None, images: torch.Tensor | None = None, **rest) -> AGPNet:
+    return trained(extractor, images, **rest)[0]
+
+
+def trained(extractor=None, images: torch.Tensor | None = None, **rest) -> tuple[AGPNet, Curves]:
     method = agpnet(extractor, **rest)
-    method.fit(Images(kinds(0, 1, each=3) if images is None else images))
-    return method
+    curves = method.fit(HeldImages(kinds(0, 1, each=3) if images is None else images, batch=3))
+    return method, curves
 
 
 def guided(clean: Clean, guide=None, noise: Noise | None = None, **rest) -> Guided:
@@ -87,7 +71,7 @@ def guided(clean: Clean, guide=None, noise: Noise | None = None, **rest) -> Guid
 
 
 def clean_of(extractor, looks: Looks | None = None, memory: float = 1e9, count: int = 6) -> Clean:
-    return Clean(Images(kinds(0, each=count)), Frozen(extractor, Target((4, 4)), looks), memory)
+    return Clean(HeldImages(kinds(0, each=count)), Frozen(extractor, Target((4, 4)), looks), memory)
 
 
 # Options
@@ -171,27 +155,26 @@ def test_a_network_without_class_attention_is_found_out_at_last():
     ],
 )
 def test_every_noise_trains_on_every_backbone(name, options, curves):
-    method = fitted(network(name), **options)
-    assert set(method.curves) == {f"{curve}_curve" for curve in curves | {"loss"}}
-    assert all(len(values) == 2 and torch.isfinite(values).all() for values in method.curves.values())
-    maps, scores = method.score([kinds(5)])
+    method, seen = trained(network(name), **options)
+    assert set(seen) == curves | {"loss"}
+    assert all(len(values) == 2 and np.isfinite(values).all() for values in seen.values())
+    maps, scores = method.score(kinds(5))
     assert maps.shape == (2, 4, 4) and scores.shape == (2,)
     frozen = network(name).model
     assert not frozen.training and all(p.grad is None and not p.requires_grad for p in frozen.parameters())
 
 
 def test_training_lowers_the_loss_and_the_seed_decides():
-    method, other = (fitted(epochs=15, lr=3e-3, seed=seed) for seed in (0, 1))
-    losses = method.curves["loss_curve"]
-    assert losses[-3:].mean() < 0.9 * losses[:3].mean()
-    assert not torch.equal(losses, other.curves["loss_curve"])
+    losses, other = (trained(epochs=15, lr=3e-3, seed=seed)[1]["loss"] for seed in (0, 1))
+    assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
+    assert losses != other
 
 
 def test_without_epochs_the_decoder_is_untrained():
-    method = fitted(epochs=0)
+    method, curves = trained(epochs=0)
     untrained = agpnet().network(method.channels, (4, 4))
     assert all(torch.equal(a, b) for a, b in zip(method.decoder.parameters(), untrained.parameters(), strict=True))
-    assert method.curves == {}
+    assert curves == {}
 
 
 def test_the_gradient_is_clipped_and_the_rate_decays():
@@ -242,8 +225,8 @@ def test_by_default_noise_is_that_of_equation_4_to_the_bit():
 
 def test_the_logged_ratio_tells_the_noise():
     """Half of each token's root mean square, everywhere: 6 dB."""
-    curves = fitted(epochs=1, noise_floor=0.5, intensity=0.0, noise_factor=1.0, image_noise="-").curves
-    assert curves["snr_curve"].item() == pytest.approx(20 * np.log10(2), abs=0.2)
+    curves = trained(epochs=1, noise_floor=0.5, intensity=0.0, noise_factor=1.0, image_noise="-")[1]
+    assert curves["snr"] == [pytest.approx(20 * np.log10(2), abs=0.2)]
 
 
 @pytest.mark.usefixtures("every_epoch")
@@ -255,7 +238,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path):
         if done > 0.5:
             raise Killed
 
-    images = Images(kinds(0, 1, each=3))
+    images = HeldImages(kinds(0, 1, each=3))
     alone = fitted(epochs=12, ema_warmup=True)
     with pytest.raises(Killed):
         agpnet(epochs=12, ema_warmup=True, checkpoint=tmp_path / "state").fit(images, kill)
@@ -353,7 +336,7 @@ def test_what_memory_cannot_keep_is_made_again():
         extractor = Counting(pooled())
         clean = clean_of(extractor, memory=memory)
         assert (len(clean.kept_pixels), len(clean.kept[0])) == (kept_pixels, kept)
-        assert torch.equal(clean.pixels(index), whole.images.images[index])
+        assert torch.equal(clean.pixels(index), whole.images.all[index])
         extractor.seen = 0
         for found, expected in zip(clean.at(index), wanted, strict=True):
             torch.testing.assert_close(found, expected[index])
@@ -367,7 +350,7 @@ def test_scores_need_neither_teacher_nor_noise(monkeypatch):
     method = fitted(network())
     state = method.state()
     learned = sum(p.numel() for p in method.decoder.parameters())
-    assert sum(value.numel() for name, value in state.items() if not name.endswith("_curve")) == learned + 3
+    assert sum(value.numel() for value in state.values()) == learned + 3
     other = agpnet(network())
     other.restore(state)
 
@@ -378,7 +361,7 @@ def test_scores_need_neither_teacher_nor_noise(monkeypatch):
         monkeypatch.setattr(torch, name, forbidden)
     monkeypatch.setattr(Guided, "__call__", forbidden)
     monkeypatch.setattr(Looks, "during", forbidden)
-    batch = [kinds(3, 4)]
+    batch = kinds(3, 4)
     before = torch.random.get_rng_state()
     for found, expected in zip(other.score(batch), method.score(batch), strict=True):
         assert torch.equal(found, expected) and not found.requires_grad
@@ -388,7 +371,7 @@ def test_scores_need_neither_teacher_nor_noise(monkeypatch):
 def test_what_is_rebuilt_without_fault_scores_nothing():
     method = fitted()
     method.decoder = nn.Identity()
-    maps, scores = method.score([kinds(3)])
+    maps, scores = method.score(kinds(3))
     assert not maps.any() and not scores.any()
 
 
@@ -396,7 +379,7 @@ def test_scores_in_closed_form(monkeypatch):
     method = fitted()
     errors = torch.rand(2, 16, method.channels, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(method.decoder, "forward", lambda tokens: tokens - errors)
-    maps, scores = method.score([kinds(3)])
+    maps, scores = method.score(kinds(3))
     torch.testing.assert_close(maps, errors.square().sum(2).sqrt().view(2, 4, 4), rtol=1e-4, atol=1e-4)
     large = nn.functional.interpolate(maps[:, None], size=(SIDE, SIDE), mode="bilinear", align_corners=False)[:, 0]
     windows = np.lib.stride_tricks.sliding_window_view(large.numpy(), (16, 16), axis=(1, 2))
@@ -406,7 +389,7 @@ def test_scores_in_closed_form(monkeypatch):
 def test_a_transformer_keeps_its_grid_and_others_get_a_sixteenth():
     assert fitted(network(), epochs=0).target.grid == (4, 4) and fitted(network(), epochs=0).channels == 64
     assert fitted(epochs=0).target.grid == (4, 4) and fitted(epochs=0).channels == 8 + 12 + 16 + 20
-    assert fitted(network(), epochs=0, grid=3).score([kinds(1)])[0].shape == (2, 3, 3)
+    assert fitted(network(), epochs=0, grid=3).score(kinds(1))[0].shape == (2, 3, 3)
     assert fitted(epochs=0, grid=8, levels=(2, 3)).channels == 12 + 16
 
 
@@ -427,7 +410,7 @@ def test_the_final_norm_is_kept_with_the_decoder(tmp_path: Path):
     other = agpnet(extractor, norm="final")
     other.restore(method.state())
     (tmp_path / "vit.safetensors").unlink()
-    batch = [kinds(3)]
+    batch = kinds(3)
     assert torch.equal(other.score(batch)[0], method.score(batch)[0])
     assert torch.equal(method.state()["norm.weight"], whole.norm.weight)
 
@@ -437,5 +420,5 @@ def test_noise_closes_the_shortcut():
     options = {"width": 64, "epochs": 40, "lr": 3e-3, "image_noise": "-"}
     known, unseen = kinds(*range(4), each=4), kinds(*range(20, 26), seed=1)
     plain, noisy = (fitted(images=known, **options | noise) for noise in ({"feature_noise": "-"}, {"intensity": 2}))
-    errors = [method.score([unseen])[0].mean() for method in (plain, noisy)]
+    errors = [method.score(unseen)[0].mean() for method in (plain, noisy)]
     assert errors[0] < 0.65 * errors[1]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from adcore.methods.base import Context
+from adcore.core.contracts import Context
 from adcore.methods.cfa import CFA
 from adcore.methods.padim import PaDiM
 from adcore.methods.patchcore import PatchCore
@@ -33,7 +33,7 @@ def outcome(method, features):
 
 
 def test_shapes_and_types(fitted, make):
-    maps, scores = fitted.score(make(3, seed=1).layers)
+    maps, scores = fitted.score(make(3, seed=1).maps)
     assert maps.shape == (3, 8, 8)
     assert maps.dtype == torch.float32
     assert torch.isfinite(maps).all()
@@ -51,7 +51,7 @@ def test_two_fits_and_a_restored_one_are_bit_equal(fitted, make, context):
         assert torch.equal(tensor, again.state()[name]), name
         assert tensor.is_contiguous(), "safetensors refuses others"
         assert not tensor.requires_grad
-    queries = make(3, seed=1).layers
+    queries = make(3, seed=1).maps
     for other in (again, restored):
         for a, b in zip(outcome(fitted, queries), outcome(other, queries), strict=True):
             assert torch.equal(a, b)
@@ -59,7 +59,7 @@ def test_two_fits_and_a_restored_one_are_bit_equal(fitted, make, context):
 
 def test_images_are_scored_apart(fitted, make):
     queries = make(3, seed=1)
-    whole = outcome(fitted, queries.layers)
+    whole = outcome(fitted, queries.maps)
     for i in range(3):
         for a, b in zip(whole, outcome(fitted, queries.at([i])), strict=True):
             torch.testing.assert_close(a[i : i + 1], b, rtol=1e-4, atol=1e-5)
@@ -79,7 +79,7 @@ def test_an_unknown_option_is_an_error_that_names_it(cls):
 
 
 def test_a_far_image_scores_higher(fitted, make):
-    queries = make(3, seed=1).layers
+    queries = make(3, seed=1).maps
     near, far = fitted.score(queries)[0], fitted.score([10 + 5 * layer for layer in queries])[0]
     assert far.amax((1, 2)).min() > near.amax((1, 2)).max()
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from adcore.core.contracts import Context, silent
 from adcore.datasets import generated
 from adcore.features import Extraction, Extractor
-from adcore.held import Held
+from adcore.held import Held, HeldImages
 from adcore.images import ImageFile
 from adcore.maps import postprocess
 from adcore.masks import MaskFile
 from adcore.methods.agpnet import AGPNet, AGPNetOptions
-from adcore.methods.base import CURVE, Context, silent
 from adcore.methods.tfa_net import TFANet, TFANetOptions
 from adcore.metrics import image_metrics, pixel_metrics
 from adcore.plan import BackboneSpec, ImageSpec
@@ -45,15 +45,15 @@ def two_threads() -> Iterator[None]:
 class Category:
     """Images and masks of a generated category, and the backbone that sees them."""
 
-    train: Held
-    test: Held
+    train: Held | HeldImages
+    test: Held | HeldImages
     masks: list[np.ndarray]
     extractor: Extractor
 
     def features(self) -> Category:
         """The same with features in place of images."""
         train, test = (
-            Held([torch.cat(maps).clone() for maps in zip(*(self.extractor(batch) for (batch,) in held), strict=True)])
+            Held([torch.cat(maps).clone() for maps in zip(*(self.extractor(batch) for batch in held), strict=True)])
             for held in (self.train, self.test)
         )
         return Category(train, test, self.masks, self.extractor)
@@ -63,11 +63,11 @@ class Category:
         found = []
         for seed in SEEDS:
             method = make(Context(seed, image_size=(SIDE, SIDE), extractor=lambda: self.extractor))
-            method.fit(self.train)
+            curves = method.fit(self.train)
             maps, scores = score(method, self.test, silent)
             maps = postprocess(torch.from_numpy(maps), (SIDE, SIDE), method.smoothing).numpy()
             labels = [mask.any() for mask in self.masks]
-            ends = {name.removesuffix(CURVE): float(values[-1]) for name, values in method.curves.items()}
+            ends = {name: values[-1] for name, values in curves.items()}
             found.append(pixel_metrics(maps, self.masks) | image_metrics(scores, labels) | ends)
         return {name: np.array([one[name] for one in found]) for name in found[0]}
 
@@ -86,7 +86,7 @@ def drawn(name: str, levels: Sequence[int], root: Path) -> Category:
         torch.from_numpy(np.stack([ImageFile(path).load(SIDE, SIDE) for path in paths])) for paths in (train, tests)
     ]
     extractor = Extractor(Extraction(BackboneSpec(), ImageSpec(resize=SIDE), tuple(levels)), "cpu")
-    return Category(Held(images[:1]), Held(images[1:]), masks, extractor)
+    return Category(HeldImages(images[0]), HeldImages(images[1]), masks, extractor)
 
 
 def show(**found: dict[str, np.ndarray]) -> None:

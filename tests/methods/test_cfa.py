@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import conv2d
 
-from adcore.methods.base import Context
+from adcore.core.contracts import Context
 from adcore.methods.cfa import CFA, _pooled, hypersphere_loss
 
 
@@ -24,7 +24,7 @@ def test_loss_in_closed_form():
 def test_descriptor_is_a_convolution_with_coordinates(make):
     method = cfa(gamma_d=2)
     method._start(5, torch.Generator().manual_seed(0))
-    x = make(2, [(5, 4, 6)]).layers[0]
+    x = make(2, [(5, 4, 6)]).maps[0]
     rows = torch.linspace(-1, 1, 4)[:, None].expand(4, 6)
     columns = torch.linspace(-1, 1, 6).expand(4, 6)
     with_places = torch.cat([x, torch.stack([columns, rows]).expand(2, -1, -1, -1)], 1)
@@ -37,7 +37,7 @@ def test_memory_is_the_mean_over_images_whatever_the_batches(make):
     method = cfa()
     features = make(12, batch=5)  # the last batch is smaller
     method._start(21, torch.Generator().manual_seed(0))
-    expected = method._describe(_pooled(features.layers)).reshape(12, 64, 21).mean(0)
+    expected = method._describe(_pooled(features.maps)).reshape(12, 64, 21).mean(0)
     torch.testing.assert_close(method._centroids(features), expected)
 
 
@@ -64,17 +64,15 @@ def test_scores_in_closed_form(make, monkeypatch):
 
 def test_training_lowers_the_loss_and_moves_the_radius(make):
     method = cfa(epochs=20)
-    method.fit(make())
-    state = method.state()
-    assert len(state["loss_curve"]) == len(state["radius_curve"]) == 20
-    assert state["loss_curve"][-1] < 0.8 * state["loss_curve"][0]
-    assert state["radius_curve"][-1] > state["radius_curve"][0] > 1e-5
+    curves = method.fit(make())
+    assert len(curves["loss"]) == len(curves["radius"]) == 20
+    assert curves["loss"][-1] < 0.8 * curves["loss"][0]
+    assert curves["radius"][-1] > curves["radius"][0] > 1e-5
 
 
 def test_radius_may_be_kept(make):
     method = cfa(train_radius=False)
-    method.fit(make())
-    assert torch.equal(method.state()["radius_curve"], torch.full((1,), 1e-5))
+    assert method.fit(make())["radius"] == [pytest.approx(1e-5)]
 
 
 @pytest.mark.parametrize(("images", "steps"), [(3, 1), (4, 1), (7, 1), (8, 2)])
@@ -113,11 +111,11 @@ def chosen(values, checkpoint=None):
 
 def test_the_best_epoch_on_test_is_kept_where_that_is_asked_for(make):
     method, two = chosen([0.5, 0.9, 0.9, 0.7]), cfa(epochs=2)
-    method.fit(make())
+    curves = method.fit(make())
     two.fit(make())
     assert torch.equal(method.weight, two.weight)
     assert torch.equal(method.radius, two.radius)
-    assert len(method.curves["loss_curve"]) == 4
+    assert len(curves["loss"]) == 4
 
 
 @pytest.mark.usefixtures("every_epoch")
@@ -156,7 +154,7 @@ def test_gradient_equals_that_of_the_dense_distances(make):
     method.memory = method._centroids(make())
     method.radius = torch.full((1,), 2.0)  # so that both terms are awake
     method.weight.requires_grad_()
-    layers = make(4, seed=1).layers
+    layers = make(4, seed=1).maps
     sparse = torch.autograd.grad(method.loss(layers), method.weight)[0]
     every = torch.cdist(method._describe(_pooled(layers)), method.memory, compute_mode="donot_use_mm_for_euclid_dist")
     loss = hypersphere_loss(every.square().topk(6, largest=False).values, method.radius)
@@ -165,7 +163,7 @@ def test_gradient_equals_that_of_the_dense_distances(make):
 
 def test_loss_that_is_not_finite_names_the_step(make):
     features = make()
-    features.layers[0][0, 0, 0, 0] = float("nan")
+    features.maps[0][0, 0, 0, 0] = float("nan")
     with pytest.raises(RuntimeError, match=r"cfa: the loss is nan in epoch 1 of 1, step \d of 3"):
         cfa().fit(features)
 

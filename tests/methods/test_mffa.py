@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from adcore.core.contracts import Context
 from adcore.maps import postprocess
-from adcore.methods.base import Context
 from adcore.methods.mffa import MFFA, MFFAOptions, View
 from adcore.methods.padim import PaDiM, PaDiMOptions
 from adcore.methods.patchcore import PatchCore, PatchCoreOptions
@@ -31,7 +31,7 @@ def fitted(make, **options) -> MFFA:
 
 def alone(make, branch: str, fused: bool = False, n_features: int | None = None):
     """A branch as PatchCore or PaDiM by themselves give it, (B, h, w), for the test images."""
-    layers = make(3, seed=9).layers
+    layers = make(3, seed=9).maps
     if branch == "nns":
         method = PatchCore(PatchCoreOptions(coreset=0.3, reweight=False), CONTEXT)
         method.fit(View(make(), lambda maps: maps[1:]))
@@ -45,7 +45,7 @@ def alone(make, branch: str, fused: bool = False, n_features: int | None = None)
 
 
 def test_without_blocks_it_is_padim_of_the_plain_aggregate_times_patchcore(make):
-    maps, scores = fitted(make, blocks=0, n_features=9).score(make(3, seed=9).layers)
+    maps, scores = fitted(make, blocks=0, n_features=9).score(make(3, seed=9).maps)
     nns, gaussian = alone(make, "nns"), alone(make, "gaussian", fused=True, n_features=9)
     product = postprocess(nns, SIZE, 0) * postprocess(gaussian, SIZE, 0)
     torch.testing.assert_close(maps, postprocess(product, SIZE, 4), rtol=1e-4, atol=1e-5)
@@ -53,7 +53,7 @@ def test_without_blocks_it_is_padim_of_the_plain_aggregate_times_patchcore(make)
 
 
 def test_each_branch_alone(make):
-    layers = make(3, seed=9).layers
+    layers = make(3, seed=9).maps
     nns = fitted(make, branches="nns").score(layers)[0]
     torch.testing.assert_close(nns, postprocess(alone(make, "nns"), SIZE, 4))
     gaussian = fitted(make, branches="gaussian", lgffp=False, n_features=12).score(layers)[0]
@@ -62,15 +62,15 @@ def test_each_branch_alone(make):
 
 def test_smoothing_each_before_the_product(make):
     options = {"lgffp": False, "n_features": 12}
-    maps = fitted(make, smooth="each", **options).score(make(3, seed=9).layers)[0]
+    maps = fitted(make, smooth="each", **options).score(make(3, seed=9).maps)[0]
     expected = postprocess(alone(make, "nns"), SIZE, 4) * postprocess(alone(make, "gaussian", n_features=12), SIZE, 4)
     torch.testing.assert_close(maps, expected)
-    product = fitted(make, **options).score(make(3, seed=9).layers)[0]
+    product = fitted(make, **options).score(make(3, seed=9).maps)[0]
     assert not torch.allclose(maps, product)
 
 
 def test_a_positive_factor_on_either_branch_changes_no_rank(make, monkeypatch):
-    method, layers = fitted(make, lgffp=False), make(3, seed=9).layers
+    method, layers = fitted(make, lgffp=False), make(3, seed=9).maps
     before = method.score(layers)[0].flatten().argsort()
     whole = method.nns.score
     monkeypatch.setattr(method.nns, "score", lambda maps: (8 * whole(maps)[0], None))
@@ -78,7 +78,7 @@ def test_a_positive_factor_on_either_branch_changes_no_rank(make, monkeypatch):
 
 
 def test_one_constant_branch_leaves_the_order_to_the_other_and_zero_stays_zero(make, monkeypatch):
-    method, layers = fitted(make, lgffp=False), make(3, seed=9).layers
+    method, layers = fitted(make, lgffp=False), make(3, seed=9).maps
     nns = postprocess(method.nns.score(layers[1:])[0], SIZE, 4)
     monkeypatch.setattr(method.gaussian, "score", lambda maps: (torch.full((3, 8, 8), 2.0), None))
     torch.testing.assert_close(method.score(layers)[0], 2 * nns)
@@ -88,7 +88,7 @@ def test_one_constant_branch_leaves_the_order_to_the_other_and_zero_stays_zero(m
 
 @pytest.mark.parametrize("options", [{}, {"lgffp": False}, {"branches": "nns"}, {"branches": "gaussian"}])
 def test_restored_it_scores_to_the_bit(make, options):
-    method, layers = fitted(make, **options), make(3, seed=9).layers
+    method, layers = fitted(make, **options), make(3, seed=9).maps
     other = mffa(**options)
     other.restore({name: value.clone() for name, value in method.state().items()})
     assert torch.equal(other.score(layers)[0], method.score(layers)[0])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import fold, interpolate, unfold
 
-from adcore.methods.base import Context
+from adcore.core.contracts import Context
 from adcore.methods.padim import PaDiM, _draw
 
 
@@ -25,10 +25,10 @@ def test_distances_equal_numpy(make, context):
     train, test = make(30), make(4, seed=1)
     method = padim(context, n_features=6)
     method.fit(train)
-    maps, scores = method.score(test.layers)
+    maps, scores = method.score(test.maps)
     assert scores is None
-    x = embedding(train.layers)[:, method.channels].double().numpy()
-    q = embedding(test.layers)[:, method.channels].double().numpy()
+    x = embedding(train.maps)[:, method.channels].double().numpy()
+    q = embedding(test.maps)[:, method.channels].double().numpy()
     for row, column in [(0, 0), (3, 5), (7, 7)]:
         covariance = np.cov(x[:, :, row, column], rowvar=False) + 0.01 * np.eye(6)
         away = q[:, :, row, column] - x[:, :, row, column].mean(0)
@@ -37,7 +37,7 @@ def test_distances_equal_numpy(make, context):
 
 
 def test_upsampling_equals_the_common_fold_and_unfold(make):
-    fine, coarse = make(2).layers[:2]
+    fine, coarse = make(2).maps[:2]
     patches = unfold(fine, 2, stride=2).reshape(2, 5, 4, 4, 4)
     joined = torch.cat([patches, coarse[:, :, None].expand(-1, -1, 4, -1, -1)], 1)
     expected = fold(joined.reshape(2, 12 * 4, 16), (8, 8), 2, stride=2)
@@ -51,7 +51,7 @@ def test_mean_image_scores_zero(make, context):
     train = make()
     method = padim(context)
     method.fit(train)
-    maps = method.score([layer.mean(0, keepdim=True) for layer in train.layers])[0]
+    maps = method.score([layer.mean(0, keepdim=True) for layer in train.maps])[0]
     assert maps.max() < 1e-4
 
 
@@ -70,12 +70,12 @@ def test_permuting_channels_changes_nothing(make, context):
     train, test = make(), make(3, seed=1)
     plain = padim(context, n_features="all")
     plain.fit(train)
-    expected = plain.score(test.layers)[0]
-    order = [torch.randperm(layer.shape[1]) for layer in train.layers]
+    expected = plain.score(test.maps)[0]
+    order = [torch.randperm(layer.shape[1]) for layer in train.maps]
     for source in (train, test):
-        source.layers = [layer[:, o] for layer, o in zip(source.layers, order, strict=True)]
+        source.maps = [layer[:, o] for layer, o in zip(source.maps, order, strict=True)]
     plain.fit(train)
-    torch.testing.assert_close(plain.score(test.layers)[0], expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(plain.score(test.maps)[0], expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -103,5 +103,5 @@ def test_one_image_gives_euclidean_distances(make, context):
     features, method = make(1), padim(context, n_features="all")
     method.fit(features)
     given = make(3, seed=1)
-    expected = (method._embed(given.layers) - method._embed(features.layers)).norm(dim=2) / 0.1
-    torch.testing.assert_close(method.score(given.layers)[0].flatten(1), expected)
+    expected = (method._embed(given.maps) - method._embed(features.maps)).norm(dim=2) / 0.1
+    torch.testing.assert_close(method.score(given.maps)[0].flatten(1), expected)

@@ -31,16 +31,16 @@ def official(layers):
 
 
 def test_pool1024_equals_the_official_steps(make, context):
-    layers = make(6, SHAPES).layers
+    layers = make(6, SHAPES).maps
     torch.testing.assert_close(patchcore(context, embed="pool1024")._embed(layers), official(layers))
 
 
 def test_concat_averages_neighbourhoods_and_counts_the_border(make, context):
-    fine = make(2, SHAPES[:1]).layers
+    fine = make(2, SHAPES[:1]).maps
     expected = uniform_filter(fine[0].numpy(), (1, 1, 3, 3), mode="constant")
     patches = patchcore(context)._embed(fine)
     np.testing.assert_allclose(patches.transpose(1, 2).reshape(2, 5, 6, 6), expected, rtol=1e-5, atol=1e-6)
-    assert patchcore(context)._embed(make(2, SHAPES).layers).shape == (2, 36, 12)
+    assert patchcore(context)._embed(make(2, SHAPES).maps).shape == (2, 36, 12)
 
 
 @pytest.mark.parametrize("embed", ["concat1536", "pool1024"])
@@ -48,7 +48,7 @@ def test_a_whole_memory_knows_every_training_patch(make, context, embed):
     train = make(4, SHAPES)
     method = patchcore(context, coreset=1, embed=embed)
     method.fit(train)
-    maps, scores = method.score(train.layers)
+    maps, scores = method.score(train.maps)
     assert (maps == 0).all()
     assert (scores == 0).all()
 
@@ -58,8 +58,8 @@ def test_maps_are_distances_to_the_memory(make, context):
     method.fit(make(10, SHAPES))
     assert method.memory.shape == (36, 12)
     test = make(3, SHAPES, seed=1)
-    maps, scores = method.score(test.layers)
-    patches = method._embed(test.layers).reshape(-1, 12)
+    maps, scores = method.score(test.maps)
+    patches = method._embed(test.maps).reshape(-1, 12)
     expected = cdist(patches.double(), method.memory.double()).min(1).reshape(3, 6, 6)
     np.testing.assert_allclose(maps, expected, rtol=1e-5)
     torch.testing.assert_close(scores, maps.amax((1, 2)))
@@ -69,8 +69,8 @@ def test_reweighting_scales_the_largest_distance(make, context):
     method = patchcore(context)
     method.fit(make(10, SHAPES))
     test = make(3, SHAPES, seed=1)
-    scores = method.score(test.layers)[1]
-    patches = method._embed(test.layers).double().numpy()
+    scores = method.score(test.maps)[1]
+    patches = method._embed(test.maps).double().numpy()
     bank = method.memory.double().numpy()
     for i in range(3):
         distances = cdist(patches[i], bank)
