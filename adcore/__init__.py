@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from adcore.backbones import WeightsError
     from adcore.bench import WorkspaceError
     from adcore.columns.base import CellColumn
-    from adcore.datasets.base import DataError, Dataset
     from adcore.core.contracts import Enhancer, Method
+    from adcore.datasets.base import DataError, Dataset
     from adcore.metrics import image_metrics, pixel_metrics, spro
     from adcore.metrics.base import Metric
     from adcore.plan import Plan, PlanError

@@ -17,8 +17,8 @@ from adcore.plan import Choice, PlanError, explain, nearest
 
 if TYPE_CHECKING:
     from adcore.columns.base import CellColumn
-    from adcore.datasets.base import Dataset
     from adcore.core.contracts import Enhancer, Method
+    from adcore.datasets.base import Dataset
     from adcore.metrics.base import Metric
     from adcore.protocols.base import Protocol
 

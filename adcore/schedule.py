@@ -8,8 +8,8 @@ from typing import Any
 
 from adcore import work
 from adcore.bench import Bench
-from adcore.core.contracts import FeatureMethod
 from adcore.cells import Cell
+from adcore.core.contracts import FeatureMethod
 from adcore.missing import Missing, missing
 from adcore.store import Remembering
 

@@ -70,7 +70,7 @@ def test_a_method_is_fitted_restored_scored_and_timed(
     found = opened(methods=[short(name)])
     cell = found.cells[0]
     assert np.isfinite(scored(found, cell)).all()
-    assert DEVICE in {tensor.device for tensor in found.computer._fitted(cell)[0].state().values()}
+    assert DEVICE in {tensor.device for tensor in found.computer._fitted(cell).method.state().values()}
     found.computer.latency(cell, None)
 
 

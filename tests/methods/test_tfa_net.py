@@ -56,7 +56,7 @@ def test_parameters_and_macs_are_those_of_table_3(suite, channels, millions, gig
     spec = load(SUITES / f"{suite}.yaml").backbone.model_copy(update={"weights": "random"})
     network = TFANet.sized(TFANetOptions(), SimpleNamespace(shapes=lambda: [(channels, 64, 64)]))
     with torch.device("meta"):
-        extractor = backbones.build(spec, () if spec.maps else TFANet.levels, 256)
+        extractor = backbones.build(spec, () if spec.layers else TFANet.levels, 256)
         image = torch.zeros(1, 3, 256, 256)
         assert sum(one.shape[1] for one in extractor(image)) == channels
         once = counted(lambda: extractor(image))
