@@ -25,9 +25,10 @@ from tests.reach import behind
 
 METHODS, ENHANCERS = test_protocols.METHODS, test_enhancers.ENHANCERS
 ROOT = Path(adcore.__file__).parent
-# Names of a cell, for its record and for messages, and which of two parts of a step is to be done: no numbers.
+# Names of a cell, for its record and for messages: no numbers.
 WORDS = {("adcore.cells", "Cell"), ("adcore.cells", "columns"), ("adcore.cells", "Arm"), ("adcore.registry", "")}
-DISPATCH = {("adcore.compute", "Computer.evaluate")}
+# Which part of a step is to be done; and what Python asks first, where a module is imported from the package.
+DISPATCH = {("adcore.compute", "Computer.evaluate"), ("adcore", "__getattr__")}
 
 Opened = Callable[..., Bench]
 Call = tuple[str, str]
