@@ -188,7 +188,9 @@ def _line(
         _print(name, "features", cosine[leaky.twinned] > limit, others > limit, seconds)
 
 
-def _print(name: str, contender: str, found: Sequence[bool], alarms: Sequence[bool], seconds: float) -> None:
+def _print(
+    name: str, contender: str, found: Sequence[bool] | np.ndarray, alarms: Sequence[bool] | np.ndarray, seconds: float
+) -> None:
     recall, false = (f"{np.sum(flags)} of {len(flags)}" for flags in (found, alarms))
     print(f"{name:24s} {contender:10s} {recall:>14s} {false:>14s} {seconds:10.4f}", flush=True)
 

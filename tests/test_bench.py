@@ -23,6 +23,7 @@ from adcore.bench import Bench, Layout, WorkspaceError
 from adcore.cells import Cell
 from adcore.columns.base import FinishedCell
 from adcore.columns.i_auroc_untwinned import ImageAurocUntwinned
+from adcore.datasets import manifest
 from adcore.datasets.base import DataError
 from adcore.datasets.cautions import cautions
 from adcore.images import ChangedError
@@ -32,7 +33,7 @@ from adcore.results import finished
 from adcore.results.frame import frame, metric_columns
 from adcore.results.run import gather
 from adcore.schedule import Work
-from adcore.store import intact
+from adcore.store import Store, intact
 
 UNTWINNED = "i_auroc_untwinned"
 
@@ -260,7 +261,7 @@ def test_what_is_missing_and_no_more(
     computed: Bench, tmp_path: Path, kinds: tuple[str, ...], expected: Missing
 ) -> None:
     cell = computed.cells[0]
-    store = bench.Store(tmp_path)
+    store = Store(tmp_path)
     for kind, key in [("fit", cell.fit_key), *cell.artifacts]:
         if kind not in kinds:
             computed.store.export(kind, key, tmp_path)
@@ -466,7 +467,7 @@ def test_a_run_asks_reads_and_expands_once(computed: Bench, monkeypatch: pytest.
     fresh = Bench(computed.plan, computed.layout.workspace, computed.manifests)
     sums = counting(monkeypatch, store, "intact")
     plans = counting(monkeypatch, cells, "arms")
-    manifests = counting(monkeypatch, bench.manifest, "read_manifest")
+    manifests = counting(monkeypatch, manifest, "read_manifest")
     work = Work.find(fresh)
     results = gather(fresh, work.store, "tiny", [], [])
     assert len(results.groups) == 2

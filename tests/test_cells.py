@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from adcore import cells
+from adcore import cells, identity
+from adcore import keys as key_module
 from adcore.cells import Category, Cell
 from adcore.datasets.manifest import COLUMNS, cap
 from adcore.plan import Plan, PlanError, parse
@@ -292,7 +293,7 @@ def test_keys_of_different_kinds_differ() -> None:
 
 
 def test_a_change_of_the_code_of_a_step_changes_it_and_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = cells.identity.code
+    real = key_module.code
     expected = {
         "adcore.methods.patchcore:PatchCore": set(KEYS),
         "adcore.compute:Computer.fit": set(KEYS) - {"latency_key"},
@@ -306,21 +307,21 @@ def test_a_change_of_the_code_of_a_step_changes_it_and_what_follows(monkeypatch:
         def code(*names: str, outside: tuple[str, ...] = (), root: str = root) -> str:
             return "new" if root in names else real(*names, outside=outside)
 
-        monkeypatch.setattr(cells.identity, "code", code)
+        monkeypatch.setattr(identity, "code", code)
         after = expand(manifest())[0]
         monkeypatch.undo()
         assert changed(after) == keys, root
 
 
 def test_another_version_of_torch_is_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells.keys, "libraries", lambda: {"torch": "9.9", "timm": "1.0"})
+    monkeypatch.setattr(key_module, "libraries", lambda: {"torch": "9.9", "timm": "1.0"})
     after = expand(manifest())[0]
     monkeypatch.undo()
     assert changed(after) == set(KEYS)
 
 
 def test_cells_in_the_order_of_the_plan() -> None:
-    plan = {"methods": ["padim", {"name": "patchcore", "coreset": 0.5}], "seeds": [3, 1]}
+    plan: dict[str, Any] = {"methods": ["padim", {"name": "patchcore", "coreset": 0.5}], "seeds": [3, 1]}
     found = expand(manifest(), ("cloth", "bolt"), **plan)
     assert [cell.title for cell in found] == [
         f"parts/{category} {method} seed {seed}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -69,7 +70,12 @@ def test_a_table_is_written(plan: Callable[..., Plan], tmp_path: Path) -> None:
 
 
 def test_printed_values_stand_beside_with_a_verdict() -> None:
-    row = {"method_label": "agpnet", "backbone": "vit_small_patch16_224.dino", "image": "224", "device": "cpu"}
+    row: dict[str, Any] = {
+        "method_label": "agpnet",
+        "backbone": "vit_small_patch16_224.dino",
+        "image": "224",
+        "device": "cpu",
+    }
     row |= {"learnable_params": 4_415_000, "macs_as_published": 5.7e9, "images_per_s_b1": 1.0, "images_per_s_b32": 9.0}
     known = in_print()
     assert printed(row, known)[:2] == ["learnable_params 4.42 M: within tolerance", "FLOPs 5.63 G: worse"]

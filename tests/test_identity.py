@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -233,9 +234,9 @@ def changed(tree: ast.Module, names: set[str]) -> tuple[str, ast.Module]:
 
 def replaced(node: ast.AST) -> bool:
     if isinstance(node, ast.BinOp) and type(node.op) in OPPOSITE:
-        node.op = OPPOSITE[type(node.op)]()
+        node.op = cast(ast.operator, OPPOSITE[type(node.op)]())
     elif isinstance(node, ast.Compare) and type(node.ops[0]) in OPPOSITE:
-        node.ops[0] = OPPOSITE[type(node.ops[0])]()
+        node.ops[0] = cast(ast.cmpop, OPPOSITE[type(node.ops[0])]())
     elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float, str)):
         node.value = node.value * 2 if node.value else 1
     else:
@@ -263,7 +264,7 @@ def test_a_changed_operator_moves_exactly_the_keys_that_reach_it(
 
 def put(patch: pytest.MonkeyPatch, module: str, tree: ast.Module) -> None:
     """A module has that syntax, and what was read of others stays."""
-    parse, read = scopes.tree, sources.definitions
+    parse, read = scopes.tree, reading.definitions
     patch.setattr(scopes, "tree", lambda name: (tree, parse(name)[1]) if name == module else parse(name))
     patch.setattr(reading, "names_of", scopes.names_of.__wrapped__)
     other = read.__wrapped__(module, frozenset({"adcore"}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +170,13 @@ def test_a_mask_that_does_not_quite_fit_is_cut_or_padded(tmp_path: Path, shape: 
 
 def stored_pixels(upright: np.ndarray, orientation: int) -> np.ndarray:
     """What a camera stores that asks for a turn, by the EXIF specification: what its row 0 and its column 0 are."""
-    turn = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: np.transpose}
+    turn: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+        1: lambda a: a,
+        2: np.fliplr,
+        3: lambda a: np.rot90(a, 2),
+        4: np.flipud,
+        5: np.transpose,
+    }
     turn |= {6: np.rot90, 7: lambda a: np.rot90(a, 2).T, 8: lambda a: np.rot90(a, -1)}
     return turn[orientation](upright)
 

@@ -19,6 +19,7 @@ from adcore.core.contracts import Enhancer, EnhancerOptions
 from adcore.features import Extraction, Extractor
 from adcore.plan import Plan
 from adcore.results import finished
+from adcore.store import Store
 
 ENHANCERS = sorted(registry.modules("enhancers"))
 METHODS = ["padim", {"name": "patchcore", "coreset": 0.5}]  # three levels, and two
@@ -120,7 +121,7 @@ def test_computed_again_every_artifact_is_equal_to_the_bit(opened: Bench, tmp_pa
     """What a step cost stands in meta.json alone; a latency is a measurement, and no two are equal."""
     cell = opened.cells[-1]
     again = Bench(opened.plan, opened.layout.workspace, opened.manifests)
-    again.store = bench.Store(tmp_path)
+    again.store = Store(tmp_path)
     enhanced(again, cell)
     again.computer.fit(cell, silent)
     again.computer.score(cell, silent)

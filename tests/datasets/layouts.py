@@ -36,7 +36,8 @@ def pictures(
     rng = np.random.default_rng(seed)
     for split, bad, count in (("train", False, TRAIN), ("test", False, GOOD), ("test", True, BAD)):
         for number in range(count):
-            yield (split, bad, number, *picture(rng, bad, height, width))
+            image, mask = picture(rng, bad, height, width)
+            yield split, bad, number, image, mask
 
 
 def mvtec_ad(root: Path, categories: tuple[str, ...] = ("bottle", "carpet"), defect: str = "contamination") -> None:

@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from PIL import Image
 from adcore import bench, registry
 from adcore.datasets import magnetic_tile, manifest, visa
 from adcore.datasets.base import DataError, Dataset, Entry
+from adcore.datasets.piped import Piped
 from adcore.masks import MaskFile
 from adcore.plan import DatasetSpec, parse
 from adcore.results import finished
@@ -44,7 +46,7 @@ def read(dataset: Dataset, tmp_path: Path) -> pd.DataFrame:
     return manifest.build(dataset, tmp_path / "cache/files.sqlite")
 
 
-def counts(frame: pd.DataFrame) -> dict[tuple[str, str], int]:
+def counts(frame: pd.DataFrame) -> dict[Any, int]:
     return frame.groupby(["split", "defect"]).size().to_dict()
 
 
@@ -217,7 +219,7 @@ def test_loco_faults(loco, tmp_path: Path) -> None:
     layouts.save(truth / "structural_anomalies/000/000.png", np.full((64, 64), 253, np.uint8))
     layouts.save(truth / "structural_anomalies/001/001.png", np.full((64, 64), 253, np.uint8))
     frame = read(at("mvtec_loco", root, "pushpins"), tmp_path)
-    errors = dict(frame.loc[frame["error"] != "", ["path", "error"]].itertuples(index=False))
+    errors: dict[str, str] = dict(frame.loc[frame["error"] != "", ["path", "error"]].itertuples(index=False))
     test = "pushpins/test"
     assert errors == {
         f"{test}/logical_anomalies/000.png": "no mask: ground_truth/logical_anomalies/000 does not exist",
@@ -357,7 +359,7 @@ def test_one_file_read_by_two_rules_is_two_masks(tmp_path: Path) -> None:
     layouts.mvtec_ad(tmp_path / "copy", ("paper_btn01",), "impurity")
     plain = [e for e in at("piped", tmp_path / "copy", "paper_btn01").entries() if e.mask]
 
-    class Inverted(registry.dataset("piped")):
+    class Inverted(Piped):
         def entries(self) -> list[Entry]:
             return [Entry(e.path, e.category, e.split, e.defect, e.mask, mask_rule="inverted") for e in plain]
 

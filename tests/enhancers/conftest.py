@@ -28,7 +28,7 @@ def numbered(count: int, seed: int = 0) -> np.ndarray:
 def subject() -> Callable[..., Subject]:
     def make(count: int = 8, **changes: Any) -> Subject:
         pixels = numbered(count)
-        given = {"texture": False, "sources": (), "threshold": None, "seed": 0} | changes
+        given: dict[str, Any] = {"texture": False, "sources": (), "threshold": None, "seed": 0} | changes
         return Subject(pixels, tuple(f"hash {n}" for n in range(count)), **given)
 
     return make

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from flows import cli
 PlanFile = Callable[..., Path]
 REPO = Path(__file__).parents[2]
 SCRIPT = [sys.executable, "-c", "from flows.cli import main; main()"]
-NAMES = {
+NAMES: dict[str, Iterable[str]] = {
     "methods": registry.modules("methods"),
     "enhancers": registry.modules("enhancers"),
     "datasets": registry.modules("datasets"),

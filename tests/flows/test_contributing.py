@@ -46,7 +46,7 @@ def test_every_plug_in_is_one_file(plan_file: Callable[..., Path], parts: Path, 
     dataset = {"name": "mine", "kind": "reversed", "root": str(root)}
     enhancers = ["none", {"name": "flat", "share": 0.25}]
     plan = plan_file(datasets=[dataset], methods=["padim"], enhancers=enhancers, protocols=["one-class", "newest"])
-    command = [sys.executable, "-m", "flows.benchmark", "--plan", plan, "--workspace", work]
+    command: list[str | Path] = [sys.executable, "-m", "flows.benchmark", "--plan", plan, "--workspace", work]
     done = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "cells: 8 computed, 0 cached, 0 failed"

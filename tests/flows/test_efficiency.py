@@ -8,6 +8,7 @@ import pytest
 
 from adcore import efficiency
 from adcore.bench import Layout
+from adcore.cells import Arm
 from adcore.plan import Plan, parse
 from flows.efficiency import rows
 
@@ -21,7 +22,7 @@ def test_a_method_is_counted_once_whatever_its_seeds(tmp_path: Path, monkeypatch
     layout, counted = Layout(tmp_path), []
     real = efficiency.measure
 
-    def measure(plan: Plan, arm: object) -> dict[str, object]:
+    def measure(plan: Plan, arm: Arm) -> dict[str, object]:
         counted.append(arm)
         return real(plan, arm)
 

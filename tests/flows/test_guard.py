@@ -15,10 +15,12 @@ import pytest
 from prefect.client.orchestration import get_client
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
 
 from flows import _guard
 
 FOREIGN = "http://evil.example"
+PREFECT = Subprotocol("prefect")
 JSON = {"Content-Type": "application/json"}
 PLAIN = {"Content-Type": "text/plain"}  # a page may send it anywhere without asking first
 UNTYPED: dict[str, str] = {}  # so may it a Blob without a type, which Prefect takes for JSON
@@ -92,8 +94,8 @@ def test_a_deployment_that_holds_a_command_needs_the_string() -> None:
 @pytest.mark.parametrize("path", ["/api/events/in", "/api/events/out", "/api/logs/out"])
 def test_sockets_are_guarded_too(path: str) -> None:
     with pytest.raises(InvalidStatus, match="403"):
-        connect(f"ws://{server()}{path}", origin=FOREIGN, subprotocols=["prefect"], proxy=None)
-    with connect(f"ws://{server()}{path}", subprotocols=["prefect"], proxy=None) as socket:
+        connect(f"ws://{server()}{path}", origin=Origin(FOREIGN), subprotocols=[PREFECT], proxy=None)
+    with connect(f"ws://{server()}{path}", subprotocols=[PREFECT], proxy=None) as socket:
         socket.send(json.dumps({"type": "auth", "token": "guessed"}))
         with pytest.raises(ConnectionClosedError, match="1008"):
             socket.recv()

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def run(plan: Path, workspace: Path) -> tuple[str, str]:
     """The last line and what stands on stderr of a run that must go well."""
-    command = [sys.executable, "-m", "flows.benchmark", "--plan", plan, "--workspace", workspace]
+    command: list[str | Path] = [sys.executable, "-m", "flows.benchmark", "--plan", plan, "--workspace", workspace]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=440, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1], done.stderr

@@ -29,7 +29,15 @@ def test_a_new_method_is_one_file(plan_file: Callable[..., Path], tmp_path: Path
         shutil.copytree(REPO / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
     (clone / "adcore" / "methods" / "mean.py").write_text(block("python"))
     plan = plan_file(methods=["mean"])
-    command = [sys.executable, "-m", "flows.benchmark", "--plan", plan, "--workspace", tmp_path / "work"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "flows.benchmark",
+        "--plan",
+        plan,
+        "--workspace",
+        tmp_path / "work",
+    ]
     done = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "cells: 2 computed, 0 cached, 0 failed"

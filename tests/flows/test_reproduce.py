@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 import yaml
 
+from adcore import shipped
 from adcore.papers import published
 from adcore.papers.published import FOLDER
 from adcore.plan import PlanError
 from adcore.results.frame import read
-from flows import reproduce as command
 from flows.reproduce import reproduce
 
 REPO = Path(__file__).parents[2]
@@ -59,13 +59,13 @@ def home(tmp_path: Path, own_parts: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     (tmp_path / "published/names.yaml").write_text(yaml.safe_dump(NAMES))
     for stem in ("tiny_table1", "tiny_table1-small"):
         (tmp_path / f"suites/{stem}.yaml").write_text(yaml.safe_dump(plan))
-    monkeypatch.setattr(command.shipped, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(shipped, "CHECKOUT", tmp_path)
     return tmp_path
 
 
 def run(workspace: Path, profile: str = "full") -> dict[str, Any]:
     state = reproduce(table="tiny_table1", profile=profile, workspace=str(workspace), return_state=True)
-    outcome: dict[str, Any] = state.result(raise_on_failure=False)
+    outcome: Any = state.result(raise_on_failure=False)
     assert isinstance(outcome, dict), outcome
     return outcome
 
@@ -79,14 +79,13 @@ def test_a_table_is_made_from_its_suite_and_resumed(home: Path, work: Path) -> N
     assert run(work)["last_line"].splitlines()[-1] == "cells: 2 computed, 0 cached, 0 failed"
     table, board = made(work), read(work / "results/leaderboard.csv").set_index("category")
     for category in ("bolt", "cloth"):
-        assert table.loc[("PaDiM", category, "I-AUROC"), "measured"] == pytest.approx(
-            100 * board.loc[category, "i_auroc"]
-        )
-    overall = table.loc[("PaDiM", "overall", "P-AUROC")]
+        assert table.loc[("PaDiM", category, "I-AUROC"), "measured"] == pytest.approx(100 * board["i_auroc"][category])
+    overall: Any = table.xs(("PaDiM", "overall", "P-AUROC"))
     assert overall["measured"] == pytest.approx(50 * board["p_auroc"].sum())
     assert float(overall["difference"]) == pytest.approx(overall["measured"] - 91.25)
     assert overall["verdict"] == "not comparable: random weights"
-    assert table.loc[("Elsewhere", "overall", "I-AUROC"), ["measured", "verdict"]].isna().tolist() == [True, False]
+    elsewhere: Any = table.xs(("Elsewhere", "overall", "I-AUROC"))
+    assert elsewhere[["measured", "verdict"]].isna().tolist() == [True, False]
     assert table.loc[("CFA", "overall", "I-AUROC"), "verdict"] == "not measured: no suite has this system"
     text = (work / "results/tables/tiny_table1.md").read_text()
     assert text.startswith("# tiny, Table 1\n") and "### tiny_table1: parts" in text
@@ -118,9 +117,7 @@ def test_a_failed_category_is_told(home: Path, own_parts: Path, work: Path) -> N
     run(work)
     text = (work / "results/tables/tiny_table1.md").read_text()
     assert "* tiny_table1: parts/bolt: bolt/train/good/000.png" in text
-    assert (
-        made(work).loc[("PaDiM", "overall", "I-AUROC"), "verdict"].startswith("not comparable: random weights; 1 of 2")
-    )
+    assert made(work)["verdict"]["PaDiM", "overall", "I-AUROC"].startswith("not comparable: random weights; 1 of 2")
 
 
 def test_the_leaderboard_has_what_is_printed(home: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,7 @@ def test_a_user_without_name_and_home_can_import_everything() -> None:
 
 @pytest.mark.slow
 def test_a_user_without_name_and_home_can_run_a_plan(plan_file: PlanFile, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "flows.benchmark", "--plan", plan_file(methods=["padim"])]
+    command: list[str | Path] = [sys.executable, "-m", "flows.benchmark", "--plan", plan_file(methods=["padim"])]
     done = nameless([*command, "--workspace", tmp_path / "work"])
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "cells: 2 computed, 0 cached, 0 failed"
@@ -183,7 +183,7 @@ def test_a_user_without_name_and_home_can_run_a_plan(plan_file: PlanFile, tmp_pa
     ids=["profiler", "debugger", "file"],
 )
 def test_a_command_runs_under_a_tool(way: list[str], plan_file: PlanFile, tmp_path: Path) -> None:
-    given = ["--plan", plan_file(), "--workspace", tmp_path / "work"]
+    given: list[str | Path] = ["--plan", plan_file(), "--workspace", tmp_path / "work"]
     taken = {"PYTHONPATH": str(REPO), "PREFECT_HOME": None, "PREFECT_API_URL": ""}
     done = run([sys.executable, *way, *given], **taken)
     assert "categories: 2 ready, 0 failed" in done.stdout, done.stderr

@@ -68,7 +68,7 @@ def plain(one: np.ndarray, other: np.ndarray) -> float:
     """The largest cosine over whole shifts."""
     steps = range(-kernel.STEPS, kernel.STEPS + 1)
     shifted = [np.roll(one, (down, across), (0, 1)) for down in steps for across in steps]
-    return max(float((image * other).sum()) for image in shifted) / np.linalg.norm(one) / np.linalg.norm(other)
+    return float(max((image * other).sum() for image in shifted) / np.linalg.norm(one) / np.linalg.norm(other))
 
 
 def test_light_and_contrast_change_little() -> None:

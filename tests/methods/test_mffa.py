@@ -33,15 +33,15 @@ def alone(make, branch: str, fused: bool = False, n_features: int | None = None)
     """A branch as PatchCore or PaDiM by themselves give it, (B, h, w), for the test images."""
     layers = make(3, seed=9).maps
     if branch == "nns":
-        method = PatchCore(PatchCoreOptions(coreset=0.3, reweight=False), CONTEXT)
-        method.fit(View(make(), lambda maps: maps[1:]))
-        return method.score(layers[1:])[0]
+        patchcore = PatchCore(PatchCoreOptions(coreset=0.3, reweight=False), CONTEXT)
+        patchcore.fit(View(make(), lambda maps: maps[1:]))
+        return patchcore.score(layers[1:])[0]
     source = make()
     fusion = Fusion(source.shapes, Blocks(torch.nn.ModuleList(), 12, "none"), seed=0)
     fusion.fit(source)
-    method = PaDiM(PaDiMOptions(n_features=n_features), CONTEXT)
-    method.fit(View(source, lambda maps: [fusion(maps)]) if fused else source)
-    return method.score([fusion(layers)] if fused else layers)[0]
+    padim = PaDiM(PaDiMOptions(n_features=n_features), CONTEXT)
+    padim.fit(View(source, lambda maps: [fusion(maps)]) if fused else source)
+    return padim.score([fusion(layers)] if fused else layers)[0]
 
 
 def test_without_blocks_it_is_padim_of_the_plain_aggregate_times_patchcore(make):

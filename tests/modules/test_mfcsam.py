@@ -108,7 +108,7 @@ def test_own_channels_plus_kernel_is_the_convolution_with_a_centre_tap(channels:
     for branch, convolution in enumerate(module.convolutions):
         assert isinstance(convolution, torch.nn.Conv2d)
         taps = centre_taps(convolution, branch)
-        conv = {"padding": convolution.padding, "groups": convolution.groups}
+        conv: dict[str, Any] = {"padding": convolution.padding, "groups": convolution.groups}
         own = padded[:, branch::BRANCHES]
         assert torch.equal(functional.conv2d(padded, taps, **conv), own)
         tapped = functional.conv2d(padded, taps + convolution.weight, **conv)
@@ -209,7 +209,8 @@ def test_attention_runs_in_a_kernel_that_keeps_no_matrix_of_positions(width: int
         attention(weighted).sum().backward()
         with pytest.raises(RuntimeError, match="No available kernel"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            functional.scaled_dot_product_attention(*(torch.zeros(1, 4, 9, d) for d in (4, 4, width)))
+            query, key, value = (torch.zeros(1, 4, 9, d) for d in (4, 4, width))
+            functional.scaled_dot_product_attention(query, key, value)
 
 
 def test_permuted_positions_permute_the_attention() -> None:
@@ -234,6 +235,7 @@ def test_at_alpha_0_only_alpha_learns_of_the_attention(channels: int) -> None:
         assert projection.weight.grad is not None and not projection.weight.grad.any()
     assert module.attention.alpha.grad is not None and module.attention.alpha.grad.all()
     for convolution in module.convolutions:
+        assert isinstance(convolution, torch.nn.Conv2d)
         assert convolution.weight.grad is not None and convolution.weight.grad.any()  # the zero start is no dead end
     assert module.gate.excite.weight.grad is not None and module.gate.excite.weight.grad.any()
 

@@ -34,7 +34,7 @@ def test_untrained_is_the_identity_at_reduced_precision() -> None:
     given, network = layers(LITE0), PFAM(LITE0)
     with torch.autocast("cpu", torch.bfloat16):
         adapted = network(given)
-        assert network.attention[0].convolutions[0](given[0]).dtype == torch.bfloat16  # type: ignore[union-attr, index]
+        assert network.attention[0].convolutions[0](given[0]).dtype == torch.bfloat16  # type: ignore[operator, index]
     assert all(torch.equal(a, b) for a, b in zip(adapted, given, strict=True))
 
 

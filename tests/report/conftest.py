@@ -79,7 +79,9 @@ def a_result(folder: Path, masks: bool = False, noise: float = 1.0, images: int 
     (folder / "curves.json").write_text(json.dumps(drawn))
     gallery = folder / "gallery"
     gallery.mkdir()
-    make_gallery(gallery, pictures, maps.astype(np.float32), scores, labels, paths, truth if masks else None)
+    make_gallery(
+        gallery, list(pictures), maps.astype(np.float32), scores, labels, paths, list(truth) if masks else None
+    )
     return CellResult(a_row(**changes), folder, gallery)
 
 
@@ -93,7 +95,7 @@ def a_training(folder: Path, part: str = "sbm", sheet: bool = True, **changes: A
     (folder / "curves.json").write_text(json.dumps({"accuracy": [0.2, 0.6], "loss": [2.0, 1.0]}))
     if sheet:
         Image.new("RGB", (64, 32), "teal").save(folder / "shown.jpg")
-    names = {"dataset": "elpv", "category": "mono", "seed": 0, "enhancer_label": part, "part": part}
+    names: dict[str, Any] = {"dataset": "elpv", "category": "mono", "seed": 0, "enhancer_label": part, "part": part}
     return Trained(**(names | changes), folder=folder)
 
 

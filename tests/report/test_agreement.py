@@ -66,7 +66,8 @@ def boards(draw: st.DrawFn) -> Board:
     quality = {name: draw(st.sampled_from([0.3, 0.8, 0.85, 2.5])) for name in ARMS}
     same = draw(st.booleans())  # the control and what it controls score alike
     labels = np.arange(IMAGES) % 2
-    rows, samples = [], {}
+    rows: list[Any] = []
+    samples: dict[Any, Any] = {}
     for category in (f"c{i}" for i in range(categories)):
         signal = rng.normal(size=IMAGES)
         for enhancer in ARMS:

@@ -92,7 +92,10 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def table(name: str) -> Table:
     """The name in the header, in a cell and beside a mark, and marked."""
-    rows = [[name, "1.0", Marked(name, "best")], [f"x {name}", "2.0", (name, " / ", Marked(name, "best"))]]
+    rows: list[list[Any]] = [
+        [name, "1.0", Marked(name, "best")],
+        [f"x {name}", "2.0", (name, " / ", Marked(name, "best"))],
+    ]
     return Table(["category", name, "best"], rows, caption=name)
 
 

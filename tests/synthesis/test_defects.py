@@ -10,6 +10,7 @@ from adcore.images import ImageError, ImageFile
 from adcore.synthesis import defects, generator
 from adcore.synthesis.defects import Synthesiser, blend, deformed, procedural
 from adcore.synthesis.foreground import Threshold, foreground
+from adcore.synthesis.pictures import from_picture, to_picture
 
 
 @pytest.fixture
@@ -83,7 +84,12 @@ def test_defects_on_grey_images_are_grey(source: Path) -> None:
 def test_without_sources_textures_are_computed(thing: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(defects, "TEXTURE_SHARE", 1)
     calls = []
-    monkeypatch.setattr(defects, "procedural", lambda shape, rng: calls.append(shape) or procedural(shape, rng))
+
+    def noted(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        calls.append(shape)
+        return procedural(shape, rng)
+
+    monkeypatch.setattr(defects, "procedural", noted)
     Synthesiser(True, [], procedural=0)(thing, generator(0))
     assert calls == [(96, 96)]
 
@@ -114,13 +120,13 @@ def test_deformed_images_keep_their_shape_and_stand_apart(side: int, thing: np.n
 
 @pytest.mark.parametrize("operation", defects._OPERATIONS)
 def test_every_operation_keeps_the_size_and_most_change_the_picture(operation, thing: np.ndarray) -> None:
-    picture = defects.to_picture(thing)
-    made = [defects.from_picture(operation(picture, generator(0, index))) for index in range(8)]
+    picture = to_picture(thing)
+    made = [from_picture(operation(picture, generator(0, index))) for index in range(8)]
     assert all(image.shape == thing.shape for image in made)
     assert np.mean([(image != thing).mean() > 0.05 for image in made]) > 0.5
 
 
 def test_a_turned_picture_has_no_black_corners() -> None:
-    white = defects.to_picture(np.full((3, 50, 50), 255, np.uint8))
+    white = to_picture(np.full((3, 50, 50), 255, np.uint8))
     for index in range(20):
-        assert (defects.from_picture(defects._rotate(white, generator(0, index))) == 255).all()
+        assert (from_picture(defects._rotate(white, generator(0, index))) == 255).all()
