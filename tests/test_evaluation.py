@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -165,7 +166,7 @@ def test_spro_is_taken_at_the_resolution_of_the_masks(
     image = ImageSpec(resize=resize, crop=crop)
     subsets = ["", "", "logical", "structural", "logical"]
     case = judged(tmp_path, some_masks()[1:], image, at, subsets)
-    config = [{"pixel_value": 255, "saturation_threshold": 100, "relative_saturation": False}]
+    config: list[dict[str, float]] = [{"pixel_value": 255, "saturation_threshold": 100, "relative_saturation": False}]
     config += [{"pixel_value": 254, "saturation_threshold": 0.5, "relative_saturation": True}]
     (tmp_path / "defects_config.json").write_text(json.dumps(config))
     rows, columns = (window_by_brute_force(n, resize, image.size) for n in (40, 60))
@@ -238,7 +239,7 @@ def test_a_lazy_sequence_is_a_sequence() -> None:
         return index * index
 
     lazy = Lazy(4, make)
-    assert lazy[np.int64(2)] == 4 and made == [2]
+    assert lazy[cast(int, np.int64(2))] == 4 and made == [2]
     assert list(lazy) == [0, 1, 4, 9] and lazy[1:3] == [1, 4] and len(lazy) == 4
     with pytest.raises(IndexError):
         lazy[4]
@@ -285,7 +286,9 @@ class Source:
 
 @pytest.mark.parametrize("scored", [False, True])
 def test_scores_come_in_order_with_the_maximum_of_the_smooth_map_by_default(scored: bool) -> None:
-    method, source, heard = Plain(MethodOptions(), Context(0, image_size=(32, 32))), Source(), []
+    method = Plain(MethodOptions(), Context(0, image_size=(32, 32)))
+    source: Any = Source()
+    heard: list[float] = []
     method.scored = scored
     maps, scores = scoring.score(method, source, heard.append)
     raw = source.images.mean(1).numpy()
@@ -307,14 +310,14 @@ def test_a_score_that_is_not_finite_is_refused() -> None:
     method = Plain(MethodOptions(), Context(0, image_size=(32, 32)))
     method.spoil = True
     with pytest.raises(ValueError, match="method plain gave a score that is not finite"):
-        scoring.score(method, Source(), lambda done: None)
+        scoring.score(method, cast(Any, Source()), lambda done: None)
 
 
 def test_an_image_score_that_is_not_finite_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     method = Plain(MethodOptions(), Context(0, image_size=(32, 32)))
     monkeypatch.setattr(Plain, "score", lambda self, f: (f[0].mean(1), torch.full((len(f[0]),), math.inf)))
     with pytest.raises(ValueError, match="not finite"):
-        scoring.score(method, Source(), lambda done: None)
+        scoring.score(method, cast(Any, Source()), lambda done: None)
 
 
 def test_latency_is_of_one_image_and_includes_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,7 +329,7 @@ def test_latency_is_of_one_image_and_includes_the_backbone(monkeypatch: pytest.M
         clock[0] += 0.005 if len(seen) % 10 else 0.1  # every tenth run is slow
         return [image.float()[..., ::4, ::4]]
 
-    monkeypatch.setattr(latency.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     method = Plain(MethodOptions(), Context(0, image_size=(32, 32)))
     found = latency.measure(method, extractor)  # type: ignore[arg-type]
     assert set(seen) == {(1, 3, 32, 32)}

@@ -13,7 +13,8 @@ from safetensors import safe_open
 from torch import nn
 
 from adcore import training as training_module
-from adcore.training import LOOK, WARM_UP, Curves, Training, taken_first_step
+from adcore.core.contracts import Curves
+from adcore.training import LOOK, WARM_UP, Training, taken_first_step
 from tests.conformance.accelerator import accelerator
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_cells_with_it_are_complete_and_have_finite_numbers(opened: Bench) -> No
 def test_it_gives_as_many_maps_as_it_says_and_the_bank_holds_the_same(opened: Bench) -> None:
     for cell in opened.cells:
         extraction = Extraction(cell.backbone, cell.image, cell.levels, cell.links)
-        source = opened.computer._source(cell, "test")
+        source: Any = opened.computer._source(cell, "test")
         own = extractor(opened, cell)
         live = Live(bench_images(cell), own, cell.image)
         assert len(extraction.names) == len(source.shapes) and source.shapes == own.shapes() == live.shapes
@@ -110,7 +111,8 @@ def bench_images(cell: Cell):
 def test_it_changes_the_features_and_leaves_those_of_none_alone(opened: Bench) -> None:
     plain, changed = opened.cells[0], opened.cells[2]
     assert not plain.links and changed.links and plain.arm.method is changed.arm.method
-    one, other = (next(iter(opened.computer._source(cell, "test"))) for cell in (plain, changed))
+    sources: list[Any] = [opened.computer._source(cell, "test") for cell in (plain, changed)]
+    one, other = (next(iter(source)) for source in sources)
     assert len(one) != len(other) or any(not torch.equal(a, b) for a, b in zip(one, other, strict=True))
     fresh = Extractor(Extraction(plain.backbone, plain.image, plain.levels), "cpu")
     batch = next(iter(Live(bench_images(plain), fresh, plain.image)))

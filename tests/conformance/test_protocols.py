@@ -14,7 +14,8 @@ from adcore.plan import Plan
 from adcore.results import finished
 
 METHODS = sorted(registry.modules("methods"))
-NEEDED = {"few-shot": {"k": 1, "draws": 1}, "contaminated": {"share": 0.3}}  # options without a default
+# options without a default
+NEEDED: dict[str, dict[str, float]] = {"few-shot": {"k": 1, "draws": 1}, "contaminated": {"share": 0.3}}
 
 
 def silent(done: float) -> None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def host(subject, method) -> Host:
         def __iter__(self):
             yield self.layers
 
-    return Host(method, Held)
+    return Host(method, cast(Any, Held))
 
 
 @pytest.mark.usefixtures("every_epoch")
