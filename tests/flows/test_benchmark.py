@@ -110,7 +110,7 @@ def test_damaged_artifact_is_computed_again(plan_file: PlanFile, work: Path, mon
     victim = workspace / ".cache/adcore/store/cell" / first["key"].iloc[0] / "metrics.json"
     victim.write_text(victim.read_text().replace("0", "1"))
     late = TaskRun(task_key="late", dynamic_key="0", state=Running())
-    monkeypatch.setattr(SyncPrefectClient, "read_task_run", lambda *_: late)
+    monkeypatch.setattr(SyncPrefectClient, "read_task_run", lambda *_, **__: late)
     assert run(plan, workspace)["last_line"] == "cells: 1 computed, 1 cached, 0 failed"
     assert same(first, board(workspace))
 
