@@ -25,7 +25,7 @@ from adcore.datasets.sight import losses
 from adcore.datasets.validation import NOTED, Problem, twinned, validate
 from adcore.disk import room
 from adcore.names import composed, located, printable
-from adcore.plan import DatasetSpec, Plan, PlanError, expanded, nearest
+from adcore.plan import DatasetSpec, ImageSpec, Plan, PlanError, expanded, nearest
 from adcore.store import Store
 
 if TYPE_CHECKING:
@@ -170,8 +170,8 @@ class Bench:
         gives them all; where an enhancer stands behind the maps, those of the cell's own method."""
         if any(link.enhancer.on_maps for link in cell.links):
             return cell.levels
-        reading = [cell for cell in self.cells if issubclass(cell.arm.method, FeatureMethod)]
-        return tuple(sorted({level for cell in reading for level in cell.levels}))
+        reading = [each for each in self.cells if issubclass(each.arm.method, FeatureMethod)]
+        return tuple(sorted({level for each in reading if each.backbone == cell.backbone for level in each.levels}))
 
     @cached_property
     def twins(self) -> dict[str, set[tuple[str, str]]]:
@@ -231,10 +231,14 @@ class Bench:
 
     def _found(self, name: str) -> list[Problem]:
         key, dataset, frame = self.manifests[name], self.dataset(name), self.frame(name)
-        image, at = self.plan.image, self.plan.evaluate_at
-        seen = {"manifest": key, "image": image.model_dump(), "at": at, "code": identity.sight()}
-        lost = _kept(self.store, name, seen, lambda: losses(frame, dataset.root, image, at))
+        lost = [problem for image in self.plan.every_image for problem in self._lost(name, image)]
         return problems(self.store, key, dataset, frame) + lost
+
+    def _lost(self, name: str, image: ImageSpec) -> list[Problem]:
+        """What an image size loses of a dataset's masks."""
+        root, at = self.dataset(name).root, self.plan.evaluate_at
+        seen = {"manifest": self.manifests[name], "image": image.model_dump(), "at": at, "code": identity.sight()}
+        return _kept(self.store, name, seen, lambda: losses(self.frame(name), root, image, at))
 
     def cautions(self, name: str) -> list[str]:
         """The warnings of a dataset that its numbers must not be read without, a sentence each."""

@@ -1,4 +1,5 @@
-"""Expands a plan into cells: dataset x category x protocol x enhancer x method x seed, each with its content keys."""
+"""Expands a plan into cells, each with its content keys: dataset x category x backbone x image size x protocol x
+enhancer x method x seed."""
 
 from __future__ import annotations
 
@@ -49,8 +50,12 @@ class Category:
 
 @dataclass(frozen=True)
 class Arm:
-    """What is compared: a protocol, an enhancer chain and a method, each with its options, and a seed."""
+    """What is compared: backbone and image size, a protocol, an enhancer chain and a method, each with its options, and
+    a seed. network: which backbone and image size, where the plan has several; else ''."""
 
+    backbone: BackboneSpec
+    image: ImageSpec
+    network: str
     protocol: Protocol
     chain: Chain
     method: type[Method]
@@ -64,6 +69,7 @@ class Arm:
         parts = [self.names["method_label"]]
         parts += [self.names["enhancer_label"]] if self.names["enhancer"] != NONE else []
         parts += [self.names["protocol_label"]] if self.names["protocol_label"] != "one-class" else []
+        parts += [f"on {self.network}"] if self.network else []
         return " ".join([*parts, f"seed {self.seed}"])
 
 
@@ -117,11 +123,11 @@ class Cell:
 
 def setting(plan: Plan, arm: Arm) -> dict[str, str]:
     """The leaderboard's columns backbone, weights and image, with what is unusual."""
-    layers = plan.backbone.layers
+    layers = arm.backbone.layers
     return {
-        "backbone": backbones.title(plan.backbone.name) + (f"(layers={','.join(map(str, layers))})" if layers else ""),
-        "weights": (STAND_IN if arm.stand_in else "") + backbones.label(plan.backbone),
-        "image": plan.image.label + ("@original" if plan.evaluate_at == "original" else ""),
+        "backbone": backbones.title(arm.backbone.name) + (f"(layers={','.join(map(str, layers))})" if layers else ""),
+        "weights": (STAND_IN if arm.stand_in else "") + backbones.label(arm.backbone),
+        "image": arm.image.label + ("@original" if plan.evaluate_at == "original" else ""),
     }
 
 
@@ -132,15 +138,22 @@ def columns(dataset: str, category: str, arm: Arm, shared: dict[str, str]) -> di
 
 def arms(plan: Plan) -> list[Arm]:
     """Every combination that the plan compares. Raises PlanError for an unknown name or option."""
+    networks = itertools.product(plan.every_backbone, plan.every_image)
+    return [arm for backbone, image in networks for arm in _arms(plan, backbone, image)]
+
+
+def _arms(plan: Plan, backbone: BackboneSpec, image: ImageSpec) -> list[Arm]:
+    """Those on one backbone at one image size."""
     found = []
-    chains = [(enhancer, chain(enhancer, plan.backbone)) for enhancer in plan.enhancers]
+    parts = [backbone.label] * (len(plan.every_backbone) > 1) + [f"at {image.label}"] * (len(plan.every_image) > 1)
+    chains = [(enhancer, chain(enhancer, backbone)) for enhancer in plan.enhancers]
     for protocol, (enhancer, chained), method in itertools.product(plan.protocols, chains, plan.methods):
         if not method.takes(enhancer):
             continue
         rules = registry.options(protocol, registry.protocol(protocol.name), "protocol")
         cls = registry.method(method.name)
         options = registry.options(method, cls.Options, "method")
-        stand_in = _checked(chained, plan, method.name, cls, options)
+        stand_in = _checked(chained, backbone, method.name, cls, options)
         names = {
             "protocol": protocol.name,
             "enhancer": chained.name,
@@ -150,7 +163,8 @@ def arms(plan: Plan) -> list[Arm]:
             "method_label": registry.label(method, options),
         }
         seeds = [drawn for seed in plan.seeds for drawn in rules.seeds(seed)]
-        found += [Arm(rules, chained, cls, options, seed, names, stand_in) for seed in seeds]
+        network = backbone, image, " ".join(parts)
+        found += [Arm(*network, rules, chained, cls, options, seed, names, stand_in) for seed in seeds]
     for enhancer, _ in chains:
         if not any(method.takes(enhancer) for method in plan.methods):
             raise PlanError(f"enhancers: no method of the plan takes {enhancer.name}; remove it")
@@ -162,20 +176,20 @@ def arms(plan: Plan) -> list[Arm]:
     return found
 
 
-def _checked(chained: Chain, plan: Plan, name: str, method: type[Method], options: MethodOptions) -> bool:
+def _checked(chained: Chain, backbone: BackboneSpec, name: str, method: type[Method], options: MethodOptions) -> bool:
     """Whether some weights of chain or method only stand in. Raises PlanError where they cannot work."""
     every = {*chained.objects, *chained.textures}
     try:
-        method.check(options, plan.backbone)
+        method.check(options, backbone)
     except ValueError as error:
         raise PlanError(f"method '{name}': {error}") from None
     for enhancer in every:
         try:
-            enhancer.check(plan.backbone, method)
+            enhancer.check(backbone, method)
         except ValueError as error:
             raise PlanError(f"enhancer '{chained.name}': {error}") from None
-    stand_in = any(enhancer.stand_in(plan.backbone) for enhancer in every)
-    return stand_in or method.stand_in(options, plan.backbone)
+    stand_in = any(enhancer.stand_in(backbone) for enhancer in every)
+    return stand_in or method.stand_in(options, backbone)
 
 
 def expand(plan: Plan, categories: Sequence[Category], combinations: Sequence[Arm] | None = None) -> list[Cell]:
@@ -198,8 +212,8 @@ def _cells(plan: Plan, category: Category, combinations: Sequence[Arm]) -> Itera
         yield Cell(
             category,
             arm,
-            plan.backbone,
-            plan.image,
+            arm.backbone,
+            arm.image,
             plan.evaluate_at,
             setting(plan, arm),
             images.train,
@@ -236,9 +250,9 @@ class Images:
         return cls(train, test, _foreign(category, train), texture, _content(train, test))
 
 
-def _compared(arm: Arm) -> tuple[str, str, int]:
+def _compared(arm: Arm) -> tuple[str, str, str, int]:
     """What cells with and without an enhancer have in common, within a category."""
-    return arm.names["protocol_label"], arm.names["method_label"], arm.seed
+    return arm.network, arm.names["protocol_label"], arm.names["method_label"], arm.seed
 
 
 def _foreign(category: Category, train: pd.DataFrame) -> pd.DataFrame:
@@ -272,19 +286,19 @@ def _content(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, str]:
 
 def _links(plan: Plan, arm: Arm, category: Category, images: Images) -> Iterator[Link]:
     """The enhancers of a cell, each with the key of its weights: what it was shown, and all that stands before it."""
-    parent: Any = {"backbone": backbones.identity(plan.backbone), "image": plan.image.model_dump()}
+    parent: Any = {"backbone": backbones.identity(arm.backbone), "image": arm.image.model_dump()}
     sources = [file.content for file in image_files(category.root, images.foreign)]
     for enhancer in arm.chain.of(images.texture):
         shown = {"texture": images.texture, "threshold": category.threshold, "sources": sources}
-        host = [arm.names["method"], _options(plan, arm), _fit_code(arm)]
+        host = [arm.names["method"], _options(arm), _fit_code(arm)]
         key = keys.digest(
             {
                 "step": "enhance",
-                **_enhancer(enhancer, plan),
+                **_enhancer(enhancer, arm.backbone),
                 "parent": parent,
                 "images": images.content["train"],
                 "shown": shown if enhancer.synthesis else None,
-                "levels": _levels(plan, arm, enhancer) if enhancer.on_maps else None,
+                "levels": _levels(arm, enhancer) if enhancer.on_maps else None,
                 "host": host if enhancer.wants_host else None,
                 "seed": arm.seed,
                 "libraries": keys.libraries(),
@@ -294,35 +308,35 @@ def _links(plan: Plan, arm: Arm, category: Category, images: Images) -> Iterator
         parent = key
 
 
-def _enhancer(enhancer: Enhancer, plan: Plan) -> dict[str, Any]:
+def _enhancer(enhancer: Enhancer, backbone: BackboneSpec) -> dict[str, Any]:
     return {
         "enhancer": enhancer.name,
-        "options": enhancer.identity(plan.backbone),
+        "options": enhancer.identity(backbone),
         "code": identity.enhancer(type(enhancer), enhancer.wants_host),
     }
 
 
-def _levels(plan: Plan, arm: Arm, enhancer: Enhancer | None = None) -> Any:
+def _levels(arm: Arm, enhancer: Enhancer | None = None) -> Any:
     asked = arm.method.levels
-    return plan.backbone.layers or ["level", *(enhancer.levels(asked) if enhancer else asked)]
+    return arm.backbone.layers or ["level", *(enhancer.levels(asked) if enhancer else asked)]
 
 
 def _fit_code(arm: Arm) -> str:
     return identity.fit(arm.method, arm.method.selects_on_test(arm.options))
 
 
-def _options(plan: Plan, arm: Arm) -> dict[str, Any]:
-    return arm.method.identity(arm.options, plan.backbone)
+def _options(arm: Arm) -> dict[str, Any]:
+    return arm.method.identity(arm.options, arm.backbone)
 
 
 def _keys(plan: Plan, arm: Arm, images: Images, links: Sequence[Link], compared: bool) -> dict[str, str]:
     content = images.content
     model = {
         "method": arm.names["method"],
-        "options": _options(plan, arm),
-        "backbone": backbones.identity(plan.backbone),
-        "layers": _levels(plan, arm),
-        "image": plan.image.model_dump(),
+        "options": _options(arm),
+        "backbone": backbones.identity(arm.backbone),
+        "layers": _levels(arm),
+        "image": arm.image.model_dump(),
         "libraries": keys.libraries(),
     }
     late = {name: model["options"][name] for name in arm.method.at_score}
@@ -352,7 +366,7 @@ def _keys(plan: Plan, arm: Arm, images: Images, links: Sequence[Link], compared:
         }
     )
     # How long an image takes depends on which modules there are, not on what they or the backbone learned.
-    behind = [_enhancer(link.made(), plan) for link in links if link.enhancer.on_maps]
+    behind = [_enhancer(link.made(), arm.backbone) for link in links if link.enhancer.on_maps]
     built = {**model, "enhancer": behind, "compared": compared}
     latency = {"step": "latency", "model": built, "device": plan.device, "code": identity.latency(arm.method)}
     gallery = {"step": "gallery", "cell": cell, "code": identity.gallery()}

@@ -25,17 +25,17 @@ BATCHES = (1, 32)
 
 
 def measure(plan: Plan, arm: Arm) -> dict[str, Any]:
-    """A row for a method of the plan on its backbone, with random weights: only sizes matter here.
+    """A row for a method of the plan on a backbone, with random weights: only sizes matter here.
 
     learnable_params: what the method itself trains; total_params: with the backbone up to the last level read. macs are
     of one image at inference; attention_macs and extractor_macs are parts of them. images_per_s: of a method whose
     speed does not depend on the images it was fitted on; else NaN. Distances to a memory or to Gaussians are in no
     count.
     """
-    spec = plan.backbone.model_copy(update={"weights": "random", "sha256": None})
+    spec = arm.backbone.model_copy(update={"weights": "random", "sha256": None})
     levels = () if spec.layers else arm.method.levels
     device = device_of(plan.device)
-    extractor = Extractor(Extraction(spec, plan.image, levels), device)
+    extractor = Extractor(Extraction(spec, arm.image, levels), device)
     network = arm.method.sized(arm.options, extractor)
     found = size(extractor, network)
     rates = dict.fromkeys(BATCHES, float("nan"))
@@ -43,8 +43,8 @@ def measure(plan: Plan, arm: Arm) -> dict[str, Any]:
         rates = {batch: throughput(plan, arm, extractor, batch) for batch in BATCHES}
     return {
         "method_label": arm.names["method_label"],
-        "backbone": backbones.title(plan.backbone.name),
-        "image": plan.image.label,
+        "backbone": backbones.title(arm.backbone.name),
+        "image": arm.image.label,
         **found.columns,
         "attention_macs": (found.before + found.own).attention,
         "extractor_macs": found.before.total,
@@ -64,7 +64,7 @@ def _as_published(found: Size, network: Network | None) -> int:
 
 def throughput(plan: Plan, arm: Arm, extractor: Extractor, batch: int) -> float:
     """Images a second in batches, from pixels to raw maps, of a model that was trained for one epoch on noise."""
-    side = plan.image.size
+    side = arm.image.size
     context = Context(arm.seed, extractor.device, (side, side), plan.budget.memory_gb, None, lambda: extractor)
     method = arm.method(arm.method.quick(arm.options), context)
     see = reader(arm.method, lambda: extractor, extractor.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 
@@ -13,7 +14,7 @@ from adcore.cells import Cell
 from adcore.core.contracts import FeatureMethod, ImageMethod
 from adcore.devices import device_of
 from adcore.features import Extraction, Extractor
-from adcore.plan import Plan
+from adcore.plan import BackboneSpec, ImageSpec, Plan
 from adcore.sizes import counted, size
 
 TIMED = 2  # images of the batch that the extractor is timed with
@@ -27,13 +28,14 @@ Shapes = Sequence[tuple[int, int, int]]
 @dataclass(frozen=True)
 class Forecast:
     """features, models, maps: bytes, before any are dropped for the budget; maps at most. largest: the bytes of the
-    largest model and its cell's title. seconds: an image through the extractor, and of all."""
+    largest model and its cell's title. slowest: seconds of an image through a backbone, and which. seconds: of
+    all."""
 
     features: int
     models: int
     maps: int
     largest: tuple[int, str]
-    image_seconds: float
+    slowest: tuple[float, str]
     seconds: float
 
 
@@ -41,7 +43,18 @@ def foresee(plan: Plan, cells: Sequence[Cell]) -> Forecast:
     """Of cells of which nothing is there. The extractor has random weights: sizes and speed do not depend on them.
 
     Raises WeightsError for a backbone that timm does not have."""
-    networks = {levels: _Network(plan, levels) for levels in {cell.levels for cell in cells}}
+    device = device_of(plan.device)
+    settings = dict.fromkeys((cell.backbone, cell.image) for cell in cells)
+    parts = [[cell for cell in cells if (cell.backbone, cell.image) == setting] for setting in settings]
+    return reduce(_together, [_on_one_backbone(part, device) for part in parts])
+
+
+def _on_one_backbone(cells: Sequence[Cell], device: str) -> Forecast:
+    """Of cells on one backbone at one image size."""
+    first = cells[0]
+    networks = {
+        levels: _Network(first.backbone, first.image, levels, device) for levels in {cell.levels for cell in cells}
+    }
     sizes = _models(cells, networks)
     models = {cell.fit_key: (sizes[_setting(cell)], cell.title) for cell in cells}
     seconds = max(network.seconds for network in networks.values())
@@ -50,8 +63,19 @@ def foresee(plan: Plan, cells: Sequence[Cell]) -> Forecast:
         models=sum(size for size, _ in models.values()),
         maps=sum(FLOAT * len(cell.test) * cell.image.size**2 for cell in _once(cells, "maps_key")),
         largest=max(models.values()),
-        image_seconds=seconds,
+        slowest=(seconds, f"{first.backbone.name} on {device}"),
         seconds=seconds * _work(cells, networks),
+    )
+
+
+def _together(one: Forecast, other: Forecast) -> Forecast:
+    return Forecast(
+        features=one.features + other.features,
+        models=one.models + other.models,
+        maps=one.maps + other.maps,
+        largest=max(one.largest, other.largest),
+        slowest=max(one.slowest, other.slowest),
+        seconds=one.seconds + other.seconds,
     )
 
 
@@ -63,17 +87,17 @@ def lines(foreseen: Forecast, plan: Plan) -> list[str]:
     return [
         f"disk: {disk}, {_gb(foreseen.maps)} of maps at most",
         f"largest model: {_gb(size)} ({title})",
-        f"time: roughly {_hours(foreseen.seconds)} here, at {foreseen.image_seconds:.2g} s an image through "
-        f"{plan.backbone.name} on {device_of(plan.device)}",
+        f"time: roughly {_hours(foreseen.seconds)} here, at {foreseen.slowest[0]:.2g} s an image through "
+        f"{foreseen.slowest[1]}",
     ]
 
 
 class _Network:
-    """The plan's extractor at some levels: shapes of its maps, multiply-accumulates and seconds of one image."""
+    """A backbone at some levels: shapes of its maps, multiply-accumulates and seconds of one image."""
 
-    def __init__(self, plan: Plan, levels: tuple[int, ...]) -> None:
-        spec = plan.backbone.model_copy(update={"weights": "random", "sha256": None})
-        self.extractor = Extractor(Extraction(spec, plan.image, levels), device_of(plan.device))
+    def __init__(self, backbone: BackboneSpec, image: ImageSpec, levels: tuple[int, ...], device: str) -> None:
+        spec = backbone.model_copy(update={"weights": "random", "sha256": None})
+        self.extractor = Extractor(Extraction(spec, image, levels), device)
         self.shapes = self.extractor.shapes()
         self.macs = size(self.extractor, None).before.total
         self.seconds = self._timed()
@@ -92,9 +116,8 @@ class _Network:
         """Work of a training step on an image, of a method that trains a network."""
         network = cell.arm.method.sized(cell.arm.options, self.extractor)
         own = counted(network.run).total if network else 0
-        passes = (
-            2 if issubclass(cell.arm.method, ImageMethod) else 0
-        )  # it perturbs images, so that features are of no use
+        # What is given images reads no features: it runs the backbone itself, AGPNet on each image and its twin.
+        passes = 2 if issubclass(cell.arm.method, ImageMethod) else 0
         return passes + BACKWARD * own / self.macs
 
 

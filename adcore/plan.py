@@ -63,6 +63,13 @@ class BackboneSpec(Strict):
         once("layer", layers or ())
         return layers
 
+    @property
+    def label(self) -> str:
+        """What tells it from other backbones of a plan."""
+        parts = [f"layers={','.join(map(str, self.layers))}"] if self.layers else []
+        parts += [] if self.weights == "pretrained" else [f"weights={Path(self.weights).name}"]
+        return f"{self.name}({','.join(parts)})" if parts else self.name
+
 
 class DatasetSpec(Strict):
     name: Annotated[str, Field(pattern=r"^\w[\w.\- ]*$", max_length=100)]  # it names files
@@ -122,6 +129,12 @@ def _named(entries: Any) -> Any:
     return [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
 
 
+def _resized(entries: Any) -> Any:
+    if not isinstance(entries, list):
+        return entries
+    return [{"resize": entry} if isinstance(entry, int) else entry for entry in entries]
+
+
 def _every_metric() -> tuple[str, ...]:
     return tuple(modules("metrics"))
 
@@ -133,11 +146,13 @@ Datasets = Annotated[tuple[DatasetSpec, ...], BeforeValidator(_named), Field(min
 
 
 class Plan(Strict):
-    """What is benchmarked: every dataset, protocol, enhancer, method and seed with every other. README, "Keys of a
-    plan", says what each key means."""
+    """What is benchmarked: every dataset, backbone, image size, protocol, enhancer, method and seed with every other.
+    README, "Keys of a plan", says what each key means."""
 
-    image: ImageSpec = ImageSpec()
-    backbone: BackboneSpec = BackboneSpec()
+    image: ImageSpec | None = None
+    images: Annotated[tuple[ImageSpec, ...], BeforeValidator(_resized), Field(min_length=1)] | None = None
+    backbone: BackboneSpec | None = None
+    backbones: Annotated[tuple[BackboneSpec, ...], BeforeValidator(_named), Field(min_length=1)] | None = None
     datasets: Datasets
     enhancers: Choices = (Choice(name="none"),)
     methods: Methods
@@ -155,6 +170,28 @@ class Plan(Strict):
             known(metric, modules("metrics"), "metric")
         once("metric", metrics)
         return metrics
+
+    @property
+    def every_image(self) -> tuple[ImageSpec, ...]:
+        """The image sizes, of which `image` is the only one."""
+        return self.images or (self.image or ImageSpec(),)
+
+    @property
+    def every_backbone(self) -> tuple[BackboneSpec, ...]:
+        """The backbones, of which `backbone` is the only one."""
+        return self.backbones or (self.backbone or BackboneSpec(),)
+
+    @model_validator(mode="after")
+    def _axes(self) -> Plan:
+        for name, one, several in (
+            ("image", self.image, self.images),
+            ("backbone", self.backbone, self.backbones),
+        ):
+            if one is not None and several is not None:
+                raise ValueError(f"{name} and {name}s are both given; put all of them into {name}s")
+        once("image", [image.label for image in self.every_image])
+        once("backbone", [backbone.label for backbone in self.every_backbone])
+        return self
 
     @model_validator(mode="after")
     def _names(self) -> Plan:
@@ -209,11 +246,19 @@ def load(path: str | Path) -> Plan:
 def _anchored(plan: Plan, folder: Path) -> Plan:
     """Relative files and roots of a plan are relative to the plan's own folder."""
     datasets = tuple(d.model_copy(update={"root": _at(folder, d.root)}) if d.root else d for d in plan.datasets)
-    backbone = plan.backbone
-    if backbone.weights not in ("pretrained", "random"):
-        backbone = backbone.model_copy(update={"weights": str(_at(folder, backbone.weights))})
     enhancers = tuple(_anchored_choice(choice, folder) for choice in plan.enhancers)
-    return plan.model_copy(update={"datasets": datasets, "backbone": backbone, "enhancers": enhancers})
+    update: dict[str, Any] = {"datasets": datasets, "enhancers": enhancers}
+    if plan.backbone:
+        update["backbone"] = _anchored_backbone(plan.backbone, folder)
+    if plan.backbones:
+        update["backbones"] = tuple(_anchored_backbone(backbone, folder) for backbone in plan.backbones)
+    return plan.model_copy(update=update)
+
+
+def _anchored_backbone(backbone: BackboneSpec, folder: Path) -> BackboneSpec:
+    if backbone.weights in ("pretrained", "random"):
+        return backbone
+    return backbone.model_copy(update={"weights": str(_at(folder, backbone.weights))})
 
 
 def _anchored_choice(choice: Choice, folder: Path) -> Choice:

@@ -29,7 +29,8 @@ def run(plan: Plan, workspace: str | Path = ".") -> pd.DataFrame:
     bench, failures = _gathered(plan, layout, plan.datasets, prepare)
     steps = list(schedule.Work.find(bench).planned())
     if steps:
-        require_known(plan.backbone.name)
+        for backbone in plan.every_backbone:
+            require_known(backbone.name)
         require_device(plan.device)
     with room(layout.workspace):
         for step, cell, _ in steps:
@@ -52,7 +53,8 @@ def check(plan: Plan) -> None:
     for dataset in plan.datasets:
         kind_of(dataset)
     cells.arms(plan)
-    identity(plan.backbone)
+    for backbone in plan.every_backbone:
+        identity(backbone)
 
 
 def require_device(name: str) -> None:

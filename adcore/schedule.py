@@ -132,7 +132,8 @@ def _trained(group: list[Cell]) -> str:
 
 
 def _images(cell: Cell) -> str:
-    """Which images a cell is of, for a title."""
+    """Which images a cell is of, and which network sees them, for a title."""
     protocol, label = cell.arm.protocol, cell.arm.names["protocol_label"]
     parts = [f"{cell.category.dataset}/{cell.category.name}", label if label != "one-class" else ""]
-    return " ".join(filter(None, [*parts, f"draw {cell.arm.seed}" if protocol.seeded else ""]))
+    network = f"on {cell.arm.network}" if cell.arm.network else ""
+    return " ".join(filter(None, [*parts, f"draw {cell.arm.seed}" if protocol.seeded else "", network]))

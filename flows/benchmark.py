@@ -41,7 +41,8 @@ def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     work = Work.find(bench)
     _stopping.count(work.counts)
     if work.cells:
-        require_known(loaded.backbone.name)  # only now: it takes timm, which a plan that is all there does without
+        for backbone in loaded.every_backbone:  # only now: it takes timm, which a plan that is all there does without
+            require_known(backbone.name)
     errors = _compute(work) if work.cells else {}
     summary = _publish(bench, work, lost, errors, Path(plan).stem)
     state = Failed if summary["failed"] or summary["untracked"] else Completed

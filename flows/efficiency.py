@@ -21,8 +21,9 @@ ROW = "row.json"
 
 
 def rows(plan: Plan, layout: Layout) -> list[dict[str, Any]]:
-    """A row a method; enhancers, protocols and seeds are not looked at. What is in the store is not measured again."""
-    found = {arm.names["method_label"]: arm for arm in arms(plan)}
+    """A row a method, backbone and image size; enhancers, protocols and seeds are not looked at. What is in the store
+    is not measured again."""
+    found = {(arm.names["method_label"], arm.network): arm for arm in arms(plan)}
     return [_row(plan, arm, layout) for arm in found.values()]
 
 
@@ -43,9 +44,9 @@ def _key(plan: Plan, arm: Arm) -> str:
         {
             "step": "efficiency",
             "method": arm.names["method_label"],
-            "options": arm.method.identity(arm.options, plan.backbone),
-            "backbone": [plan.backbone.name, plan.backbone.layers],  # whatever its weights
-            "image": plan.image.model_dump(),
+            "options": arm.method.identity(arm.options, arm.backbone),
+            "backbone": [arm.backbone.name, arm.backbone.layers],  # whatever its weights
+            "image": arm.image.model_dump(),
             "device": plan.device,
             "code": identity.efficiency(arm.method),
             "libraries": keys.libraries(),

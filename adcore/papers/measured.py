@@ -16,7 +16,7 @@ from adcore.results.seeds import seed_interval
 
 if TYPE_CHECKING:
     from adcore.bench import Bench
-    from adcore.cells import Arm
+    from adcore.cells import Arm, setting
     from adcore.datasets.base import Dataset
     from adcore.plan import DatasetSpec, Plan
 
@@ -159,9 +159,8 @@ class Lookup:
         return [
             (run, arm, _against(system, run, arm))
             for run in self.runs
-            if backbone in (None, run.plan.backbone.name)
             for arm in run.arms
-            if system.differences(arm) is not None
+            if backbone in (None, arm.backbone.name) and system.differences(arm) is not None
         ]
 
     def _no_system(self, system: System) -> str:
@@ -172,6 +171,7 @@ class Lookup:
     def _latency(self, target: Target, system: System) -> Found:
         for run, arm, against in self._fitting(system):
             labels = {name: arm.names[name] for name in ("method_label", "enhancer_label")}
+            labels |= {name: setting(run.plan, arm)[name] for name in ("backbone", "image")}
             for timing in run.timings:
                 if labels == {name: timing[name] for name in labels}:
                     milliseconds = timing["latency"]["scopes"][target.quantity.column]["median_ms"]
@@ -202,15 +202,16 @@ class Lookup:
 
 
 def _against(system: System, run: Run, arm: Arm) -> list[str]:
-    caveats = [system.ours.caveat] if system.ours.caveat and run.plan.backbone.name == system.ours.backbone else []
-    return [*caveats, *system.conditions(run.plan), *(system.differences(arm) or [])]
+    caveats = [system.ours.caveat] if system.ours.caveat and arm.backbone.name == system.ours.backbone else []
+    return [*caveats, *system.conditions(arm), *(system.differences(arm) or [])]
 
 
 def _on(target: Target, run: Run, spec: DatasetSpec, arm: Arm, against: Sequence[str], only: str = "") -> Found:
     """The mean over the target's categories of the mean over seeds, on one dataset of a run; `only`: on that one."""
     rows = run.table[run.table["dataset"] == spec.name]
-    for name in ("protocol_label", "enhancer_label", "method_label"):
-        rows = rows[rows[name] == arm.names[name]]
+    labels = {name: arm.names[name] for name in ("protocol_label", "enhancer_label", "method_label")}
+    for name, value in (labels | setting(run.plan, arm)).items():
+        rows = rows[rows[name] == value]
     rows = rows[rows["status"] == "ok"]
     if rows.empty:
         return Found(reasons=(run.missing.get(spec.name, f"{run.name} has not been computed"),))

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from adcore import registry
 from adcore.chains import NONE, Chain, chain
 from adcore.papers.published import DERIVED, Names, Ours, PublishedError, Quantity
-from adcore.plan import BackboneSpec, Choice, Plan, PlanError
+from adcore.plan import BackboneSpec, Choice, PlanError
 from adcore.protocols.base import Protocol
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ class System:
             _changed(self.protocol.model_dump(exclude={*SAME_WHATEVER}), protocol.model_dump(exclude={*SAME_WHATEVER}))
         )
 
-    def conditions(self, plan: Plan) -> list[str]:
-        """In what backbone and images of a plan differ from the paper's, as texts."""
+    def conditions(self, arm: Arm) -> list[str]:
+        """In what backbone and images differ from the paper's, as texts."""
         wanted = {"backbone": self.ours.backbone, "layers": self.ours.layers, "image": self.ours.image}
-        given = {"backbone": plan.backbone.name, "layers": plan.backbone.layers, "image": plan.image.label}
+        given = {"backbone": arm.backbone.name, "layers": arm.backbone.layers, "image": arm.image.label}
         open_ = {name for name in ("backbone", "image") if wanted[name] is None}
         return [*_changed({k: v for k, v in wanted.items() if k not in open_}, given)]
 

@@ -91,7 +91,8 @@ def _latency(store: Store, cell: Cell) -> dict[str, Any] | None:
 
 def _trained(store: Store, cell: Cell) -> tuple[Trained, ...]:
     names = cell.names
-    where = names["dataset"], names["category"], names["seed"], names["enhancer_label"]
+    label = " on ".join(filter(None, [names["enhancer_label"], cell.arm.network]))
+    where = names["dataset"], names["category"], names["seed"], label
     folders = [(link.enhancer.name, store.path("enhancer", link.key)) for link in cell.links]
     return tuple(Trained(*where, part, folder) for part, folder in folders if folder.exists())
 

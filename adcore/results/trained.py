@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,7 +50,7 @@ class Trained:
     @property
     def name(self) -> str:
         """`pfam(pool_kv=4)`, or `pfam in sbm+pfam` where the part is not the whole enhancer."""
-        whole = self.enhancer_label.split("(")[0] == self.part
+        whole = re.split(r"[( ]", self.enhancer_label)[0] == self.part
         return self.enhancer_label if whole else f"{self.part} in {self.enhancer_label}"
 
     @property
