@@ -73,10 +73,14 @@ def test_a_method_that_reads_images_needs_no_features(tmp_path: Path) -> None:
     assert forecast.foresee(plan, cells).features == 0
 
 
+def networks(cell: Cell) -> dict[tuple[int, ...], forecast._Network]:
+    return {cell.levels: forecast._Network(cell.backbone, cell.image, cell.levels, "cpu")}
+
+
 def test_more_epochs_take_longer_in_proportion(tmp_path: Path) -> None:
     work = [
-        forecast._work(cells, {cells[0].levels: forecast._Network(plan, cells[0].levels)})
-        for plan, cells in (foreseen(tmp_path, methods=[{"name": "cfa", "epochs": n}]) for n in (10, 20, 30))
+        forecast._work(cells, networks(cells[0]))
+        for _, cells in (foreseen(tmp_path, methods=[{"name": "cfa", "epochs": n}]) for n in (10, 20, 30))
     ]
     assert work[2] - work[1] == pytest.approx(work[1] - work[0])
     assert work[1] > work[0]
@@ -85,8 +89,8 @@ def test_more_epochs_take_longer_in_proportion(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "pictures"), [("sbm", 16), ("psg", 32)])
 def test_an_enhancer_takes_its_least_steps_however_few_the_images(name: str, pictures: int, tmp_path: Path) -> None:
     def work(**options: int) -> float:
-        plan, cells = foreseen(tmp_path, enhancers=[{"name": name, **options}])
-        return forecast._work(cells, {cells[0].levels: forecast._Network(plan, cells[0].levels)})
+        _, cells = foreseen(tmp_path, enhancers=[{"name": name, **options}])
+        return forecast._work(cells, networks(cells[0]))
 
     steps = -(-BOTTLE[0] // pictures)
     assert work(epochs=1, min_steps=10 * steps) == work(epochs=10, min_steps=0)
@@ -95,7 +99,8 @@ def test_an_enhancer_takes_its_least_steps_however_few_the_images(name: str, pic
 
 def test_lines_name_what_they_count(tmp_path: Path) -> None:
     plan, _ = foreseen(tmp_path)
-    made = forecast.Forecast(3 * 10**9, 342 * 10**9, 10**9, (38 * 10**8, "a/b padim seed 0"), 0.25, 7200.0)
+    largest, slowest = (38 * 10**8, "a/b padim seed 0"), (0.25, "resnet18 on cpu")
+    made = forecast.Forecast(3 * 10**9, 342 * 10**9, 10**9, largest, slowest, 7200.0)
     assert forecast.lines(made, plan) == [
         "disk: 3 GB of features and 342 GB of models (of each at most 20 GB are kept), 1 GB of maps at most",
         "largest model: 3.8 GB (a/b padim seed 0)",

@@ -27,7 +27,8 @@ def refusal(content: dict[str, Any]) -> str:
 
 def test_defaults() -> None:
     plan = parse(SMALL)
-    assert [image.size for image in plan.every_image] == [256] and plan.seeds == (0,) and plan.metrics == tuple(registry.modules("metrics"))
+    assert [image.size for image in plan.every_image] == [256]
+    assert plan.seeds == (0,) and plan.metrics == tuple(registry.modules("metrics"))
     assert [arm.names["protocol"] for arm in arms(plan)] == ["one-class"]
     assert arms(plan)[0].chain.objects == ()
 

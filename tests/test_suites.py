@@ -44,7 +44,7 @@ def test_every_arm_of_a_suite_has_a_label_of_its_own(stem: str) -> None:
 
 
 def test_every_backbone_of_a_suite_is_told_here() -> None:
-    assert {plan.backbone.name for plan in SUITES.values()} <= set(RELEASED)
+    assert {backbone.name for plan in SUITES.values() for backbone in plan.every_backbone} <= set(RELEASED)
 
 
 @pytest.mark.parametrize("name", RELEASED)
@@ -59,8 +59,8 @@ def test_activation_and_normalisation_are_those_it_was_trained_with(name: str) -
 @pytest.mark.parametrize("stem", SUITES)
 def test_weights_of_a_suite_are_named_by_tag_carried_by_a_package_or_random(stem: str) -> None:
     """An untagged name is whatever timm has last released: racm_in1k for wide_resnet50_2, say."""
-    spec = SUITES[stem].backbone
-    assert "." in spec.name or spec.name in PACKAGES or spec.weights == "random"
+    for spec in SUITES[stem].every_backbone:
+        assert "." in spec.name or spec.name in PACKAGES or spec.weights == "random"
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_weights_of_a_suite_are_named_by_tag_carried_by_a_package_or_random(stem
 def test_maps_are_read_where_the_papers_read_them(stem: str, maps: list[tuple[int, int]]) -> None:
     """Channels and strides of what the suite's first method is given."""
     plan = SUITES[stem]
-    spec = plan.backbone.model_copy(update={"weights": "random"})
+    spec = plan.every_backbone[0].model_copy(update={"weights": "random"})
     levels = () if spec.layers else registry.method(plan.methods[0].name).levels
-    side = plan.image.size
+    side = plan.every_image[0].size
     with torch.device("meta"):
         found = backbones.build(spec, levels, side)(torch.zeros(1, 3, side, side))
     assert [(one.shape[1], side // one.shape[2]) for one in found] == maps

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adcore import registry
+from adcore.cells import setting
 from adcore.papers.targets import AVERAGES, System, Target
 from adcore.results.groups import weights_mark
 from adcore.results.seeds import seed_interval
 
 if TYPE_CHECKING:
     from adcore.bench import Bench
-    from adcore.cells import Arm, setting
+    from adcore.cells import Arm
     from adcore.datasets.base import Dataset
     from adcore.plan import DatasetSpec, Plan
 
@@ -45,7 +46,7 @@ class Run:
     ) -> Run:
         """A bench, its leaderboard and latencies."""
         datasets = {spec.name: bench.dataset(spec.name) for spec in bench.plan.datasets}
-        arms = {tuple(arm.names.values()): arm for arm in bench.arms}  # one for all seeds
+        arms = {(arm.network, *arm.names.values()): arm for arm in bench.arms}  # one for all seeds
         return cls(name, bench.plan, list(arms.values()), table, datasets, timings, missing)
 
 
@@ -171,7 +172,7 @@ class Lookup:
     def _latency(self, target: Target, system: System) -> Found:
         for run, arm, against in self._fitting(system):
             labels = {name: arm.names[name] for name in ("method_label", "enhancer_label")}
-            labels |= {name: setting(run.plan, arm)[name] for name in ("backbone", "image")}
+            labels |= {name: value for name, value in _network(run, arm).items() if name != "weights"}
             for timing in run.timings:
                 if labels == {name: timing[name] for name in labels}:
                     milliseconds = timing["latency"]["scopes"][target.quantity.column]["median_ms"]
@@ -201,6 +202,11 @@ class Lookup:
         return Found(reasons=(f"no suite has {system.label} on {ours.backbone}",))
 
 
+def _network(run: Run, arm: Arm) -> dict[str, str]:
+    """The columns that tell an arm's rows from those on other networks, where the plan has several."""
+    return setting(run.plan, arm) if arm.network else {}
+
+
 def _against(system: System, run: Run, arm: Arm) -> list[str]:
     caveats = [system.ours.caveat] if system.ours.caveat and arm.backbone.name == system.ours.backbone else []
     return [*caveats, *system.conditions(arm), *(system.differences(arm) or [])]
@@ -210,7 +216,7 @@ def _on(target: Target, run: Run, spec: DatasetSpec, arm: Arm, against: Sequence
     """The mean over the target's categories of the mean over seeds, on one dataset of a run; `only`: on that one."""
     rows = run.table[run.table["dataset"] == spec.name]
     labels = {name: arm.names[name] for name in ("protocol_label", "enhancer_label", "method_label")}
-    for name, value in (labels | setting(run.plan, arm)).items():
+    for name, value in (labels | _network(run, arm)).items():
         rows = rows[rows[name] == value]
     rows = rows[rows["status"] == "ok"]
     if rows.empty:

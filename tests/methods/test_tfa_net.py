@@ -53,7 +53,7 @@ def trained(features, context: Context | None = None, **options) -> tuple[TFANet
 def test_parameters_and_macs_are_those_of_table_3(suite, channels, millions, giga):
     """The paper counts the frozen extractor, and runs it again for the template; its MACs also hold norms, so they are
     a little higher."""
-    spec = load(SUITES / f"{suite}.yaml").backbone.model_copy(update={"weights": "random"})
+    spec = load(SUITES / f"{suite}.yaml").every_backbone[0].model_copy(update={"weights": "random"})
     network = TFANet.sized(TFANetOptions(), SimpleNamespace(shapes=lambda: [(channels, 64, 64)]))
     with torch.device("meta"):
         extractor = backbones.build(spec, () if spec.layers else TFANet.levels, 256)
