@@ -23,6 +23,7 @@ RELEASED = {
     "wide_resnet50_2.tv_in1k": ("ReLU", IMAGENET),
     "wide_resnet101_2.tv_in1k": ("ReLU", IMAGENET),
     "resnet18": ("ReLU", IMAGENET),
+    "resnet18.tv_in1k": ("ReLU", IMAGENET),
     "vgg19.tv_in1k": ("ReLU", IMAGENET),
     "mobilenetv2_100": ("ReLU6", IMAGENET),
     "mobilenetv2_100.ra_in1k": ("ReLU6", IMAGENET),
