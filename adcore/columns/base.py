@@ -13,13 +13,16 @@ import pandas as pd
 
 from adcore.core.columns import Column
 
+NUMBERS = ("extract_s", "fit_s", "evaluate_s", "peak_mb")  # of what is recorded with a cell
+
 
 @dataclass(frozen=True)
 class FinishedCell:
     """A finished cell; its files are read when asked for.
 
     names: its settings, by column. metrics: its numbers by name, None where one does not apply. meta: what was recorded
-    with them (seconds, memory, versions). latency: milliseconds and sizes, empty where they were not measured.
+    with them: extract_s, fit_s, evaluate_s, peak_mb; and versions, platform, git_commit, judged. latency: median_ms,
+    p95_ms and scopes, and `size`; empty where they were not measured.
     folder: of its artifact. twins: (category, path) of the test images of its data set that have a twin in training.
     """
 
@@ -31,13 +34,15 @@ class FinishedCell:
     twins: Collection[tuple[str, str]] = ()
 
     def recorded(self, name: str) -> float | None:
-        """A number of `meta`; None where it does not apply."""
+        """A number of `meta`; None where it does not apply. Raises ValueError where there is none of that name."""
+        if name not in NUMBERS:
+            raise ValueError(f"a cell has no record '{name}'; known: {', '.join(NUMBERS)}")
         number: float | None = self.meta[name]
         return number
 
     @property
     def size(self) -> Mapping[str, int]:
-        """Parameters and multiply-accumulates; empty where they were not counted."""
+        """learnable_params, total_params and macs; empty where they were not counted."""
         counts: Mapping[str, int] = self.latency.get("size", {})
         return counts
 

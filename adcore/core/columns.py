@@ -58,6 +58,8 @@ class Column:
     def format(self, stored: float, std: float = math.nan) -> str:
         """`98.4`, `98.4 ± 0.2`, or a dash where it does not apply."""
         spread = "" if math.isnan(std) else f" ± {self.value(std):,.{self.digits}f}"
+        if self.kind == "cost" and 0 < self.value(stored) < 0.5 * 10**-self.digits:  # not nothing, however small
+            return f"{self.value(stored):.1g}{spread}"
         return "–" if math.isnan(stored) else f"{self.value(stored):,.{self.digits}f}{spread}"
 
     def fine(self, stored: float, sign: str = "") -> str:

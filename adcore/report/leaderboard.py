@@ -123,10 +123,10 @@ def _contender(line: Line) -> str:
 
 
 def _shown(lines: Sequence[Line], place: Place) -> list[Column]:
-    """The metrics that apply, and every other column that is shown there and in the table."""
+    """The metrics that apply, the one that ranks among them, and every other column that is shown there."""
     metrics = [registry.column(name) for name in applying(lines)]
-    every = [*metrics, *table_columns(lines[0].cells, "note", "cost")]
-    return [column for column in every if place in column.shown]
+    shown = [column for column in metrics if place in column.shown] or metrics[:1]
+    return shown + [column for column in table_columns(lines[0].cells, "note", "cost") if place in column.shown]
 
 
 def _text(line: Line, column: Column) -> str:

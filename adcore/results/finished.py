@@ -53,7 +53,7 @@ def result(store: Store, cell: Cell, metrics: Sequence[str], twins: Collection[t
     every = registry.metrics()
     subsets = [n for n in numbers if n not in every and any(n.startswith(f"{metric}_") for metric in metrics)]
     row = {**cell.names, **{name: _number(numbers[name]) for name in (*metrics, *subsets)}}
-    row |= {each.column.name: _filled(each.column, each.value(finished)) for each in _columns(metrics)}
+    row |= {each.column.name: _value(each, finished) for each in _columns(metrics)}
     row |= {"key": cell.key, "mlflow_run_id": "", "status": "ok"}
     maps = store.path("maps", cell.maps_key)
     gallery = store.path("gallery", cell.gallery_key) if store.has("gallery", cell.gallery_key) else None
@@ -63,6 +63,14 @@ def result(store: Store, cell: Cell, metrics: Sequence[str], twins: Collection[t
 def _columns(metrics: Collection[str]) -> list[CellColumn]:
     """Those that go with these metrics."""
     return [each for each in registry.cell_columns() if set(each.needs) <= set(metrics)]
+
+
+def _value(brings: CellColumn, cell: FinishedCell) -> float | str:
+    """What stands in a row. Raises ValueError, which names the column, where that asks for what is not there."""
+    try:
+        return _filled(brings.column, brings.value(cell))
+    except ValueError as error:
+        raise ValueError(f"column '{brings.column.name}' ({type(brings).__module__}): {error}") from None
 
 
 def _filled(column: Column, value: float | str | None) -> float | str:

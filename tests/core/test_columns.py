@@ -9,6 +9,7 @@ import pytest
 
 import adcore
 from adcore import registry
+from adcore.columns.base import FinishedCell
 from adcore.core.columns import Column
 
 ROOT = Path(adcore.__file__).parent
@@ -86,3 +87,15 @@ def test_differences_have_a_digit_more_and_the_unit_of_the_column() -> None:
 def test_the_table_of_enhancers_takes_percent_only() -> None:
     with pytest.raises(ValueError, match="column a: the table of enhancers is in percent"):
         Column("a", "a", "a", unit="px", shown=("enhancers",))
+
+
+def test_a_small_value_is_not_nothing() -> None:
+    column = Column("p", "M", "millions", kind="cost", unit="M", scale=1e6, digits=2)
+    assert [column.format(stored) for stored in (0.0, 1212.0, 8352.0, 4.9e6)] == ["0.00", "0.001", "0.01", "4.90"]
+
+
+def test_a_record_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    cell = FinishedCell({}, {}, {"fit_s": 1.5, "versions": {}}, {}, tmp_path)
+    assert cell.recorded("fit_s") == 1.5
+    with pytest.raises(ValueError, match="no record 'model_bytes'; known: extract_s, fit_s, evaluate_s, peak_mb"):
+        cell.recorded("model_bytes")

@@ -13,12 +13,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from adcore import registry
 from adcore.metrics import curves
 from adcore.report.gallery import make_gallery
 from adcore.results.groups import CellResult
 from adcore.results.trained import Trained
 
 SIDE = 96
+COSTS = ("extract_s", "fit_s", "score_ms", "peak_mb", "learnable_params", "total_params", "macs")
 
 
 def a_row(**changes: Any) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def a_row(**changes: Any) -> dict[str, Any]:
         "learnable_params": 0.0,
         "total_params": 2.5e6,
         "macs": 1.25e9,
+        **dict.fromkeys([name for name in registry.of_kind("cost") if name not in COSTS], math.nan),  # of a new file
         "key": "",
         "mlflow_run_id": "",
         "status": "ok",
