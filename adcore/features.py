@@ -109,6 +109,7 @@ class Extractor:
         self.model: Any = self.network.model
         self.mean, self.std = self.network.mean, self.network.std
         self.behind: list[Behind] = []
+        self._shapes: dict[int, list[Shape]] = {}  # by how many stand behind the maps
         self.added = torch.nn.ModuleList()
         for link in extraction.links:
             assert weights is not None
@@ -139,9 +140,12 @@ class Extractor:
         return network
 
     def shapes(self) -> list[Shape]:
-        """(C, H, W) of each map."""
-        blank = torch.zeros(1, 3, self.size, self.size, dtype=torch.uint8)
-        return [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in self(blank)]
+        """(C, H, W) of each map; a pass of the network, once for all that stands behind it."""
+        count = len(self.behind)
+        if count not in self._shapes:
+            blank = torch.zeros(1, 3, self.size, self.size, dtype=torch.uint8)
+            self._shapes[count] = [(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in self(blank)]
+        return list(self._shapes[count])
 
 
 class Pixels:

@@ -18,7 +18,7 @@ from adcore.papers.measured import Run
 from adcore.report import enhancers, statistics, timings
 from adcore.report import leaderboard as boards
 from adcore.report.html import write_report
-from adcore.results.contest import Contests
+from adcore.results.contests import Contests
 from adcore.results.frame import Row, run_place
 from adcore.results.run import Results
 from tasks.tracking import Tracker, view_url

@@ -127,7 +127,11 @@ class STPM(contracts.ImageMethod):
 
     def _loss(self, images: torch.Tensor) -> torch.Tensor:
         """The sum over the levels of half the mean squared distance of unit vectors (Eq. 1 to 3)."""
-        far = _distances(self.extractor(images), self.student(images))
+        import torch
+
+        with torch.no_grad():  # no inference mode, whose tensors take no part in a gradient
+            teacher = self.extractor.maps(images)
+        far = _distances(teacher, self.student(images))
         loss: torch.Tensor = sum(one.mean() / 2 for one in far)  # type: ignore[assignment]
         return loss
 
@@ -150,4 +154,4 @@ def _distances(teacher: Maps, student: Maps) -> list[torch.Tensor]:
     from torch.nn.functional import normalize
 
     pairs = zip(teacher, student, strict=True)
-    return [(normalize(a.clone(), dim=1) - normalize(b, dim=1)).square().sum(1) for a, b in pairs]
+    return [(normalize(a, dim=1) - normalize(b, dim=1)).square().sum(1) for a, b in pairs]

@@ -16,7 +16,7 @@ from adcore.disk import write_file
 from adcore.papers.beside import Beside
 from adcore.report import beside, verdicts
 from adcore.report.table import Cell, Marked, Table
-from adcore.results.contest import Contests
+from adcore.results.contests import Contests
 from adcore.results.frame import Row, run_place, table_columns
 from adcore.results.lines import (
     Line,

@@ -17,7 +17,8 @@ from adcore.report.plots import ranks_svg
 from adcore.report.table import Table
 from adcore.report.verdicts import p_text
 from adcore.results import categories as over
-from adcore.results.contest import ALPHA, Contest, Contests, Pair
+from adcore.results.contest import ALPHA, Contest, Pair
+from adcore.results.contests import Contests
 
 BY_CATEGORY = ("i_auroc",)  # pairs of single categories in the CSV
 FEWEST_CONTENDERS, FEWEST_CATEGORIES = 3, 5  # below, a diagram of ranks says nothing

@@ -11,7 +11,7 @@ import pandas as pd
 
 from adcore import registry
 from adcore.core.columns import STAND_IN
-from adcore.results.contest import Contests
+from adcore.results.contests import Contests
 from adcore.results.frame import metric_columns
 from adcore.results.groups import weights_mark
 from adcore.results.lines import SETTING, Line

@@ -13,7 +13,7 @@ from adcore import registry
 from adcore.bench import Bench
 from adcore.costs import environment, git_commit
 from adcore.results import effects, finished
-from adcore.results.contest import Contests
+from adcore.results.contests import Contests
 from adcore.results.effects import Effect
 from adcore.results.frame import Row, frame
 from adcore.results.groups import CellResult, Group, group_rows

@@ -19,7 +19,7 @@ from adcore.plan import parse
 from adcore.report import table_pages
 from adcore.report.leaderboard import markdown
 from adcore.report.verdicts import printed
-from adcore.results.contest import Contests
+from adcore.results.contests import Contests
 from adcore.results.frame import frame
 from adcore.results.run import Results
 

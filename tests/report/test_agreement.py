@@ -23,7 +23,7 @@ from adcore.papers.measured import Run
 from adcore.plan import parse
 from adcore.report import enhancers, html, leaderboard, statistics
 from adcore.results import effects
-from adcore.results.contest import Contests
+from adcore.results.contests import Contests
 from adcore.results.frame import frame
 from adcore.results.images import Sample, sample
 from adcore.results.run import Results

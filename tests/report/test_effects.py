@@ -8,7 +8,7 @@ import pytest
 from adcore.report import enhancers, verdicts
 from adcore.report.enhancers import sentence
 from adcore.results import effects
-from adcore.results.contest import Contests
+from adcore.results.contests import Contests
 from adcore.results.frame import frame
 from adcore.results.intervals import interval
 from adcore.results.paired import Paired

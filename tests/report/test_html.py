@@ -11,7 +11,7 @@ import pytest
 from adcore.report import plots, pretext
 from adcore.report.html import write_report
 from adcore.results import effects
-from adcore.results.contest import Contests
+from adcore.results.contests import Contests
 from adcore.results.frame import frame
 from adcore.results.groups import CellResult
 from adcore.results.lines import summarise

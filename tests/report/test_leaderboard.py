@@ -9,7 +9,7 @@ import pytest
 from adcore import registry
 from adcore.report import leaderboard, verdicts
 from adcore.results import frame
-from adcore.results.contest import Contests
+from adcore.results.contests import Contests
 from adcore.results.lines import best
 from adcore.results.run import Results
 

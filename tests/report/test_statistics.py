@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from adcore import registry
 from adcore.report import statistics, verdicts
 from adcore.report.html import write_report
-from adcore.results.contest import Contests
+from adcore.results.contests import Contests
 from adcore.results.frame import frame
 from adcore.results.images import sample
 from adcore.results.run import Results

@@ -16,7 +16,7 @@ from rich.console import Console
 from adcore.report import leaderboard
 from adcore.report.html import write_report
 from adcore.report.table import Marked, Table
-from adcore.results.contest import Contests
+from adcore.results.contests import Contests
 from adcore.results.frame import frame
 from adcore.results.run import Results
 

@@ -1,0 +1,132 @@
+"""The contests of a leaderboard: its lines laid on a grid of category and seed, and compared on each metric."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from adcore import registry
+from adcore.results.contest import DIGITS, Contender, Contest, Samples
+from adcore.results.images import Sample
+from adcore.results.lines import Line, applying, headline, shared_and_varying, summarise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+class Contests:
+    """The contests of a leaderboard, each made when it is first asked for. table: as `leaderboard.frame` makes it.
+
+    Without samples there are no intervals over images."""
+
+    def __init__(self, table: pd.DataFrame, samples: Samples = dict) -> None:
+        self.table = table
+        self._read = samples
+        self._made: dict[tuple[str, str, frozenset[str] | None], Contest] = {}
+        self._grids: dict[tuple[str, frozenset[str] | None], list[_Grid]] = {}
+
+    @cached_property
+    def lines(self) -> dict[str, list[Line]]:
+        """Dataset -> its contenders, best first."""
+        return summarise(self.table)
+
+    def of(self, dataset: str, metric: str, categories: Collection[str] | None = None) -> Contest:
+        """A dataset's lines on a metric, on all categories that have it or on some of them.
+
+        A line with a failed cell, or without a value in a category where another has one, is left out; of a metric that
+        nobody has there are no contenders."""
+        own = {name for line in self.lines[dataset] for name in line.cells["category"]}
+        chosen = None if categories is None or own <= set(categories) else frozenset(categories)
+        place = dataset, metric, chosen
+        if place not in self._made:
+            self._made[place] = _contest(dataset, metric, self._gridded(dataset, chosen))
+        return self._made[place]
+
+    def head(self, dataset: str) -> Contest:
+        """The contest of the metric that ranks a dataset's lines."""
+        return self.of(dataset, headline(self.lines[dataset]))
+
+    @cached_property
+    def by_metric(self) -> dict[str, dict[str, Contest]]:
+        """Dataset -> metric -> contest, of the metrics that some line can be compared on."""
+        every = {name: {m: self.of(name, m) for m in applying(lines)} for name, lines in self.lines.items()}
+        return {name: {m: one for m, one in found.items() if one.contenders} for name, found in every.items()}
+
+    @cached_property
+    def _samples(self) -> Mapping[str, Sample]:
+        return self._read()
+
+    def _gridded(self, dataset: str, categories: frozenset[str] | None) -> list[_Grid]:
+        if (dataset, categories) not in self._grids:
+            lines = self.lines[dataset]
+            named = zip(lines, unique_names(lines), strict=True)
+            grids = [_Grid.of(line, name, categories, lambda: self._samples) for line, name in named]
+            self._grids[dataset, categories] = [grid for grid in grids if len(grid.cells)]
+        return self._grids[dataset, categories]
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The cells of a line by category and seed; rows: (C, S) row of `cells`, -1 where there is none."""
+
+    name: str
+    setting: Mapping[str, str]
+    failed: bool
+    cells: pd.DataFrame
+    categories: tuple[str, ...]
+    seeds: tuple[int, ...]
+    rows: NDArray[np.intp]
+    samples: Samples
+
+    @classmethod
+    def of(cls, line: Line, name: str, categories: frozenset[str] | None, samples: Samples) -> _Grid:
+        cells = line.cells if categories is None else line.cells[line.cells["category"].isin(list(categories))]
+        category, own = pd.factorize(cells["category"])
+        seed, seeds = pd.factorize(cells["seed"], sort=True)
+        rows = np.full((len(own), len(seeds)), -1)
+        rows[category, seed] = np.arange(len(cells))
+        failed = bool((cells["status"] != "ok").any())
+        return cls(name, line.setting, failed, cells, tuple(own), tuple(map(int, seeds)), rows, samples)
+
+    def values(self, metric: str) -> dict[str, Floats]:
+        """(S,) by category, for the categories with any value."""
+        column = np.append(self.cells[metric].to_numpy(dtype=np.float64), np.nan)
+        by_category = dict(zip(self.categories, column[self.rows], strict=True))
+        return {category: values for category, values in by_category.items() if not np.isnan(values).all()}
+
+    def keys(self, categories: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+        """The keys of the cells of these categories, by seed; '' where there is none."""
+        keys = [*self.cells["key"].tolist(), ""]
+        rows = dict(zip(self.categories, self.rows, strict=True))
+        return tuple(tuple(keys[row] for row in rows[category]) for category in categories)
+
+
+def _contest(dataset: str, metric: str, grids: Sequence[_Grid]) -> Contest:
+    values = [grid.values(metric) for grid in grids]
+    categories = tuple(dict.fromkeys(category for own in values for category in own))
+    contenders, left_out = [], []
+    for grid, own in zip(grids, values, strict=True):
+        if grid.failed or not own or len(own) < len(categories) or np.isnan(list(own.values())).any():
+            left_out.append(grid.name)
+            continue
+        matrix = np.array([own[category] for category in categories])
+        keys = grid.keys(categories)
+        contenders.append(Contender(grid.name, grid.setting, grid.seeds, matrix, keys, grid.samples))
+    sign = 1 if registry.column(metric).better == "higher" else -1
+    ranked = tuple(sorted(contenders, key=lambda contender: -sign * round(contender.mean, DIGITS)))
+    return Contest(dataset, metric, categories, ranked, tuple(left_out), sign)
+
+
+def unique_names(lines: Sequence[Line]) -> list[str]:
+    """Names of lines, with the settings in which they differ where a name alone stands for several."""
+    names = [line.name for line in lines]
+    _, varying = shared_and_varying(lines)
+    full = [f"{line.name} [{', '.join(line.setting[key] for key in varying)}]" for line in lines]
+    return [long if names.count(name) > 1 else name for name, long in zip(names, full, strict=True)]
