@@ -1,5 +1,5 @@
 """Beside pyproject.toml, since setuptools can find packages or map folders there, not both: suites and printed numbers
-come with the package (adcore/shipped.py)."""
+come with the package (adcore/core/shipped.py)."""
 
 from setuptools import find_packages, setup
 

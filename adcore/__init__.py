@@ -9,19 +9,19 @@ import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adcore.backbones import WeightsError
-    from adcore.bench import WorkspaceError
+    from adcore.api import read_results, run
     from adcore.columns.base import CellColumn
     from adcore.core.contracts import Enhancer, Method
+    from adcore.core.plan import Plan, PlanError
+    from adcore.core.plan import load as load_plan
+    from adcore.core.plan import parse as parse_plan
     from adcore.datasets.base import DataError, Dataset
+    from adcore.engine.bench import WorkspaceError
+    from adcore.engine.registry import dataset, enhancer, method, plugins, protocol
+    from adcore.features.backbones import WeightsError
     from adcore.metrics import image_metrics, pixel_metrics, spro
     from adcore.metrics.base import Metric
-    from adcore.plan import Plan, PlanError
-    from adcore.plan import load as load_plan
-    from adcore.plan import parse as parse_plan
     from adcore.protocols.base import Protocol
-    from adcore.registry import dataset, enhancer, method, plugins, protocol
-    from adcore.running import read_results, run
 
     __version__: str
 
@@ -59,22 +59,22 @@ _HOMES = {
     "Enhancer": "adcore.core.contracts:Enhancer",
     "Method": "adcore.core.contracts:Method",
     "Metric": "adcore.metrics.base:Metric",
-    "Plan": "adcore.plan:Plan",
-    "PlanError": "adcore.plan:PlanError",
+    "Plan": "adcore.core.plan:Plan",
+    "PlanError": "adcore.core.plan:PlanError",
     "Protocol": "adcore.protocols.base:Protocol",
-    "WeightsError": "adcore.backbones:WeightsError",
-    "WorkspaceError": "adcore.bench:WorkspaceError",
-    "dataset": "adcore.registry:dataset",
-    "enhancer": "adcore.registry:enhancer",
+    "WeightsError": "adcore.features.backbones:WeightsError",
+    "WorkspaceError": "adcore.engine.bench:WorkspaceError",
+    "dataset": "adcore.engine.registry:dataset",
+    "enhancer": "adcore.engine.registry:enhancer",
     "image_metrics": "adcore.metrics:image_metrics",
-    "load_plan": "adcore.plan:load",
-    "method": "adcore.registry:method",
-    "parse_plan": "adcore.plan:parse",
+    "load_plan": "adcore.core.plan:load",
+    "method": "adcore.engine.registry:method",
+    "parse_plan": "adcore.core.plan:parse",
     "pixel_metrics": "adcore.metrics:pixel_metrics",
-    "plugins": "adcore.registry:plugins",
-    "protocol": "adcore.registry:protocol",
-    "read_results": "adcore.running:read_results",
-    "run": "adcore.running:run",
+    "plugins": "adcore.engine.registry:plugins",
+    "protocol": "adcore.engine.registry:protocol",
+    "read_results": "adcore.api:read_results",
+    "run": "adcore.api:run",
     "spro": "adcore.metrics:spro",
 }
 

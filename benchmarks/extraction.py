@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from adcore import registry
-from adcore.bank import Bank, ImageSet
-from adcore.bench import Bench, Layout, prepare
-from adcore.features import Extraction
-from adcore.plan import Plan, parse
+from adcore.core.plan import Plan, parse
+from adcore.engine import registry
+from adcore.engine.bench import Bench, Layout, prepare
+from adcore.features.bank import Bank, ImageSet
+from adcore.features.extractor import Extraction
 from benchmarks.measuring import print_conditions, print_table
 
 METHODS = ("padim", "patchcore", "cfa")
@@ -39,7 +39,7 @@ def seconds_to_extract(sets: list[ImageSet], wanted: list[Extraction], root: Pat
     """Seconds to bring every extraction of `wanted` into a bank of its own, and to read the first one back."""
     spent = 0.0
     for number, extraction in enumerate(wanted):
-        bank = Bank(root / str(number), disk_gb=20, device="cpu")
+        bank = Bank(root / str(number), disk_gb=20, device="cpu", code="")
         bank.extractor(extraction)
         begin = time.perf_counter()
         sources = [bank.source(images, extraction) for images in sets]

@@ -29,8 +29,8 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
+from adcore.core.plan import BackboneSpec
 from adcore.kernels.likeness import SIDE, likeness
-from adcore.plan import BackboneSpec
 
 LIGHT = (0.25, 0.4, 0.6, 0.8, 1.0, 1.25)
 EDGE, MARGIN, SURFACES = 80, 4, 40  # pixels of a surface, and around it; surfaces of noise
@@ -134,7 +134,7 @@ def features(dealt: Dealt, backbone: str) -> npt.NDArray[np.float64]:
     """Of every test image the largest cosine with a training image; standardised pictures, standardised features."""
     import torch
 
-    from adcore.backbones import build
+    from adcore.features.backbones import build
 
     model = build(BackboneSpec(name=backbone), (1, 2, 3), 224)
     pooled = []

@@ -12,9 +12,9 @@ from pathlib import Path
 
 STARTED = time.perf_counter()
 
-from adcore import compute, plan  # noqa: E402, F401  (torch and timm come with compute)
-from adcore.bench import Bench, prepare  # noqa: E402
+from adcore.core import plan  # noqa: E402  (torch and timm come with compute)
 from adcore.core.contracts import silent  # noqa: E402
+from adcore.engine.bench import Bench, prepare  # noqa: E402
 
 IMPORTED = time.perf_counter() - STARTED
 

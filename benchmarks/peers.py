@@ -32,8 +32,8 @@ Result = dict[str, Any]
 
 def write_images(given: argparse.Namespace, folder: Path) -> Path:
     """One category as train/good, test/good, test/bad and ground_truth/bad, whatever its dataset looks like."""
-    from adcore.bench import Bench, Layout, prepare
-    from adcore.plan import parse
+    from adcore.core.plan import parse
+    from adcore.engine.bench import Bench, Layout, prepare
 
     spec = {"name": given.dataset, "categories": [given.category], "max_train": given.train, "max_test": given.test}
     plan = parse({"datasets": [spec], "methods": ["padim"]})
@@ -59,9 +59,9 @@ def write_weights(backbone: str, path: Path) -> str:
     import timm
     import torch
 
-    from adcore import backbones
-    from adcore.packages import PACKAGES
-    from adcore.plan import BackboneSpec
+    from adcore.core.packages import PACKAGES
+    from adcore.core.plan import BackboneSpec
+    from adcore.features import backbones
 
     package = PACKAGES.get(backbone)
     source = package and backbones.weights_file(BackboneSpec(name=backbone))

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import yaml
 
-from adcore.bench import Bench, prepare
-from adcore.cells import Cell
 from adcore.core.contracts import silent
-from adcore.plan import load
-from adcore.schedule import Work
-from adcore.store import META
+from adcore.core.plan import load
+from adcore.core.store import META
+from adcore.engine.bench import Bench, prepare
+from adcore.engine.cells import Cell
+from adcore.engine.schedule import Work
 from benchmarks.measuring import Run, print_conditions, print_table, run
 from flows import _server, _start
 

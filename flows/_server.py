@@ -19,8 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from adcore import sqlite_files
-from adcore.disk import room
+from adcore.core import sqlite_files
+from adcore.core.disk import room
 from flows import _guard, _start, _stopping
 from flows._start import ServerError
 

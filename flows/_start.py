@@ -9,7 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from adcore.shipped import CHECKOUT, PACKAGE
+from adcore.core.shipped import CHECKOUT, PACKAGE
 
 SOURCE = PACKAGE.parent  # of our packages
 # What a command reads and writes by default: the checkout, or for an installed package the folder that it is run in.

@@ -17,13 +17,13 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from adcore.backbones import require_known
-from adcore.bench import Bench, Failure
-from adcore.disk import DiskFull
+from adcore.api import require_device
+from adcore.core.disk import DiskFull
+from adcore.engine.bench import Bench, Failure
+from adcore.engine.schedule import Work
+from adcore.features.backbones import require_known
 from adcore.results import finished
 from adcore.results.run import gather
-from adcore.running import require_device
-from adcore.schedule import Work
 from flows import _stopping, command, stages
 from flows.stages import Row
 from tasks.progress import Display

@@ -50,7 +50,7 @@ def show(
     what: str = typer.Argument(help="methods, enhancers, datasets, metrics, columns, protocols or tables"),
 ) -> None:
     """Exits with code 2 for anything else."""
-    from adcore.plan import nearest
+    from adcore.core.plan import nearest
 
     if what not in LISTS:
         typer.echo(f"error: there is no list of '{what}'{nearest(what, LISTS)}; known: {', '.join(LISTS)}", err=True)
@@ -62,7 +62,7 @@ def show(
 
 
 def _plugins(group: str) -> dict[str, str]:
-    from adcore import registry
+    from adcore.engine import registry
 
     find: dict[str, Callable[[str], type]] = {
         "methods": registry.method,
@@ -74,13 +74,13 @@ def _plugins(group: str) -> dict[str, str]:
 
 
 def _metrics() -> dict[str, str]:
-    from adcore import registry
+    from adcore.engine import registry
 
     return {name: _column(metric.column) for name, metric in registry.metrics().items()}
 
 
 def _columns() -> dict[str, str]:
-    from adcore import registry
+    from adcore.engine import registry
 
     return {name: _column(column) for name, column in registry.columns().items()}
 

@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 
 from prefect.logging.handlers import APILogHandler
 
-from adcore import plan
-from adcore.backbones import WeightsError
-from adcore.bench import Layout, WorkspaceError
-from adcore.disk import DiskFull, is_full, room
-from adcore.running import check
+from adcore.api import check
+from adcore.core import plan
+from adcore.core.disk import DiskFull, is_full, room
+from adcore.engine.bench import Layout, WorkspaceError
+from adcore.features.backbones import WeightsError
 from flows import _stopping, stages
 from flows._server import server
 from flows._start import PLACE, ServerError, settle

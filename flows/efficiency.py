@@ -9,12 +9,13 @@ import json
 import sys
 from typing import Any
 
-from adcore import identity, keys
-from adcore.bench import Layout
-from adcore.cells import Arm, arms
-from adcore.plan import Plan
+from adcore.api import require_device
+from adcore.core import keys
+from adcore.core.plan import Plan
+from adcore.engine import identity
+from adcore.engine.bench import Layout
+from adcore.engine.cells import Arm, arms
 from adcore.report import efficiency as tables
-from adcore.running import require_device
 from flows import command
 
 ROW = "row.json"
@@ -31,7 +32,7 @@ def _row(plan: Plan, arm: Arm, layout: Layout) -> dict[str, Any]:
     store, key = layout.store(), _key(plan, arm)
     with store.lock(key):
         if not store.has("efficiency", key):
-            from adcore.efficiency import measure
+            from adcore.engine.efficiency import measure
 
             with store.write("efficiency", key, {"names": arm.names}) as folder:
                 (folder / ROW).write_text(json.dumps(measure(plan, arm)), encoding="utf-8")

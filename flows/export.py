@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 
-from adcore.bench import Bench, Layout
-from adcore.running import in_place, is_in_place
+from adcore.api import in_place, is_in_place
+from adcore.engine.bench import Bench, Layout
 from flows import command
 
 

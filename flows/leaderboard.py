@@ -9,9 +9,9 @@ from typing import Any
 from prefect import State, flow
 from prefect.states import Completed, Failed
 
+from adcore.core.store import Remembering
 from adcore.results import finished
 from adcore.results.run import gather
-from adcore.store import Remembering
 from flows import command, stages
 
 

@@ -10,12 +10,12 @@ from typing import Any, NoReturn
 from prefect import State, flow
 from prefect.states import Completed, Failed
 
-from adcore.bench import Failure, Layout, make_dataset
+from adcore.api import is_in_place
+from adcore.core.names import printable
+from adcore.core.plan import Plan, expanded, parse
 from adcore.datasets.base import DataError, Progress
 from adcore.datasets.getting import get
-from adcore.names import printable
-from adcore.plan import Plan, expanded, parse
-from adcore.running import is_in_place
+from adcore.engine.bench import Failure, Layout, make_dataset
 from flows import command, stages
 from flows._start import PLACE
 

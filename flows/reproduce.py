@@ -17,18 +17,19 @@ import pandas as pd
 from prefect import State, flow
 from prefect.states import Completed, Failed
 
-from adcore import registry, shipped
-from adcore.bench import Layout
+from adcore.api import in_place
+from adcore.core import shipped
+from adcore.core.plan import PlanError, load, nearest
+from adcore.core.store import Remembering
+from adcore.engine import registry
+from adcore.engine.bench import Layout
 from adcore.papers import published, tables
 from adcore.papers.measured import Lookup, Run
 from adcore.papers.published import Names, PublishedError
 from adcore.papers.targets import Target, paper
-from adcore.plan import PlanError, load, nearest
 from adcore.report import table_pages
 from adcore.results import finished
 from adcore.results.frame import frame
-from adcore.running import in_place
-from adcore.store import Remembering
 from flows import command, stages
 from flows._start import PLACE
 from flows.benchmark import benchmark

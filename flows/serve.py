@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from adcore.bench import Layout, WorkspaceError
-from adcore.disk import DiskFull
+from adcore.core.disk import DiskFull
+from adcore.engine.bench import Layout, WorkspaceError
 from flows import _guard, _server, _start, _stopping, command
 
 if TYPE_CHECKING:

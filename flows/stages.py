@@ -9,17 +9,17 @@ from prefect import State
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import quote
 
-from adcore.bench import Bench, Failure, Layout, foreseen, kind_of, reopened
-from adcore.cells import expand
+from adcore.api import in_place, is_in_place
+from adcore.core.disk import DiskFull
+from adcore.core.plan import DatasetSpec, Plan
 from adcore.datasets._published import Published
 from adcore.datasets.cautions import cautions
 from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import write_page
-from adcore.disk import DiskFull
-from adcore.plan import DatasetSpec, Plan
+from adcore.engine.bench import Bench, Failure, Layout, foreseen, kind_of, reopened
+from adcore.engine.cells import expand
+from adcore.engine.schedule import Planned, Work
 from adcore.results.run import Results
-from adcore.running import in_place, is_in_place
-from adcore.schedule import Planned, Work
 from tasks import data, publish
 from tasks.caching import stored
 from tasks.cells import TASKS
@@ -65,7 +65,7 @@ def list_missing(plan: Plan, layout: Layout) -> bool:
         print(f"missing: {cell.title}")
     unseen = [category for spec in absent for category in foreseen(spec, layout)]
     if todo or unseen:
-        from adcore import forecast  # takes torch
+        from adcore.engine import forecast  # takes torch
 
         print(*forecast.lines(forecast.foresee(plan, [*todo, *expand(plan, unseen)]), plan), sep="\n")
     print(f"cells: 0 computed, {len(bench.cells) - len(todo)} cached, {len(lost) * len(bench.arms)} failed")

@@ -7,10 +7,10 @@ from typing import Any
 
 from prefect import Task
 
-from adcore.bench import Bench, reopened
-from adcore.cells import Cell
-from adcore.disk import room
-from adcore.schedule import STEPS, Progress
+from adcore.core.disk import room
+from adcore.engine.bench import Bench, reopened
+from adcore.engine.cells import Cell
+from adcore.engine.schedule import STEPS, Progress
 from tasks.caching import cached
 from tasks.progress import step
 

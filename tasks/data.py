@@ -7,9 +7,9 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from adcore import bench
-from adcore.disk import room
-from adcore.plan import DatasetSpec
+from adcore.core.disk import room
+from adcore.core.plan import DatasetSpec
+from adcore.engine import bench
 from tasks.progress import step
 
 

@@ -11,8 +11,8 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from adcore.bench import reopened
-from adcore.costs import git_commit
+from adcore.core.costs import git_commit
+from adcore.engine.bench import reopened
 from adcore.papers import beside
 from adcore.papers.measured import Run
 from adcore.report import enhancers, statistics, timings

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from adcore import registry, sqlite_files
-from adcore.disk import DiskFull, room
+from adcore.core import sqlite_files
+from adcore.core.disk import DiskFull, room
+from adcore.engine import registry
 from adcore.report.table import Table
 from adcore.results.frame import frame, metric_columns, table_columns
 from adcore.results.groups import NAMES, Group

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adcore import bench
-from adcore.plan import Plan, parse
+from adcore.core.plan import Plan, parse
+from adcore.engine import bench
 
 SIDE, DEFECT = 64, 14
 
@@ -84,7 +84,7 @@ def plan(parts: Path) -> Callable[..., Plan]:
 @pytest.fixture
 def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings write a checkpoint after every epoch, however short it was."""
-    from adcore import training
+    from adcore.core import training
 
     monkeypatch.setattr(training, "CHECKPOINT_S", 0.0)
 

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from adcore import identity, keys
-from adcore.sources import Definitions, reached, reading, scopes
+from adcore.core import _reading as reading
+from adcore.core import _scopes as scopes
+from adcore.core import keys
+from adcore.core.sources import Definitions, reached
+from adcore.engine import identity
 
 
 def forget() -> None:

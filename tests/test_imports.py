@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from adcore.bench import Bench
+from adcore.engine.bench import Bench
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "torchvision", "timm", "numba", "skimage", "sklearn", "scipy", "matplotlib", "great_expectations"}
@@ -71,30 +71,69 @@ def test_imports_go_from_flows_to_tasks_to_adcore() -> None:
     assert not breaches("flows", {"tests", "benchmarks"})
 
 
-@pytest.mark.parametrize(
-    ("package", "above"),
-    [("adcore/results", {"adcore.papers", "adcore.report"}), ("adcore/papers", {"adcore.report"})],
-)
-def test_results_and_printed_numbers_are_data_that_know_no_page(package: str, above: set[str]) -> None:
-    assert len(sources(package)) > 4
-    assert not breaches(package, above)
+FLOORS = (
+    *("core", "kernels", "metrics", "columns", "protocols", "vision", "features"),
+    *("datasets", "enhancers", "methods", "engine", "results", "papers", "report"),
+)  # the rooms of adcore: each imports from those before it alone
+TOP = {"__init__", "api"}  # of no room: the door
 
 
-@pytest.mark.parametrize(("package", "below"), [("adcore/metrics", "adcore.core.columns"), ("adcore/kernels", "")])
-def test_metrics_and_kernels_use_nothing_else_of_ours(package: str, below: str) -> None:
-    """A metric says how its column is shown."""
-    own = package.replace("/", ".")
-    names = {name for path in sources(package) for name in imported(path) if name.split(".")[0] == "adcore"}
-    assert all(name == own or name.startswith((own + ".", below or own + ".")) for name in names), names
+def room(module: str) -> str:
+    """Of `adcore.ROOM.…`."""
+    return module.split(".")[1] if module.startswith("adcore.") else ""
+
+
+def arrows(package: str = "adcore") -> set[tuple[str, str]]:
+    """Which room imports from which, also for type checkers alone and inside functions; "" is the door."""
+    found = set()
+    for path in sources(package):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        own = parts[1] if len(parts) > 2 else ""
+        names = [name for name in imported(path) if name.split(".")[0] == "adcore"]
+        found |= {(own, room(name) if room(name) in FLOORS else "") for name in names}
+    return {arrow for arrow in found if arrow[0] != arrow[1]}
+
+
+def test_adcore_has_rooms_and_a_door() -> None:
+    inside = {path.name for path in (ROOT / "adcore").iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    assert inside == set(FLOORS)
+
+
+def test_no_room_has_rooms_inside() -> None:
+    assert not [path for path in sources("adcore") if len(path.relative_to(ROOT).parts) > 3]
+
+
+def test_nothing_lies_before_the_door() -> None:
+    assert {path.stem for path in (ROOT / "adcore").glob("*.py")} == TOP
+
+
+def test_no_room_imports_from_one_above_it() -> None:
+    height = {name: number for number, name in enumerate(FLOORS)} | {"": len(FLOORS)}
+    assert [(low, high) for low, high in sorted(arrows()) if height[high] > height[low]] == []
+
+
+def test_an_upward_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    (tmp_path / "adcore" / "core").mkdir(parents=True)
+    text = "if TYPE_CHECKING:\n    from adcore.report import a\n"
+    text += "def f():\n    from adcore import methods\n    import adcore.api\n"
+    (tmp_path / "adcore" / "core" / "b.py").write_text(text)
+    assert arrows() == {("core", "report"), ("core", "methods"), ("core", "")}
+
+
+def test_kernels_use_nothing_of_ours() -> None:
+    assert not {arrow for arrow in arrows() if arrow[0] == "kernels"}
+
+
+def test_a_metric_uses_what_a_column_is_and_nothing_else() -> None:
+    names = {name for path in sources("adcore/metrics") for name in imported(path) if room(name) == "core"}
+    assert all(name.startswith("adcore.core.columns") for name in names), names
 
 
 def test_methods_know_no_files_and_no_bookkeeping() -> None:
-    allowed: tuple[str, ...] = ("adcore.methods", "adcore.kernels", "adcore.modules", "adcore.enhancers")
-    allowed += ("adcore.core.contracts",)
-    allowed += ("adcore.maps", "adcore.training", "adcore.prefetch", "adcore.plan", "adcore.synthesis")
-    allowed += ("adcore.devices", "adcore.held", "adcore.selection", "adcore.backbones")
-    names = {name for path in sources("adcore/methods") for name in imported(path) if name.startswith("adcore.")}
-    assert all(name.startswith(allowed) for name in names), names
+    allowed = ("contracts", "draws", "training", "prefetch", "plan", "devices", "selection", "arrays")
+    names = {name for path in sources("adcore/methods") for name in imported(path) if room(name) == "core"}
+    assert all(name.split(".")[2] in allowed for name in names), names
 
 
 def test_only_tracking_imports_mlflow() -> None:
@@ -102,12 +141,19 @@ def test_only_tracking_imports_mlflow() -> None:
     assert users <= {"tasks/tracking.py"}
 
 
-@pytest.mark.parametrize(
-    "package",
-    ["adcore/methods", "adcore/enhancers", "adcore/datasets", "adcore/metrics", "adcore/columns", "adcore/core"],
-)
-def test_plug_ins_are_light_to_import(package: str) -> None:
-    assert not breaches(package, HEAVY | {"elpv_dataset"}, top=True)
+WITH_TORCH = ("devices", "selection", "training")  # of core: for those that compute
+
+
+@pytest.mark.parametrize("group", ["methods", "enhancers", "datasets", "metrics", "columns", "protocols"])
+def test_plug_ins_are_light_to_import(group: str) -> None:
+    """Their networks are in files of their own, whose names begin with an underscore."""
+    found = breaches(f"adcore/{group}", HEAVY | {"elpv_dataset"}, top=True)
+    assert not [breach for breach in found if not breach.startswith(f"adcore/{group}/_")]
+
+
+def test_what_everything_stands_on_is_light_to_import() -> None:
+    found = breaches("adcore/core", HEAVY, top=True)
+    assert {breach.split(" ")[0] for breach in found} == {f"adcore/core/{name}.py" for name in WITH_TORCH}
 
 
 def python(script: str, *arguments: str) -> str:
@@ -146,9 +192,9 @@ def test_reading_a_plan_and_what_is_there_imports_nothing_heavy(prepared: Bench,
     script = """
 import json, sys
 from pathlib import Path
-from adcore.bench import Bench, Layout, read
-from adcore.plan import load
-from adcore.missing import missing
+from adcore.engine.bench import Bench, Layout, read
+from adcore.core.plan import load
+from adcore.engine.missing import missing
 from adcore.results.finished import read as read_cells
 
 plan, workspace = load(Path(sys.argv[1])), Path(sys.argv[2])

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 import adcore
-from adcore import latency
-from adcore.plan import Plan
+from adcore.core.plan import Plan
+from adcore.engine import latency
 from adcore.results.frame import same
 
 REPO = Path(__file__).parents[1]

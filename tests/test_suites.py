@@ -8,10 +8,11 @@ import pytest
 import timm
 import torch
 
-from adcore import backbones, registry
-from adcore.cells import arms
-from adcore.packages import PACKAGES
-from adcore.plan import BackboneSpec, load
+from adcore.core.packages import PACKAGES
+from adcore.core.plan import BackboneSpec, load
+from adcore.engine import registry
+from adcore.engine.cells import arms
+from adcore.features import backbones
 
 SUITES = {path.stem: load(path) for path in sorted((Path(__file__).parents[1] / "suites").glob("*.yaml"))}
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

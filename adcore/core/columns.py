@@ -1,6 +1,7 @@
 """What a column of the leaderboard is, and the columns that tell which cell a row is of.
 
-Metrics bring theirs in adcore/metrics/, all others in adcore/columns/; `adcore.registry.columns` is the whole table.
+Metrics bring theirs in adcore/metrics/, all others in adcore/columns/; the whole table is
+`adcore.engine.registry.columns`.
 """
 
 from __future__ import annotations

@@ -11,16 +11,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
 if TYPE_CHECKING:
     import torch
 
-    from adcore.images import ImageFile, UInt8Array
-    from adcore.plan import BackboneSpec
-    from adcore.synthesis.foreground import Threshold
+    from adcore.core.arrays import UInt8Array
+    from adcore.core.plan import BackboneSpec
 
 Batch = TypeVar("Batch")
 
@@ -119,7 +118,7 @@ class Extractor(Protocol):
 class Context:
     """Where and how a method runs: seed, torch device, (H, W) of the network's input, memory budget in GB.
 
-    checkpoint: a file in which a training keeps its state between epochs (adcore.training); None keeps nothing.
+    checkpoint: a file in which a training keeps its state between epochs (adcore.core.training); None keeps nothing.
     extractor: the backbone with its enhancers, at the method's levels.
     by_path: for a method that `reads_order`: where the training images stand, in the order of their paths; None: they
     stand in it.
@@ -329,6 +328,23 @@ class TrainedOptions(EnhancerOptions):
         return max(self.epochs, math.ceil(self.min_steps / steps)) if self.epochs else 0
 
 
+class Threshold(NamedTuple):
+    """Of a grey value: the object is brighter than it (`bright`), or darker."""
+
+    grey: int
+    bright: bool
+
+
+class Photograph(Protocol):
+    """An image file that is read when it is wanted."""
+
+    def __hash__(self) -> int: ...
+
+    def load(self, resize: int, crop: int) -> UInt8Array:
+        """(3, crop, crop), uint8. Raises ImageError."""
+        ...
+
+
 @dataclass(frozen=True)
 class Subject:
     """The normal training images of a category (N, 3, H, W), uint8, their sha256s, and what is known of them.
@@ -339,7 +355,7 @@ class Subject:
     pixels: UInt8Array
     hashes: tuple[str, ...]
     texture: bool
-    sources: tuple[ImageFile, ...]
+    sources: tuple[Photograph, ...]
     threshold: Threshold | None
     seed: int
 
@@ -371,7 +387,7 @@ class Watch(Protocol):
 
 
 class Training(Protocol):
-    """The one loop for all that is trained (adcore.training): seeded, and resumable after a kill."""
+    """The one loop for all that is trained (adcore.core.training): seeded, and resumable after a kill."""
 
     @property
     def seed(self) -> int: ...

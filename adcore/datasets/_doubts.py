@@ -9,8 +9,10 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from adcore.images import FULL, BoolArray, Picture, PixelRule, UInt8Array, is_16_bit
-from adcore.masks import MaskRule, marked
+from adcore.core.arrays import BoolArray, UInt8Array
+from adcore.core.rules import FULL, MaskRule, PixelRule
+from adcore.vision.images import Picture, is_16_bit
+from adcore.vision.masks import marked
 
 TURNED = (
     "turned by EXIF, its mask is not: if masks are drawn on the photograph before that turn, write `masks: {frame: "

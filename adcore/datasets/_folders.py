@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from adcore.core.names import written
 from adcore.datasets.base import GOOD, Entry
-from adcore.names import written
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm")
 # what systems leave behind; hidden files, such as ._000.png of macOS, are passed over in any case

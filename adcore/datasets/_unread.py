@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from adcore.core.names import written
 from adcore.datasets._folders import EXTENSIONS, files, files_below, folders, relative
 from adcore.datasets.base import GOOD, PASSED_OVER, Entry
-from adcore.names import written
 
 _OTHERS = (".gif", ".jp2", ".heic", ".heif", ".avif", ".tga", ".exr", ".dng", ".raw", ".dcm")  # images all the same
 _NAMED = 3  # files that a remark names

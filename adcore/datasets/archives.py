@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from adcore.core.names import printable
 from adcore.datasets.base import DataError, Progress, silent
-from adcore.names import printable
 
 LARGEST = 100 * 2**30  # bytes of all files together; MVTec 3D-AD, the largest set, has about 13 GB
 MOST = 250_000  # files and folders

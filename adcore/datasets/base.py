@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from adcore.names import composed
+from adcore.core.names import composed
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from adcore.plan import DatasetSpec
-    from adcore.synthesis.foreground import Threshold
+    from adcore.core.contracts import Threshold
+    from adcore.core.plan import DatasetSpec
 
 Progress = Callable[[int, int], None]  # (files done, files in all)
 
@@ -35,8 +35,8 @@ class Entry:
     `split` is "train" or "test"; "" for what has none: `arrange` sets it, or `error` tells why there is none.
     An entry with an `error` and no split stands for a fault of the layout; its path may be a mask or a folder. One
     whose error begins with PASSED_OVER stops nothing; its category is "" where it lies in none. All names are as
-    `adcore.names.written` gives them.
-    `mask_rule` says what the values of the mask mean (adcore/masks.py).
+    `adcore.core.names.written` gives them.
+    `mask_rule` says what the values of the mask mean (adcore/vision/masks.py).
     """
 
     path: str

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import pandas as pd
 
+from adcore.core.disk import write_file
 from adcore.datasets.base import GOOD, DataError, Dataset, Entry, Progress
-from adcore.disk import write_file
 
 CATEGORIES = ("mono", "poly")
 DEFECTIVE = "defective"

@@ -7,11 +7,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
 
+from adcore.core.names import paired, written
 from adcore.datasets import layout
 from adcore.datasets._folders import files, or_fault, relative, visible_folders
 from adcore.datasets._unread import is_picture, remark
 from adcore.datasets.base import GOOD, OUTPUTS, PASSED_OVER, DataError, Dataset, Entry
-from adcore.names import paired, written
 
 
 class Folder(Dataset):

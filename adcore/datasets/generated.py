@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from adcore.core.disk import write_file
 from adcore.datasets import folder
 from adcore.datasets._drawing import Array, generator, png, quantised
 from adcore.datasets._scenes import SCENES
 from adcore.datasets.base import GOOD, Progress
-from adcore.disk import write_file
 
 VERSION = "2"  # raise it with any change of the images: sets of an older version are then replaced
 TRAIN, TEST_GOOD, PER_DEFECT = 40, 15, 8

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from adcore.core.names import composed, paired, written
 from adcore.datasets._folders import LITTER_FOLDERS, files, files_below, folders, images, relative
 from adcore.datasets._unread import is_picture, passed_over, remark
 from adcore.datasets.base import GOOD, Entry
-from adcore.names import composed, paired, written
 
 SPLITS = ("train", "test", "ground_truth")
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from adcore.images import ChangedError, ImageError, ImageFile, image_files
+from adcore.vision.images import ChangedError, ImageError, ImageFile, image_files
 
 if TYPE_CHECKING:
     from adcore.kernels.likeness import Kin

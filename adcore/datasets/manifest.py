@@ -16,14 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from adcore.core.disk import write_file
+from adcore.core.names import located, printable, written
+from adcore.core.rules import MaskRule, PixelRule
 from adcore.datasets import _doubts, probe_cache
 from adcore.datasets.base import GOOD, DataError, Dataset, Entry
-from adcore.disk import write_file
-from adcore.images import ImageError, PixelRule, file_bytes, pixels, read
-from adcore.masks import (
+from adcore.vision.images import ImageError, file_bytes, pixels, read
+from adcore.vision.masks import (
     CHANNELS,
     CONFIG,
-    MaskRule,
     channel_files,
     config_file,
     contents_of,
@@ -36,7 +37,6 @@ from adcore.masks import (
     stacked,
     values_of,
 )
-from adcore.names import located, printable, written
 
 COLUMNS = ["path", "category", "split", "label", "defect", "mask", "mask_rule", "pixel_rule", "subset"]  # the layout's
 COLUMNS += ["sha256", "mask_sha256", "width", "height", "orientation", "mode", "highest", "bytes", "error", "warning"]

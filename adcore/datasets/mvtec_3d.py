@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from adcore.core.names import paired, written
 from adcore.datasets import _published
 from adcore.datasets._folders import folders, images, relative
 from adcore.datasets._unread import passed_over
 from adcore.datasets.base import GOOD, Archive, Entry, Facts
-from adcore.names import paired, written
 
 
 class Mvtec3d(_published.Published):

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from adcore.core.contracts import Threshold
 from adcore.datasets import _published, layout
 from adcore.datasets.base import GOOD, Archive, Entry, Facts
-from adcore.synthesis import foreground
+from adcore.vision import foreground
 
 
 def _facts(train: int, good: int, side: int, **defects: int) -> Facts:
@@ -27,7 +28,7 @@ class MvtecAd(_published.Published):
     consent: ClassVar[bool] = True
     show_images: ClassVar[bool] = False
     textures: ClassVar[tuple[str, ...]] = ("carpet", "grid", "leather", "tile", "wood")
-    thresholds: ClassVar[Mapping[str, foreground.Threshold]] = foreground.MVTEC_AD
+    thresholds: ClassVar[Mapping[str, Threshold]] = foreground.MVTEC_AD
     archive: ClassVar[Archive] = Archive(
         "mvtec_anomaly_detection.tar.xz", "the page 'MVTec AD' among the research datasets of MVTec Software GmbH"
     )

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from adcore.core.names import paired, written
 from adcore.datasets import _published
 from adcore.datasets._folders import folders, images, relative
 from adcore.datasets._unread import passed_over
 from adcore.datasets.base import GOOD, Archive, Entry, Facts
-from adcore.masks import CHANNELS, CONFIG, channel_files
-from adcore.names import paired, written
+from adcore.vision.masks import CHANNELS, CONFIG, channel_files
 
 LOGICAL, STRUCTURAL = "logical_anomalies", "structural_anomalies"
 SUBSETS = {LOGICAL: "logical", STRUCTURAL: "structural"}

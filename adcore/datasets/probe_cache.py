@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from adcore import sqlite_files
+from adcore.core import sqlite_files
 
 PATIENCE = 10  # seconds that another process may keep it locked
 COLUMNS = (

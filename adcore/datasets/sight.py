@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from adcore.datasets.validation import CROPPED, THINNED, VANISHED, Problem
-from adcore.masks import MaskFile, rule_of
+from adcore.vision.masks import MaskFile, rule_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from adcore.plan import ImageSpec
+    from adcore.core.plan import ImageSpec
 
 MEND = "`masks: {reduce: area}` in the data set's entry keeps every region, `evaluate_at: original` reduces none"
 
@@ -30,7 +30,7 @@ def losses(frame: pd.DataFrame, root: Path, image: ImageSpec, at: Literal["input
 
 
 def _losses(row: Mapping[Hashable, Any], root: Path, image: ImageSpec, at: str) -> Iterator[Problem]:
-    from adcore.reduction import lost, view  # they take SciPy, which a cached run does without
+    from adcore.vision.reduction import lost, view  # they take SciPy, which a cached run does without
 
     mask = MaskFile.of(root, row).whole()
     size = f"{image.resize} x {image.resize} pixels"

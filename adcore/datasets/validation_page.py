@@ -13,10 +13,10 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from adcore.core.disk import write_file
+from adcore.core.names import located
 from adcore.datasets.validation import ALIKE, NOTED, SAME, SHARE, Problem, per_category, twinned
-from adcore.disk import write_file
-from adcore.images import ImageError, ImageFile
-from adcore.names import located
+from adcore.vision.images import ImageError, ImageFile
 
 _SHOWN = 200  # files listed for one check of one category
 _PAIRS, _SIDE = 8, 96  # pairs of twins shown for it, and their size in pixels

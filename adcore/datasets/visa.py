@@ -12,10 +12,10 @@ from typing import ClassVar
 
 import pandas as pd
 
+from adcore.core.names import written
 from adcore.datasets import _published
 from adcore.datasets._unread import passed_over
 from adcore.datasets.base import GOOD, Archive, DataError, Entry, Facts
-from adcore.names import written
 
 SPLIT = "split_csv/1cls.csv"
 COLUMNS = ["object", "split", "label", "image", "mask"]

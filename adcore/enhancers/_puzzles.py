@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from adcore.core import contracts
-from adcore.images import ImageFile
+from adcore.vision.images import ImageFile
 
 if TYPE_CHECKING:
-    from adcore.pretext import Pretext
+    from adcore.enhancers._pretext import Pretext
 
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -45,9 +45,9 @@ class PuzzleOptions(contracts.TrainedOptions):
 
 def pretext(subject: contracts.Subject, options: PuzzleOptions) -> Pretext:
     """The pictures that a subject's images are made into."""
-    from adcore.pretext import Pretext
-    from adcore.synthesis.defects import Synthesiser
-    from adcore.synthesis.jigsaw import permutations
+    from adcore.enhancers._pretext import Pretext
+    from adcore.vision.defects import Synthesiser
+    from adcore.vision.jigsaw import permutations
 
     own = options.sources
     synthesiser = (

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from adcore.backbones import WeightsError
 from adcore.core.contracts import Enhancer, EnhancerOptions, Extractor, Host, Maps, Method, Outcome, Subject, Training
+from adcore.features.backbones import WeightsError
 
 if TYPE_CHECKING:
     import torch
 
-    from adcore.modules.lgffp import LGFFP as Module
-    from adcore.plan import BackboneSpec
+    from adcore.core.plan import BackboneSpec
+    from adcore.enhancers._lgffp import LGFFP as Module
 
 LEVELS = (1, 2, 3)
 BATCH = 8
@@ -136,7 +136,7 @@ class LGFFP(Enhancer):
         return self.options.cait if weights in ("auto", "pretrained") else _sha256(weights)
 
     def _weights(self, shapes: Sequence[tuple[int, int, int]], stand_in: bool | None = None) -> str:
-        from adcore.modules.lgffp import PAPER_WIDTHS
+        from adcore.enhancers._lgffp import PAPER_WIDTHS
 
         fits = (shapes[0][0], shapes[1][0]) == PAPER_WIDTHS
         weights = self.options.weights
@@ -145,8 +145,8 @@ class LGFFP(Enhancer):
         return "pretrained" if weights == "auto" else weights
 
     def _module(self, shapes: Sequence[tuple[int, int, int]], weights: str, seed: int) -> Module:
-        from adcore.modules.lgffp import LGFFP as Module
-        from adcore.modules.lgffp import frozen_blocks
+        from adcore.enhancers._lgffp import LGFFP as Module
+        from adcore.enhancers._lgffp import frozen_blocks
 
         options = self.options
         widths = shapes[0][0], shapes[1][0]

@@ -16,9 +16,9 @@ from adcore.enhancers import _puzzles
 if TYPE_CHECKING:
     import torch
 
-    from adcore.images import UInt8Array
-    from adcore.modules.pfam import PFAM as Module
-    from adcore.plan import BackboneSpec
+    from adcore.core.arrays import UInt8Array
+    from adcore.core.plan import BackboneSpec
+    from adcore.enhancers._pfam import PFAM as Module
 
 CONTROLS = ("identity", "random")
 LITERAL = (2, 3, 4)  # "the last three stages", read literally (docs/papers/sbm-pfam.md#pfam)
@@ -31,9 +31,9 @@ class PFAMOptions(_puzzles.PuzzleOptions):
 
     pretext: segment synthetic defects, solve puzzles (objects only), keep normal features. jigsaw_only: puzzles.
     host_loss: the method's own loss. `fan_in_lr`: AdamW's learning rate of a layer is this over the inputs that it sums
-    (see adcore.maptraining.by_fan_in). `stages`: the method's layers, or layer2 to layer4. `combine`, `convolutions`,
-    `pool_kv`: see adcore.modules.pfam and mfcsam; `pool_kv` averages keys and values of the attention over squares of
-    that side.
+    (see `by_fan_in` in _maptraining.py). `stages`: the method's layers, or layer2 to layer4. `combine`, `convolutions`,
+    `pool_kv`: see _pfam.py and _mfcsam.py; `pool_kv` averages keys and values of the attention over squares of that
+    side.
     """
 
     epochs: NonNegativeInt = 30
@@ -66,8 +66,9 @@ class PFAM(Enhancer):
         """Raises RuntimeError when a loss is not finite."""
         import torch
 
-        from adcore import drift, maptraining
-        from adcore.training import steps, taken_first_step
+        from adcore.core.training import steps, taken_first_step
+        from adcore.enhancers import _maptraining as maptraining
+        from adcore.features import drift
 
         options, inside = self.options, self._inside(extractor.levels)
         plain = list(extractor.behind)  # of the enhancers before this one
@@ -140,8 +141,8 @@ class PFAM(Enhancer):
 
     def effort(self, images: int) -> float:
         """Up to four pictures an image, the module forward and backward."""
-        from adcore.maptraining import PAIRS
-        from adcore.training import steps
+        from adcore.core.training import steps
+        from adcore.enhancers._maptraining import PAIRS
 
         return 1 if self.control else 25.0 * self.options.passes(steps(images, PAIRS)) / self.options.pool_kv + 1
 
@@ -156,7 +157,7 @@ class PFAM(Enhancer):
         return [("synthetic defect", defective), ("its mask", white)]
 
     def _module(self, shapes: Sequence[tuple[int, int, int]], seed: int) -> Module:
-        from adcore.modules.pfam import PFAM as Module
+        from adcore.enhancers._pfam import PFAM as Module
 
         options = self.options
         return Module(

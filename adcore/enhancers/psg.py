@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from adcore.finetuning import Batch
-    from adcore.images import UInt8Array
+    from adcore.core.arrays import UInt8Array
+    from adcore.enhancers._finetuning import Batch
 
 BATCH = 32  # normal images, so 96 pictures a step
 SGD = {"momentum": 0.9, "weight_decay": 3e-5}
@@ -58,8 +58,8 @@ class PSG(Enhancer):
         host: Host | None = None,
     ) -> Outcome:
         """Raises RuntimeError when the loss is not finite."""
-        from adcore import finetuning
-        from adcore.training import shuffled, steps
+        from adcore.core.training import shuffled, steps
+        from adcore.enhancers import _finetuning as finetuning
 
         options = self.options
         count = steps(len(subject.pixels), BATCH)
@@ -83,13 +83,13 @@ class PSG(Enhancer):
 
     def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[int]) -> None:
         """Load the fine-tuned weights."""
-        from adcore.finetuning import adopt
+        from adcore.enhancers._finetuning import adopt
 
         adopt(extractor, state)
 
     def effort(self, images: int) -> float:
         """Three pictures an image, forward and backward."""
-        from adcore.training import steps
+        from adcore.core.training import steps
 
         return 12.0 * self.options.passes(steps(images, BATCH)) + 1
 
@@ -99,8 +99,8 @@ class PSG(Enhancer):
         return [("CutPaste", patch), ("scar", scar)]
 
     def _three(self, subject: Subject, index: int, epoch: int) -> tuple[UInt8Array, UInt8Array, UInt8Array]:
-        from adcore.synthesis import generator
-        from adcore.synthesis.cutpaste import cutpaste, scar
+        from adcore.core.draws import generator
+        from adcore.vision.cutpaste import cutpaste, scar
 
         rng = generator(subject.seed, subject.hashes[index], epoch, "psg")
         image = subject.pixels[index]

@@ -16,9 +16,9 @@ from adcore.enhancers import _puzzles
 if TYPE_CHECKING:
     import torch
 
-    from adcore.finetuning import Batch
-    from adcore.images import UInt8Array
-    from adcore.plan import BackboneSpec
+    from adcore.core.arrays import UInt8Array
+    from adcore.core.plan import BackboneSpec
+    from adcore.enhancers._finetuning import Batch
 
 BATCH = 16  # images: each with its synthetic twin, so 32 puzzles (JiGen)
 SGD = {"momentum": 0.9, "weight_decay": 5e-4}
@@ -55,8 +55,8 @@ class SBM(Enhancer):
         """Raises RuntimeError when the loss is not finite."""
         import torch
 
-        from adcore import finetuning
-        from adcore.training import shuffled, steps
+        from adcore.core.training import shuffled, steps
+        from adcore.enhancers import _finetuning as finetuning
 
         options = self.options
         count = steps(len(subject.pixels), BATCH)
@@ -88,7 +88,7 @@ class SBM(Enhancer):
 
     def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[int]) -> None:
         """Load the fine-tuned weights."""
-        from adcore.finetuning import adopt
+        from adcore.enhancers._finetuning import adopt
 
         adopt(extractor, state)
 
@@ -98,7 +98,7 @@ class SBM(Enhancer):
 
     def effort(self, images: int) -> float:
         """Two puzzles an image, forward and backward."""
-        from adcore.training import steps
+        from adcore.core.training import steps
 
         return 8.0 * self.options.passes(steps(images, BATCH)) + 1
 

@@ -18,9 +18,9 @@ from adcore.core.contracts import Curves, Progress, silent
 if TYPE_CHECKING:
     import torch
 
-    from adcore.modules.agpnet_training import Decoder, Guided, Index, Target
-    from adcore.modules.attention import Looks
-    from adcore.plan import BackboneSpec
+    from adcore.core.plan import BackboneSpec
+    from adcore.methods._agpnet_training import Decoder, Guided, Index, Target
+    from adcore.methods._attention import Looks
 
 SMALL = {"width": 128, "depth": 2, "epochs": 30, "batch": 4, "lr": 1e-3}
 VIT_WIDTH = {False: 384, True: 192}  # small or not
@@ -153,8 +153,8 @@ class AGPNet(contracts.ImageMethod):
         import torch
         from torch.nn.utils import clip_grad_norm_
 
-        from adcore.modules.perturbation import DECAYED
-        from adcore.training import Training, shuffled, steps
+        from adcore.core.training import Training, shuffled, steps
+        from adcore.methods._perturbation import DECAYED
 
         options, count = self.options, len(images)
         guided = self._begin(images)
@@ -193,7 +193,7 @@ class AGPNet(contracts.ImageMethod):
         import torch
         from torch.nn.functional import avg_pool2d
 
-        from adcore.maps import postprocess
+        from adcore.vision.maps import postprocess
 
         with torch.inference_mode():
             tokens = self.target(self.extractor(images))
@@ -213,7 +213,7 @@ class AGPNet(contracts.ImageMethod):
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Take back what `state` gave."""
-        from adcore.modules.agpnet_training import Target
+        from adcore.methods._agpnet_training import Target
 
         channels, height, width = (int(value) for value in state["tokens"])
         affine = [state[name].to(self.context.device) for name in AFFINE if name in state]
@@ -226,7 +226,7 @@ class AGPNet(contracts.ImageMethod):
 
     def network(self, channels: int, grid: tuple[int, int]) -> Decoder:
         """The untrained decoder of these options, for tokens of that many channels on `grid`: all that is learned."""
-        from adcore.modules.agpnet import decoder
+        from adcore.methods._agpnet import decoder
 
         options = self.options
         sizes = {"width": options.width, "depth": options.depth, "heads": options.heads}
@@ -234,8 +234,8 @@ class AGPNet(contracts.ImageMethod):
 
     def _begin(self, images: contracts.ImageSource) -> Guided:
         """Make the untrained decoder, and all that it takes to train it."""
-        from adcore.devices import room
-        from adcore.modules.agpnet_training import Clean, Frozen, Guided, Noise
+        from adcore.core.devices import room
+        from adcore.methods._agpnet_training import Clean, Frozen, Guided, Noise
 
         options, extractor = self.options, self.extractor
         image = images.at([0])
@@ -253,8 +253,8 @@ class AGPNet(contracts.ImageMethod):
         return Guided(clean, self.decoder, guide, noise, options.epochs, options.ema_warmup)
 
     def _target(self, extractor: contracts.Extractor, own: tuple[int, int]) -> Target:
-        from adcore import backbones
-        from adcore.modules.agpnet_training import Target, final_norm
+        from adcore.features import backbones
+        from adcore.methods._agpnet_training import Target, final_norm
 
         options = self.options
         height, width = self.context.image_size
@@ -271,7 +271,7 @@ class AGPNet(contracts.ImageMethod):
 
     def _looks(self, extractor: contracts.Extractor, count: int) -> Looks | None:
         """The frozen network's attention, where it has one and the noise asks for it; `count` maps are read."""
-        from adcore.modules import attention
+        from adcore.methods import _attention as attention
 
         options = self.options
         if not options.guided or options.mask == "D":

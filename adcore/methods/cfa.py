@@ -89,9 +89,9 @@ class CFA(contracts.HostMethod):
         """Raises ValueError when `gamma_c` or `gamma_d` leaves too little, RuntimeError when the loss is not finite."""
         import torch
 
-        from adcore.held import held
-        from adcore.selection import BestEpoch
-        from adcore.training import Training
+        from adcore.core.selection import BestEpoch
+        from adcore.core.training import Training
+        from adcore.features.held import held
 
         features = held(features, self.context.device, self.context.memory_gb)
         learned = torch.nn.ParameterList(self.begin(features))

@@ -19,8 +19,8 @@ from adcore.methods.patchcore import PatchCore, PatchCoreOptions, memory_bytes
 if TYPE_CHECKING:
     import torch
 
-    from adcore.modules.lgffp import LGFFP as Fusion
-    from adcore.plan import BackboneSpec
+    from adcore.core.plan import BackboneSpec
+    from adcore.enhancers._lgffp import LGFFP as Fusion
 
 SIGMA = 4.0  # of the Gaussian on the product, in input pixels
 PAPER_WIDTH, PAPER_FEATURES = 768, 570  # fused channels of wide_resnet50_2, and how many of them are kept
@@ -143,7 +143,7 @@ class MFFA(contracts.FeatureMethod):
 
     def score(self, features: Maps) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Maps (B, H, W) at the input's resolution."""
-        from adcore.maps import postprocess
+        from adcore.vision.maps import postprocess
 
         size, each = self.context.image_size, SIGMA if self.options.smooth == "each" else 0.0
         found: torch.Tensor | None = None

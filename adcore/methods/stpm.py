@@ -62,8 +62,8 @@ class STPM(contracts.ImageMethod):
         finite."""
         import torch
 
-        from adcore.selection import BestEpoch
-        from adcore.training import Training, shuffled, steps
+        from adcore.core.selection import BestEpoch
+        from adcore.core.training import Training, shuffled, steps
 
         options, seed = self.options, self.context.seed
         self.student = self.extractor.untrained(seed)
@@ -119,7 +119,7 @@ class STPM(contracts.ImageMethod):
 
     def _parts(self, count: int) -> tuple[list[int], list[int]]:
         """The images to learn from and those to choose the epoch by."""
-        from adcore.synthesis import generator
+        from adcore.core.draws import generator
 
         order = generator(self.context.seed, "validation").permutation(count).tolist()
         kept = int(self.options.validation * count)

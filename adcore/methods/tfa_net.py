@@ -16,7 +16,7 @@ from adcore.core.contracts import Curves, Progress, silent
 if TYPE_CHECKING:
     import torch
 
-    from adcore.modules.tfa_net import TFANet as Network
+    from adcore.methods._tfa_net import TFANet as Network
 
 BATCH = 4
 FLOAT = 4  # bytes
@@ -44,7 +44,7 @@ class TFANetOptions(contracts.PresetOptions):
     1 over the training images, so that none is learned late because it is small. `grid`: side of the map that all
     features are resized to, `patch`: positions a side of a token. `width`, `depth`, `heads` of the aggregation,
     `refine_...` of the refinement. `l2_channels`: features of unit length at each position (released for Wide
-    ResNet-101). `masking` and `mask_ratio`: tokens hidden from the aggregation, see adcore.modules.tfa_net. `distance`:
+    ResNet-101). `masking` and `mask_ratio`: tokens hidden from the aggregation, see _tfa_net.py. `distance`:
     of the map. `loss`: cosine of whole tokens (released) or of positions. `lr`: 1e-4 as released; the paper prints
     1e-3.
     """
@@ -149,9 +149,9 @@ class TFANet(contracts.FeatureMethod):
         """
         import torch
 
-        from adcore.held import held
-        from adcore.modules import tfa_net
-        from adcore.training import Training, steps
+        from adcore.core.training import Training, steps
+        from adcore.features.held import held
+        from adcore.methods import _tfa_net as tfa_net
 
         source, features = features, held(features, self.context.device, self.context.memory_gb)
         channels = sum(c for c, _, _ in features.shapes)
@@ -213,7 +213,7 @@ class TFANet(contracts.FeatureMethod):
     def _settle(self, network: Network) -> None:
         """Make the network ready for scoring: what depends on the template alone is computed once."""
 
-        from adcore.modules.tfa_net import patchify
+        from adcore.methods._tfa_net import patchify
 
         self.network = network.eval().requires_grad_(False)
         self._embedded: torch.Tensor | None = None
@@ -221,7 +221,7 @@ class TFANet(contracts.FeatureMethod):
             self._embedded = network.embed(patchify(self.template, self.options.patch))
 
     def _map(self, features: list[torch.Tensor]) -> torch.Tensor:
-        from adcore.modules.tfa_net import anomaly_map
+        from adcore.methods._tfa_net import anomaly_map
 
         tokens = self._tokens(features)
         rebuilt = self.network(tokens, self._embedded)
@@ -230,12 +230,12 @@ class TFANet(contracts.FeatureMethod):
         return anomaly_map(rebuilt, tokens, channels, patch, size, self.options.distance)
 
     def _tokens(self, features: list[torch.Tensor]) -> torch.Tensor:
-        from adcore.modules.tfa_net import patchify
+        from adcore.methods._tfa_net import patchify
 
         return patchify(self._joined(features), self.options.patch)
 
     def _joined(self, features: list[torch.Tensor]) -> torch.Tensor:
-        from adcore.modules.tfa_net import joined
+        from adcore.methods._tfa_net import joined
 
         together = joined(features, self.options.grid, self.options.l2_channels)
         if self.scale is None:
@@ -248,7 +248,7 @@ class TFANet(contracts.FeatureMethod):
         that is asked for."""
         import torch
 
-        from adcore.modules.tfa_net import Spread
+        from adcore.methods._tfa_net import Spread
 
         self.scale = None
         spread = Spread.of(self._joined(batch) for batch in features)
@@ -259,8 +259,8 @@ class TFANet(contracts.FeatureMethod):
 
     def _batches(self, features: contracts.FeatureSource, epoch: int) -> Iterator[list[torch.Tensor]]:
         """Four images at a time, in a new order each epoch; the next four are read while four are used."""
-        from adcore.prefetch import ahead
-        from adcore.training import shuffled
+        from adcore.core.prefetch import ahead
+        from adcore.core.training import shuffled
 
         groups = list(shuffled(len(features), self.context.seed, epoch, lambda index: index, BATCH))
         for (batch,) in ahead(groups, features.at, 1, workers=1):
@@ -304,8 +304,8 @@ SCALE = ("mean", "deviation")  # in a state
 
 
 def _network(options: TFANetOptions, channels: int) -> Network:
-    from adcore.modules.tfa_net import Blocks
-    from adcore.modules.tfa_net import TFANet as Network
+    from adcore.methods._tfa_net import Blocks
+    from adcore.methods._tfa_net import TFANet as Network
 
     return Network(
         channels,

@@ -17,7 +17,7 @@ from adcore.papers.targets import Joiner, Row, Target
 from adcore.results.groups import PLAIN
 
 if TYPE_CHECKING:
-    from adcore.cells import Arm
+    from adcore.engine.cells import Arm
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from adcore import registry
-from adcore.cells import setting
+from adcore.engine import registry
+from adcore.engine.cells import setting
 from adcore.papers.targets import AVERAGES, System, Target
 from adcore.results.groups import weights_mark
 from adcore.results.seeds import seed_interval
 
 if TYPE_CHECKING:
-    from adcore.bench import Bench
-    from adcore.cells import Arm
+    from adcore.core.plan import DatasetSpec, Plan
     from adcore.datasets.base import Dataset
-    from adcore.plan import DatasetSpec, Plan
+    from adcore.engine.bench import Bench
+    from adcore.engine.cells import Arm
 
 
 @dataclass(frozen=True)

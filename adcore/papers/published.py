@@ -12,8 +12,8 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from adcore import shipped
-from adcore.plan import Choice
+from adcore.core import shipped
+from adcore.core.plan import Choice
 
 FOLDER = shipped.folder("published")
 NAMES = "names.yaml"

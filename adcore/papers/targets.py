@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pandas as pd
 from pydantic import BaseModel
 
-from adcore import registry
-from adcore.chains import NONE, Chain, chain
+from adcore.core.plan import BackboneSpec, Choice, PlanError
+from adcore.engine import registry
+from adcore.engine.chains import NONE, Chain, chain
 from adcore.papers.published import DERIVED, Names, Ours, PublishedError, Quantity
-from adcore.plan import BackboneSpec, Choice, PlanError
 from adcore.protocols.base import Protocol
 
 if TYPE_CHECKING:
-    from adcore.cells import Arm
     from adcore.core.contracts import Method
+    from adcore.engine.cells import Arm
 
 SUBSETS = ("logical", "structural")
 AVERAGES = ("avg_texture", "avg_object", "avg_mtl", "overall", "average", "all", *SUBSETS)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from adcore.synthesis import generator
+from adcore.core.draws import generator
 
 Split = tuple[pd.DataFrame, pd.DataFrame]
 

@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 
 from adcore.protocols import base
 
-VARIANTS = 32  # of an image in few-shot training (adcore.synthesis.fewshot)
+VARIANTS = 32  # of an image in few-shot training (adcore.vision.fewshot)
 
 
 class FewShot(base.Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adcore import registry
+from adcore.engine import registry
 from adcore.papers.beside import Beside
 from adcore.report import verdicts
 from adcore.report.table import Table

@@ -33,7 +33,7 @@ RATES = ["images / s, batch 1", "batch 32"]
 
 
 def write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Both files, each in one atomic step. rows: as adcore.efficiency.measure gives them."""
+    """Both files, each in one atomic step. rows: as adcore.engine.efficiency.measure gives them."""
     folder.mkdir(parents=True, exist_ok=True)
     known = in_print()
     rows = [{**row, "printed": "; ".join(printed(row, known))} for row in rows]

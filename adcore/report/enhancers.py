@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from adcore import registry
+from adcore.engine import registry
 from adcore.report import verdicts
 from adcore.report.leaderboard import write_atomic
 from adcore.report.table import Cell, Mark, Marked, Table

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from adcore.report.gallery import LIMITS, Entry, Scale
+from adcore.vision.gallery import LIMITS, Entry, Scale
 
 
 def shared_scale(folders: Iterable[Path]) -> Scale:

@@ -11,19 +11,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from adcore import registry
 from adcore.core.columns import Column
+from adcore.engine import registry
 from adcore.papers.beside import Beside
 from adcore.report import beside, enhancers, heatmaps, plots, pretext, verdicts
 from adcore.report import statistics as told
 from adcore.report import timings as latency
-from adcore.report.gallery import Entry, Scale
 from adcore.report.leaderboard import failure_text, gmac, summary, write_atomic
 from adcore.report.table import Cell, Marked, Table
 from adcore.results.frame import table_columns
 from adcore.results.groups import CellResult
 from adcore.results.lines import SETTING, Line, applying, best, headline, leading
 from adcore.results.run import Results
+from adcore.vision.gallery import Entry, Scale
 
 SHOWN = {"hardest normal": 4, "hardest defect": 4}  # strips a contender: bounds the page
 

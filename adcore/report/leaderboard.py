@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from adcore import registry
 from adcore.core.columns import Column, Place
+from adcore.core.disk import write_file
 from adcore.core.words import counted
-from adcore.disk import write_file
+from adcore.engine import registry
 from adcore.papers.beside import Beside
 from adcore.report import beside, verdicts
 from adcore.report.table import Cell, Marked, Table

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adcore import registry
 from adcore.core.columns import Column
+from adcore.engine import registry
 from adcore.results.lines import Line, headline
 from adcore.results.trained import epoch_mean
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from adcore import registry
 from adcore.core.words import counted
+from adcore.engine import registry
 from adcore.papers.tables import Judgement
 from adcore.results.contest import ALPHA, Contest, Outcome, Pair
 from adcore.results.paired import FEW, Paired

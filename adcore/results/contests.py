@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from adcore import registry
+from adcore.engine import registry
 from adcore.results.contest import DIGITS, Contender, Contest, Samples
 from adcore.results.images import Sample
 from adcore.results.lines import Line, applying, headline, shared_and_varying, summarise

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from adcore import registry
 from adcore.core.columns import STAND_IN
+from adcore.engine import registry
 from adcore.results.contests import Contests
 from adcore.results.frame import metric_columns
 from adcore.results.groups import weights_mark

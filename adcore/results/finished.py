@@ -9,16 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from adcore import registry
-from adcore.bench import Bench, Failure
-from adcore.cells import Cell, columns, setting
 from adcore.columns.base import CellColumn, FinishedCell
 from adcore.core.columns import Column
-from adcore.plan import Plan
+from adcore.core.plan import Plan
+from adcore.core.store import Store
+from adcore.engine import registry
+from adcore.engine.bench import Bench, Failure
+from adcore.engine.cells import Cell, columns, setting
 from adcore.results.frame import metric_columns
 from adcore.results.groups import CellResult
 from adcore.results.trained import Trained
-from adcore.store import Store
 
 
 def read(bench: Bench, store: Store, metrics: Sequence[str]) -> list[CellResult]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from adcore import registry
 from adcore.core import columns
 from adcore.core.columns import Column, Kind
+from adcore.engine import registry
 
 Row = Mapping[str, Any]
 

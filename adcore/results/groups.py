@@ -12,13 +12,13 @@ from typing import Any
 
 import pandas as pd
 
-from adcore import registry
 from adcore.core import columns
+from adcore.core.words import TRAINING
+from adcore.engine import registry
 from adcore.results.trained import Trained
 
 GROUP_BY = ("dataset", *columns.names("setting", "seed"))
 NAMES = tuple(name.removesuffix("_label") for name in GROUP_BY)
-TRAINING = "training.json"  # in a maps artifact: the curves of the method's training
 PLAIN = ("", "none", "identity", "one-class")  # enhancers and protocols that a readable name need not tell
 
 

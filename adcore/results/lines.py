@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from adcore import registry
 from adcore.core.columns import Aggregate, Column
+from adcore.engine import registry
 from adcore.results.frame import metric_columns
 from adcore.results.groups import GROUP_BY, PLAIN, weights_mark
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from adcore.kernels.intervals import interval
 from adcore.results.contest import Outcome, Standing, standing
-from adcore.results.intervals import interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from adcore import registry
-from adcore.bench import Bench
-from adcore.costs import environment, git_commit
+from adcore.core.costs import environment, git_commit
+from adcore.core.store import Store
+from adcore.engine import registry
+from adcore.engine.bench import Bench
 from adcore.results import effects, finished
 from adcore.results.contests import Contests
 from adcore.results.effects import Effect
@@ -19,7 +20,6 @@ from adcore.results.frame import Row, frame
 from adcore.results.groups import CellResult, Group, group_rows
 from adcore.results.samples import samples
 from adcore.results.trained import Trained, cautions
-from adcore.store import Store
 
 
 @dataclass(frozen=True)

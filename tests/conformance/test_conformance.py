@@ -14,16 +14,16 @@ import pandas as pd
 import pytest
 import torch
 
-from adcore import registry
-from adcore.cells import arms
 from adcore.core.contracts import Context, FeatureMethod, ImageMethod, Method, MethodOptions
+from adcore.core.plan import BackboneSpec, Choice, DatasetSpec, ImageSpec, PlanError, parse
 from adcore.datasets.base import Dataset, Entry
 from adcore.datasets.manifest import COLUMNS, build
-from adcore.features import Extraction, Extractor
-from adcore.held import Held, HeldImages
-from adcore.maps import image_scores, postprocess
-from adcore.plan import BackboneSpec, Choice, DatasetSpec, ImageSpec, PlanError, parse
-from adcore.sizes import size
+from adcore.engine import registry
+from adcore.engine.cells import arms
+from adcore.engine.sizes import size
+from adcore.features.extractor import Extraction, Extractor
+from adcore.features.held import Held, HeldImages
+from adcore.vision.maps import image_scores, postprocess
 from tests.datasets import layouts
 
 METHODS, DATASETS = sorted(registry.modules("methods")), sorted(registry.modules("datasets"))

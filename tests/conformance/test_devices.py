@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from adcore import bench, efficiency, latency
-from adcore.bench import Bench
-from adcore.cells import Cell
 from adcore.core.contracts import ImageMethod
-from adcore.features import Extraction, Extractor
-from adcore.held import Held, HeldImages
-from adcore.plan import Plan
+from adcore.core.plan import Plan
+from adcore.engine import bench, efficiency, latency
+from adcore.engine.bench import Bench
+from adcore.engine.cells import Cell
+from adcore.features.extractor import Extraction, Extractor
+from adcore.features.held import Held, HeldImages
 from tests.conformance import test_enhancers, test_protocols
 from tests.conformance.accelerator import DEVICE, Accelerator, Remote, accelerator
 from tests.conformance.test_protocols import silent

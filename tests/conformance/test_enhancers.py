@@ -12,15 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from adcore import bench, latency, registry
-from adcore.bank import Live
-from adcore.bench import Bench
-from adcore.cells import Cell
 from adcore.core.contracts import Enhancer, EnhancerOptions
-from adcore.features import Extraction, Extractor
-from adcore.plan import Plan
+from adcore.core.plan import Plan
+from adcore.core.store import Store
+from adcore.engine import bench, latency, registry
+from adcore.engine.bench import Bench
+from adcore.engine.cells import Cell
+from adcore.features.bank import Live
+from adcore.features.extractor import Extraction, Extractor
 from adcore.results import finished
-from adcore.store import Store
 
 ENHANCERS = sorted(registry.modules("enhancers"))
 METHODS = ["padim", {"name": "patchcore", "coreset": 0.5}]  # three levels, and two
@@ -103,7 +103,7 @@ def test_it_gives_as_many_maps_as_it_says_and_the_bank_holds_the_same(opened: Be
 
 
 def bench_images(cell: Cell):
-    from adcore.enhancing import image_set
+    from adcore.engine.enhancement import image_set
 
     return image_set(cell, "test")
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import adcore
-from adcore import bench, identity, latency
-from adcore.bench import Bench
-from adcore.plan import Plan
-from adcore.sources import Definitions
+from adcore.core.plan import Plan
+from adcore.core.sources import Definitions
+from adcore.engine import bench, identity, latency
+from adcore.engine.bench import Bench
 from tests.conformance import test_enhancers, test_protocols
 from tests.conformance.test_devices import TINY, short
 from tests.reach import behind
@@ -26,9 +26,14 @@ from tests.reach import behind
 METHODS, ENHANCERS = test_protocols.METHODS, test_enhancers.ENHANCERS
 ROOT = Path(adcore.__file__).parent
 # Names of a cell, for its record and for messages: no numbers.
-WORDS = {("adcore.cells", "Cell"), ("adcore.cells", "columns"), ("adcore.cells", "Arm"), ("adcore.registry", "")}
+WORDS = {
+    ("adcore.engine.cells", "Cell"),
+    ("adcore.engine.cells", "columns"),
+    ("adcore.engine.cells", "Arm"),
+    ("adcore.engine.registry", ""),
+}
 # Which part of a step is to be done; and what Python asks first, where a module is imported from the package.
-DISPATCH = {("adcore.compute", "Computer.evaluate"), ("adcore", "__getattr__")}
+DISPATCH = {("adcore.engine.compute", "Computer.evaluate"), ("adcore", "__getattr__")}
 
 Opened = Callable[..., Bench]
 Call = tuple[str, str]
@@ -77,7 +82,7 @@ def missing(calls: set[Call], definitions: Definitions) -> set[Call]:
         (module, name)
         for module, name in calls
         if module not in carriers
-        and not module.startswith("adcore.sources")
+        and not module.startswith("adcore.core.sources")
         and (module, name) not in DISPATCH
         and not {(module, name.partition(".")[0]), (module, "")} & WORDS
         and not counts(module, name, definitions)

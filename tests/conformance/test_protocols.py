@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adcore import bench, registry
-from adcore.bench import Bench
-from adcore.plan import Plan
+from adcore.core.plan import Plan
+from adcore.engine import bench, registry
+from adcore.engine.bench import Bench
 from adcore.results import finished
 
 METHODS = sorted(registry.modules("methods"))

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import adcore
-from adcore import registry
 from adcore.columns.base import FinishedCell
 from adcore.core.columns import Column
+from adcore.engine import registry
 
 ROOT = Path(adcore.__file__).parent
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from adcore import registry
+from adcore.core.plan import DatasetSpec
 from adcore.datasets import manifest
 from adcore.datasets.base import Dataset
-from adcore.plan import DatasetSpec
+from adcore.engine import registry
 
 
 def save(path: Path, seed: int, size: int = 16) -> Path:

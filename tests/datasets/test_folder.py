@@ -8,8 +8,8 @@ from unicodedata import normalize
 
 import pytest
 
-from adcore.bench import Layout
 from adcore.datasets.base import PASSED_OVER, DataError
+from adcore.engine.bench import Layout
 
 
 def test_a_root_of_categories(line, dataset):

@@ -20,11 +20,11 @@ from typing import ClassVar
 
 import pytest
 
-from adcore import registry
+from adcore.core.plan import DatasetSpec
 from adcore.datasets import archives, download, getting, mvtec_ad
 from adcore.datasets.archives import unpacked
 from adcore.datasets.base import Archive, DataError, Dataset, silent
-from adcore.plan import DatasetSpec
+from adcore.engine import registry
 from tests.datasets import layouts
 
 CONTENT = bytes(range(256)) * 2000  # half a megabyte

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance
 
-from adcore import registry
+from adcore.core.plan import DatasetSpec
 from adcore.datasets import manifest
 from adcore.datasets.base import Dataset, Facts
 from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import twins_in_training, write_page
-from adcore.plan import DatasetSpec
+from adcore.engine import registry
 from tests.datasets import layouts
 
 

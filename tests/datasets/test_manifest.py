@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from adcore.core.names import located, written
 from adcore.datasets import manifest
-from adcore.masks import MaskFile
-from adcore.names import located, written
+from adcore.vision.masks import MaskFile
 
 
 def errors(frame):
@@ -137,9 +137,9 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from adcore.datasets import manifest
-from adcore.names import located, written
+from adcore.core.names import located, written
 from adcore.datasets.folder import Folder
-from adcore.plan import DatasetSpec
+from adcore.core.plan import DatasetSpec
 
 root, cache, out = map(Path, sys.argv[1:])
 manifest.write(manifest.build(Folder(DatasetSpec(name="line", root=root), Path()), cache), out)

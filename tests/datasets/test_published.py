@@ -15,14 +15,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from adcore import bench, registry
+from adcore.core.plan import DatasetSpec, parse
 from adcore.datasets import magnetic_tile, manifest, visa
 from adcore.datasets.base import DataError, Dataset, Entry
 from adcore.datasets.piped import Piped
-from adcore.masks import MaskFile
-from adcore.plan import DatasetSpec, parse
+from adcore.engine import bench, registry
 from adcore.results import finished
-from adcore.synthesis import foreground
+from adcore.vision import foreground
+from adcore.vision.masks import MaskFile
 from tests.datasets import layouts
 
 KINDS = sorted(layouts.WRITERS)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from adcore.core.plan import ImageSpec
 from adcore.datasets.sight import losses
 from adcore.datasets.validation import CROPPED, THINNED, VANISHED
-from adcore.plan import ImageSpec
 
 KEPT, GONE, CORNER = (slice(40, 43), slice(40, 43)), (slice(61, 63), slice(101, 103)), (slice(0, 3), slice(0, 3))
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from adcore.core.contracts import Subject
-from adcore.features import Extraction, Extractor
-from adcore.plan import BackboneSpec, ImageSpec
+from adcore.core.plan import BackboneSpec, ImageSpec
+from adcore.features.extractor import Extraction, Extractor
 
 SIDE = 48
 BACKBONE, IMAGE = BackboneSpec(name="resnet18", weights="random"), ImageSpec(resize=SIDE)

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from adcore.core.contracts import STAGES, Enhancer
-from adcore.drift import cosines
+from adcore.core.training import Training
+from adcore.enhancers._finetuning import PREFIX
 from adcore.enhancers.psg import PSG, PSGOptions
 from adcore.enhancers.sbm import SBM, SBMOptions
-from adcore.finetuning import PREFIX
-from adcore.training import Training
+from adcore.features.drift import cosines
 
 
 def norms(model: nn.Module) -> list[nn.Module]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from adcore.core.plan import BackboneSpec
+from adcore.core.training import Training
 from adcore.enhancers.lgffp import LGFFP, LGFFPOptions
 from adcore.methods.padim import PaDiM
-from adcore.plan import BackboneSpec
-from adcore.training import Training
 
 WIDE, LITE = BackboneSpec(name="wide_resnet50_2.tv_in1k"), BackboneSpec()
 LEVELS = (1, 2, 3)

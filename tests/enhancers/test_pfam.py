@@ -10,15 +10,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from adcore import maptraining
 from adcore.core.contracts import Context, Host, Outcome
-from adcore.drift import cosines
+from adcore.core.plan import BackboneSpec
+from adcore.core.training import Training
+from adcore.enhancers import _maptraining as maptraining
 from adcore.enhancers.pfam import PFAM, PFAMOptions
-from adcore.features import Extractor
+from adcore.features.drift import cosines
+from adcore.features.extractor import Extractor
 from adcore.methods.cfa import CFA, CFAOptions
 from adcore.methods.padim import PaDiM
-from adcore.plan import BackboneSpec
-from adcore.training import Training
 
 SMALL = {"epochs": 1, "min_steps": 1, "permutations": 5, "pool_kv": 2}
 
@@ -199,7 +199,7 @@ def test_controls_name_themselves(train: str, control: str, subject: Callable):
 @pytest.mark.parametrize(("channels", "side"), [(256, 14), (1024, 7)])
 def test_one_step_at_the_full_rate_leaves_wide_features_where_they_are(channels: int, side: int):
     """AdamW moves every weight by its rate: at one rate for all, 1e-3, features of these widths fall to 0.8 at once."""
-    from adcore.modules.pfam import PFAM as Module
+    from adcore.enhancers._pfam import PFAM as Module
 
     def after_one_step(groups: Callable[[torch.nn.Module], list[dict]]) -> float:
         torch.manual_seed(0)
@@ -219,7 +219,7 @@ def test_one_step_at_the_full_rate_leaves_wide_features_where_they_are(channels:
 
 
 def test_every_weight_of_the_module_has_its_rate(extractor):
-    from adcore.modules.pfam import PFAM as Module
+    from adcore.enhancers._pfam import PFAM as Module
 
     module = Module([(24, 8, 8), (40, 4, 4)], convolutions="full")
     groups = maptraining.by_fan_in(module, 0.1)

@@ -27,7 +27,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def short_latencies() -> Iterator[None]:
     """A latency is the median of few images here: what is measured is tested elsewhere, and each would take seconds."""
-    from adcore import latency
+    from adcore.engine import latency
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency, "SECONDS", 0.0)

@@ -19,10 +19,10 @@ from prefect.client.schemas import TaskRun
 from prefect.states import Running
 
 import adcore
+from adcore.api import in_place
 from adcore.core.contracts import FeatureSource
 from adcore.methods.padim import PaDiM
 from adcore.results.frame import read, same
-from adcore.running import in_place
 from flows.benchmark import benchmark
 from flows.leaderboard import leaderboard
 from tasks import tracking
@@ -230,7 +230,7 @@ def test_a_failing_cell_takes_no_latency_from_the_next(
 def test_failing_extraction_fails_the_cells_of_those_images_only(
     plan_file: PlanFile, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adcore.compute import Computer
+    from adcore.engine.compute import Computer
 
     real = Computer.extract
 
@@ -247,7 +247,7 @@ def test_failing_extraction_fails_the_cells_of_those_images_only(
 def test_a_failing_latency_leaves_one_row_a_cell(
     plan_file: PlanFile, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adcore import latency
+    from adcore.engine import latency
 
     monkeypatch.setattr(latency, "measure", lambda *_: 1 / 0)
     assert run(plan_file(methods=["padim"]), work)["last_line"] == "cells: 0 computed, 0 cached, 2 failed"
@@ -325,12 +325,12 @@ def test_trained_enhancers_are_exported_with_their_cells(plan_file: PlanFile, tm
 def test_a_failing_enhancer_fails_its_own_cells_only(
     plan_file: PlanFile, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adcore import enhancing
+    from adcore.engine import enhancement
 
     def broken(*_: Any) -> None:
         raise RuntimeError("sbm: the loss is nan in epoch 1 of 1, step 1 of 1; lower the learning rate")
 
-    monkeypatch.setattr(enhancing, "train", broken)
+    monkeypatch.setattr(enhancement, "train", broken)
     outcome = run(plan_file(enhancers=["none", {"name": "sbm", "epochs": 1, "min_steps": 0}], methods=["padim"]), work)
     assert outcome["last_line"] == "cells: 2 computed, 0 cached, 2 failed"
     assert set(board(work).set_index("enhancer")["status"].items()) == {("none", "ok"), ("sbm", "failed")}

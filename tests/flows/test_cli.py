@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adcore import registry
+from adcore.engine import registry
 from adcore.papers import published
 from flows import cli
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from adcore.plan import PlanError
-from adcore.running import require_device
+from adcore.api import require_device
+from adcore.core.plan import PlanError
 
 PlanFile = Callable[..., Path]
 REPO = Path(__file__).parents[2]

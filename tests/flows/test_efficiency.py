@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from adcore import efficiency
-from adcore.bench import Layout
-from adcore.cells import Arm
-from adcore.plan import Plan, parse
+from adcore.core.plan import Plan, parse
+from adcore.engine import efficiency
+from adcore.engine.bench import Layout
+from adcore.engine.cells import Arm
 from flows.efficiency import rows
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from adcore.core.store import intact
 from adcore.results.frame import read, same
-from adcore.store import intact
 
 PlanFile = Callable[..., Path]
 REPO = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from adcore.plan import Plan, parse
+from adcore.core.plan import Plan, parse
 
 REPO = Path(__file__).parents[2]
 README = (REPO / "README.md").read_text(encoding="utf-8")

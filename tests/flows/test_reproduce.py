@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from adcore import shipped
+from adcore.core import shipped
+from adcore.core.plan import PlanError
 from adcore.papers import published
 from adcore.papers.published import FOLDER
-from adcore.plan import PlanError
 from adcore.results.frame import read
 from flows.reproduce import reproduce
 

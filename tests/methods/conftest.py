@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from adcore.core.contracts import Context
-from adcore.held import Held
+from adcore.features.held import Held
 
 SHAPES = [(5, 8, 8), (7, 4, 4), (9, 2, 2)]
 

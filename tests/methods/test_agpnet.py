@@ -15,13 +15,13 @@ from torch import nn
 from torch.optim import optimizer
 
 from adcore.core.contracts import Context, Curves
-from adcore.features import Extraction, Extractor
-from adcore.held import HeldImages
+from adcore.core.plan import BackboneSpec, ImageSpec
+from adcore.features.extractor import Extraction, Extractor
+from adcore.features.held import HeldImages
+from adcore.methods import _perturbation as perturbation
+from adcore.methods._agpnet_training import Clean, Frozen, Guided, Noise, Target
+from adcore.methods._attention import Looks
 from adcore.methods.agpnet import AGPNet, AGPNetOptions
-from adcore.modules import perturbation
-from adcore.modules.agpnet_training import Clean, Frozen, Guided, Noise, Target
-from adcore.modules.attention import Looks
-from adcore.plan import BackboneSpec, ImageSpec
 from tests.methods.pooled import Pooled
 
 SIDE = 64

@@ -15,17 +15,17 @@ import pytest
 import torch
 
 from adcore.core.contracts import Context, silent
+from adcore.core.plan import BackboneSpec, ImageSpec
 from adcore.datasets import generated
-from adcore.features import Extraction, Extractor
-from adcore.held import Held, HeldImages
-from adcore.images import ImageFile
-from adcore.maps import postprocess
-from adcore.masks import MaskFile
+from adcore.engine.scoring import score
+from adcore.features.extractor import Extraction, Extractor
+from adcore.features.held import Held, HeldImages
 from adcore.methods.agpnet import AGPNet, AGPNetOptions
 from adcore.methods.tfa_net import TFANet, TFANetOptions
 from adcore.metrics import image_metrics, pixel_metrics
-from adcore.plan import BackboneSpec, ImageSpec
-from adcore.scoring import score
+from adcore.vision.images import ImageFile
+from adcore.vision.maps import postprocess
+from adcore.vision.masks import MaskFile
 
 SIDE = 128
 SEEDS = (3, 4, 5)  # the metrics below were chosen on 0, 1 and 2

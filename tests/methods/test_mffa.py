@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from adcore.core.contracts import Context
-from adcore.maps import postprocess
+from adcore.core.plan import BackboneSpec
+from adcore.enhancers._lgffp import LGFFP as Fusion
+from adcore.enhancers._lgffp import Blocks
 from adcore.methods.mffa import MFFA, MFFAOptions, View
 from adcore.methods.padim import PaDiM, PaDiMOptions
 from adcore.methods.patchcore import PatchCore, PatchCoreOptions
-from adcore.modules.lgffp import LGFFP as Fusion
-from adcore.modules.lgffp import Blocks
-from adcore.plan import BackboneSpec
+from adcore.vision.maps import postprocess
 
 CONTEXT = Context(seed=0, image_size=(32, 32))
 SIZE = (32, 32)

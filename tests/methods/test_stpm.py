@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from adcore.core.contracts import Context, Curves
-from adcore.features import Extraction, Extractor
-from adcore.held import HeldImages
+from adcore.core.plan import BackboneSpec, ImageSpec
+from adcore.engine.sizes import size
+from adcore.features.extractor import Extraction, Extractor
+from adcore.features.held import HeldImages
 from adcore.methods.stpm import STPM, STPMOptions
-from adcore.plan import BackboneSpec, ImageSpec
-from adcore.sizes import size
 
 SIDE = 32
 

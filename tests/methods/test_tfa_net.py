@@ -10,14 +10,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from adcore import backbones, registry
 from adcore.core.contracts import Context, Curves
-from adcore.features import Extraction, Extractor
-from adcore.held import HeldImages
+from adcore.core.plan import BackboneSpec, Choice, ImageSpec, load
+from adcore.engine import registry
+from adcore.engine.sizes import counted
+from adcore.features import backbones
+from adcore.features.extractor import Extraction, Extractor
+from adcore.features.held import HeldImages
+from adcore.methods._tfa_net import joined, patchify
 from adcore.methods.tfa_net import TFANet, TFANetOptions
-from adcore.modules.tfa_net import joined, patchify
-from adcore.plan import BackboneSpec, Choice, ImageSpec, load
-from adcore.sizes import counted
 
 SUITES = Path(__file__).parents[2] / "suites"
 TINY = {"grid": 8, "patch": 2, "width": 16, "depth": 1, "heads": 2} | {

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adcore import registry
 from adcore.core.columns import Column
-from adcore.evaluation import Lazy
+from adcore.engine import registry
+from adcore.engine.evaluation import Lazy
 from adcore.metrics import image_metrics, pixel_metrics, spro
 from adcore.metrics.base import Images, Masked, Metric, Reader, Regions, Scored, values
 

@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from adcore.evaluation import Lazy
+from adcore.engine.evaluation import Lazy
 from adcore.metrics import _normals as normals
 from adcore.metrics import pixel_metrics, spro
 

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from adcore import cells
+from adcore.core.plan import Plan, load
+from adcore.engine import cells
 from adcore.papers import published
 from adcore.papers.published import PublishedError, Table
 from adcore.papers.targets import Joiner, Target, paper
-from adcore.plan import Plan, load
 
 SUITES = Path(__file__).parents[2] / "suites"
 NAMES = published.names()

@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from adcore import cells, registry
+from adcore.core.plan import parse
+from adcore.engine import cells, registry
 from adcore.papers import beside, published, tables
 from adcore.papers.measured import Found, Lookup, Run
 from adcore.papers.published import Ours, Table
 from adcore.papers.targets import paper
-from adcore.plan import parse
 from adcore.report import table_pages
 from adcore.report.leaderboard import markdown
 from adcore.report.verdicts import printed

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from adcore import registry
+from adcore.engine import registry
 from adcore.metrics import curves
-from adcore.report.gallery import make_gallery
 from adcore.results.groups import CellResult
 from adcore.results.trained import Trained
+from adcore.vision.gallery import make_gallery
 
 SIDE = 96
 COSTS = ("extract_s", "fit_s", "score_ms", "peak_mb", "learnable_params", "total_params", "macs")

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from adcore import cells, registry
+from adcore.core.plan import parse
+from adcore.engine import cells, registry
 from adcore.papers import beside
 from adcore.papers.measured import Run
-from adcore.plan import parse
 from adcore.report import enhancers, html, leaderboard, statistics
 from adcore.results import effects
 from adcore.results.contests import Contests

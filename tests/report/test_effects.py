@@ -5,12 +5,12 @@ import math
 import pandas as pd
 import pytest
 
+from adcore.kernels.intervals import interval
 from adcore.report import enhancers, verdicts
 from adcore.report.enhancers import sentence
 from adcore.results import effects
 from adcore.results.contests import Contests
 from adcore.results.frame import frame
-from adcore.results.intervals import interval
 from adcore.results.paired import Paired
 
 CONTROLS = {"pfam(train=identity)": "identity", "pfam(train=random)": "random"}

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from adcore.report import heatmaps
-from adcore.report.gallery import chosen, make_gallery, normal_scale
+from adcore.vision.gallery import chosen, make_gallery, normal_scale
 
 
 @pytest.fixture

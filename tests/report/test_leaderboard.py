@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from adcore import registry
+from adcore.engine import registry
 from adcore.report import leaderboard, verdicts
 from adcore.results import frame
 from adcore.results.contests import Contests

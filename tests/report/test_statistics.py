@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 from sklearn.metrics import roc_auc_score
 
-from adcore import registry
+from adcore.engine import registry
 from adcore.report import statistics, verdicts
 from adcore.report.html import write_report
 from adcore.results.contests import Contests

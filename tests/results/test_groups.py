@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from adcore.results.groups import TRAINING, CellResult, group_rows, weights_mark
+from adcore.core.words import TRAINING
+from adcore.results.groups import CellResult, group_rows, weights_mark
 
 
 def results(tmp_path, *rows):

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from adcore.core.store import Store
 from adcore.results.groups import CellResult
 from adcore.results.samples import samples
-from adcore.store import Store
 
 
 def test_a_sample_is_made_once_and_read_back_the_same(tmp_path):

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from adcore.report.gallery import make_gallery
-from adcore.results.groups import TRAINING, CellResult, group_rows
+from adcore.core.words import TRAINING
+from adcore.results.groups import CellResult, group_rows
 from adcore.results.trained import Trained
+from adcore.vision.gallery import make_gallery
 from tasks import tracking
 from tasks.tracking import Tracker, TrackingError, view_state, view_tag, view_url
 

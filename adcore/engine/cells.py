@@ -1,0 +1,381 @@
+"""Expands a plan into cells, each with its content keys: dataset x category x backbone x image size x protocol x
+enhancer x method x seed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from adcore.core import keys
+from adcore.core.columns import STAND_IN
+from adcore.core.contracts import Enhancer, Link, Method, MethodOptions
+from adcore.core.plan import BackboneSpec, ImageSpec, Plan, PlanError
+from adcore.engine import identity, registry
+from adcore.engine.chains import NONE, Chain, chain
+from adcore.features import backbones
+from adcore.protocols.base import Protocol
+from adcore.vision.images import ImageFile, image_files
+
+if TYPE_CHECKING:
+    from adcore.core.contracts import Threshold
+
+MOST_SOURCES = 64  # images of other categories that textures of synthetic defects are taken from
+
+
+@dataclass(frozen=True)
+class Category:
+    """A validated category of a dataset: its root, the manifest it belongs to, which categories of that are textures,
+    and the threshold that finds its object."""
+
+    dataset: str
+    name: str
+    root: Path
+    manifest: pd.DataFrame = field(repr=False, compare=False)
+    textures: frozenset[str] = frozenset()
+    threshold: Threshold | None = None
+
+    @property
+    def texture(self) -> bool:
+        """Whether it is one itself."""
+        return self.name in self.textures
+
+    @property
+    def only_textures(self) -> bool:
+        """Whether all categories of its dataset are."""
+        return set(self.manifest["category"]) <= self.textures
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is compared: backbone and image size, a protocol, an enhancer chain and a method, each with its options, and
+    a seed. network: which backbone and image size, where the plan has several; else ''."""
+
+    backbone: BackboneSpec
+    image: ImageSpec
+    network: str
+    protocol: Protocol
+    chain: Chain
+    method: type[Method]
+    options: MethodOptions
+    seed: int
+    names: dict[str, str]  # protocol, enhancer, method and their labels, as the leaderboard's columns name them
+    stand_in: bool  # some weights of an enhancer only stand in for the right ones
+
+    @property
+    def title(self) -> str:
+        parts = [self.names["method_label"]]
+        parts += [self.names["enhancer_label"]] if self.names["enhancer"] != NONE else []
+        parts += [self.names["protocol_label"]] if self.names["protocol_label"] != "one-class" else []
+        parts += [f"on {self.network}"] if self.network else []
+        return " ".join([*parts, f"seed {self.seed}"])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number-producing unit, with the keys of everything that it is made of."""
+
+    category: Category = field(compare=False)
+    arm: Arm = field(compare=False)
+    backbone: BackboneSpec
+    image: ImageSpec
+    evaluate_at: Literal["input", "original"]
+    setting: dict[str, str] = field(repr=False, compare=False)
+    train: pd.DataFrame = field(repr=False, compare=False)
+    test: pd.DataFrame = field(repr=False, compare=False)
+    texture: bool  # what the model is of; a joint one of several categories only if all are
+    sources: tuple[ImageFile, ...] = field(repr=False, compare=False)
+    links: tuple[Link, ...] = field(repr=False, compare=False)
+    plain: str  # title of the same cell without an enhancer, which latency is compared with; "" where there is none
+    fit_key: str
+    maps_key: str
+    latency_key: str
+    gallery_key: str
+    key: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.category.dataset}/{self.category.name} {self.arm.title}"
+
+    @property
+    def artifacts(self) -> list[tuple[str, str]]:
+        """(kind, key) of what a finished cell consists of. Not the fit: it is large, and nothing above needs it."""
+        return [
+            ("maps", self.maps_key),
+            ("cell", self.key),
+            ("gallery", self.gallery_key),
+            ("latency", self.latency_key),
+            *(("enhancer", link.key) for link in self.links),
+        ]
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Feature levels that the method reads; the plan's layers, where given, replace them."""
+        return () if self.backbone.layers else self.arm.method.levels
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The leaderboard's columns up to the metrics."""
+        return columns(self.category.dataset, self.category.name, self.arm, self.setting)
+
+
+def setting(plan: Plan, arm: Arm) -> dict[str, str]:
+    """The leaderboard's columns backbone, weights and image, with what is unusual."""
+    layers = arm.backbone.layers
+    return {
+        "backbone": backbones.title(arm.backbone.name) + (f"(layers={','.join(map(str, layers))})" if layers else ""),
+        "weights": (STAND_IN if arm.stand_in else "") + backbones.label(arm.backbone),
+        "image": arm.image.label + ("@original" if plan.evaluate_at == "original" else ""),
+    }
+
+
+def columns(dataset: str, category: str, arm: Arm, shared: dict[str, str]) -> dict[str, Any]:
+    """The leaderboard's columns up to the metrics."""
+    return {"dataset": dataset, "category": category, **arm.names, **shared, "seed": arm.seed}
+
+
+def arms(plan: Plan) -> list[Arm]:
+    """Every combination that the plan compares. Raises PlanError for an unknown name or option."""
+    networks = itertools.product(plan.every_backbone, plan.every_image)
+    return [arm for backbone, image in networks for arm in _arms(plan, backbone, image)]
+
+
+def _arms(plan: Plan, backbone: BackboneSpec, image: ImageSpec) -> list[Arm]:
+    """Those on one backbone at one image size."""
+    found = []
+    parts = [backbone.label] * (len(plan.every_backbone) > 1) + [f"at {image.label}"] * (len(plan.every_image) > 1)
+    chains = [(enhancer, chain(enhancer, backbone)) for enhancer in plan.enhancers]
+    for protocol, (enhancer, chained), method in itertools.product(plan.protocols, chains, plan.methods):
+        if not method.takes(enhancer):
+            continue
+        rules = registry.options(protocol, registry.protocol(protocol.name), "protocol")
+        cls = registry.method(method.name)
+        options = registry.options(method, cls.Options, "method")
+        stand_in = _checked(chained, backbone, method.name, cls, options)
+        names = {
+            "protocol": protocol.name,
+            "enhancer": chained.name,
+            "method": method.name,
+            "protocol_label": registry.label(protocol, rules),
+            "enhancer_label": chained.label,
+            "method_label": registry.label(method, options),
+        }
+        seeds = [drawn for seed in plan.seeds for drawn in rules.seeds(seed)]
+        network = backbone, image, " ".join(parts)
+        found += [Arm(*network, rules, chained, cls, options, seed, names, stand_in) for seed in seeds]
+    for enhancer, _ in chains:
+        if not any(method.takes(enhancer) for method in plan.methods):
+            raise PlanError(f"enhancers: no method of the plan takes {enhancer.name}; remove it")
+    for what in ("protocol", "enhancer", "method"):
+        choices = len(getattr(plan, f"{what}s"))
+        different = list(dict.fromkeys(arm.names[f"{what}_label"] for arm in found))
+        if len(different) < choices:
+            raise PlanError(f"{what}s: one of {', '.join(different)} stands twice in the plan; remove it")
+    return found
+
+
+def _checked(chained: Chain, backbone: BackboneSpec, name: str, method: type[Method], options: MethodOptions) -> bool:
+    """Whether some weights of chain or method only stand in. Raises PlanError where they cannot work."""
+    every = {*chained.objects, *chained.textures}
+    try:
+        method.check(options, backbone)
+    except ValueError as error:
+        raise PlanError(f"method '{name}': {error}") from None
+    for enhancer in every:
+        try:
+            enhancer.check(backbone, method)
+        except ValueError as error:
+            raise PlanError(f"enhancer '{chained.name}': {error}") from None
+    stand_in = any(enhancer.stand_in(backbone) for enhancer in every)
+    return stand_in or method.stand_in(options, backbone)
+
+
+def expand(plan: Plan, categories: Sequence[Category], combinations: Sequence[Arm] | None = None) -> list[Cell]:
+    """The cells of a plan over prepared categories, in the order of the plan. combinations: its `arms`, where they are
+    known."""
+    combinations = arms(plan) if combinations is None else combinations
+    return [cell for category in categories for cell in _cells(plan, category, combinations)]
+
+
+def _cells(plan: Plan, category: Category, combinations: Sequence[Arm]) -> Iterator[Cell]:
+    splits: dict[tuple[Protocol, int], Images] = {}
+    plain = {_compared(arm): arm for arm in combinations if arm.names["enhancer"] == NONE}
+    for arm in combinations:
+        drawn = arm.protocol, arm.seed if arm.protocol.seeded else 0
+        if drawn not in splits:
+            splits[drawn] = Images.of(category, arm)
+        images = splits[drawn]
+        links = tuple(_links(plan, arm, category, images))
+        other = plain.get(_compared(arm)) if links else None
+        yield Cell(
+            category,
+            arm,
+            arm.backbone,
+            arm.image,
+            plan.evaluate_at,
+            setting(plan, arm),
+            images.train,
+            images.test,
+            images.texture,
+            tuple(image_files(category.root, images.foreign)),
+            links,
+            f"{category.dataset}/{category.name} {other.title}" if other else "",
+            **_keys(plan, arm, images, links, other is not None),
+        )
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a protocol gives a model to train and to be judged on, and images of other categories for textures."""
+
+    train: pd.DataFrame
+    test: pd.DataFrame
+    foreign: pd.DataFrame
+    texture: bool
+    content: dict[str, str]
+
+    @classmethod
+    def of(cls, category: Category, arm: Arm) -> Images:
+        """Raises PlanError where the protocol cannot be kept with this category."""
+        try:
+            parts = arm.protocol.split(category.manifest, category.name, arm.seed)
+        except ValueError as error:
+            raise PlanError(f"{category.dataset}: {error}") from None
+        rows = [part if "variant" in part else part.assign(variant=0) for part in parts]
+        # By content, so that renaming a file changes neither the fit's key nor the order of training.
+        train, test = (part.sort_values(["sha256", "path", "variant"]) for part in rows)
+        texture = category.only_textures if arm.protocol.joint else category.texture
+        return cls(train, test, _foreign(category, train), texture, _content(train, test))
+
+
+def _compared(arm: Arm) -> tuple[str, str, str, int]:
+    """What cells with and without an enhancer have in common, within a category."""
+    return arm.network, arm.names["protocol_label"], arm.names["method_label"], arm.seed
+
+
+def _foreign(category: Category, train: pd.DataFrame) -> pd.DataFrame:
+    """Training images of the dataset's other categories that the model is not of, a few of them, by content."""
+    rows = category.manifest
+    others = rows[(rows["category"] != category.name) & (rows["split"] == "train")]
+    others = others[~others["sha256"].isin(train["sha256"])]
+    return others.drop_duplicates("sha256").sort_values("sha256")[:MOST_SOURCES]
+
+
+def contents(rows: pd.DataFrame) -> list[str]:
+    """What each row shows: the image by its sha256 and the rule it is read by, and which version of it."""
+    pairs = zip(image_files(Path(), rows), rows["variant"], strict=True)
+    return [f"{file.content}#{variant}" if variant else file.content for file, variant in pairs]
+
+
+def by_path(rows: pd.DataFrame) -> tuple[int, ...]:
+    """Places of the rows in the order of their paths, and of the versions of one image."""
+    ordered = rows.reset_index(drop=True).sort_values(["path", "variant"])
+    return tuple(int(place) for place in ordered.index)
+
+
+def _content(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, str]:
+    judged = test[["path", "label", "defect", "subset", "sha256", "mask_sha256"]]
+    return {
+        "train": keys.digest(contents(train)),
+        "test": keys.digest(contents(test)),
+        "judged": keys.digest(judged.to_numpy().tolist()),
+    }
+
+
+def _links(plan: Plan, arm: Arm, category: Category, images: Images) -> Iterator[Link]:
+    """The enhancers of a cell, each with the key of its weights: what it was shown, and all that stands before it."""
+    parent: Any = {"backbone": backbones.identity(arm.backbone), "image": arm.image.model_dump()}
+    sources = [file.content for file in image_files(category.root, images.foreign)]
+    for enhancer in arm.chain.of(images.texture):
+        shown = {"texture": images.texture, "threshold": category.threshold, "sources": sources}
+        host = [arm.names["method"], _options(arm), _fit_code(arm)]
+        key = keys.digest(
+            {
+                "step": "enhance",
+                **_enhancer(enhancer, arm.backbone),
+                "parent": parent,
+                "images": images.content["train"],
+                "shown": shown if enhancer.synthesis else None,
+                "levels": _levels(arm, enhancer) if enhancer.on_maps else None,
+                "host": host if enhancer.wants_host else None,
+                "seed": arm.seed,
+                "libraries": keys.libraries(),
+            }
+        )
+        yield Link(type(enhancer), enhancer.options, key)
+        parent = key
+
+
+def _enhancer(enhancer: Enhancer, backbone: BackboneSpec) -> dict[str, Any]:
+    return {
+        "enhancer": enhancer.name,
+        "options": enhancer.identity(backbone),
+        "code": identity.enhancer(type(enhancer), enhancer.wants_host),
+    }
+
+
+def _levels(arm: Arm, enhancer: Enhancer | None = None) -> Any:
+    asked = arm.method.levels
+    return arm.backbone.layers or ["level", *(enhancer.levels(asked) if enhancer else asked)]
+
+
+def _fit_code(arm: Arm) -> str:
+    return identity.fit(arm.method, arm.method.selects_on_test(arm.options))
+
+
+def _options(arm: Arm) -> dict[str, Any]:
+    return arm.method.identity(arm.options, arm.backbone)
+
+
+def _keys(plan: Plan, arm: Arm, images: Images, links: Sequence[Link], compared: bool) -> dict[str, str]:
+    content = images.content
+    model = {
+        "method": arm.names["method"],
+        "options": _options(arm),
+        "backbone": backbones.identity(arm.backbone),
+        "layers": _levels(arm),
+        "image": arm.image.model_dump(),
+        "libraries": keys.libraries(),
+    }
+    late = {name: model["options"][name] for name in arm.method.at_score}
+    early = {name: value for name, value in model["options"].items() if name not in late}
+    trained = {**model, "options": early, "enhancer": [link.key for link in links], "code": _fit_code(arm)}
+    order = by_path(images.train) if arm.method.reads_order else None
+    fitted: dict[str, Any] = {
+        "step": "fit",
+        "model": trained,
+        "images": content["train"],
+        "order": order,
+        "seed": arm.seed,
+    }
+    if arm.method.selects_on_test(arm.options):
+        fitted["judged"] = [content["test"], content["judged"]]
+    fit = keys.digest(fitted)
+    scoring = identity.maps(arm.method)
+    maps = keys.digest({"step": "maps", "fit": fit, "options": late, "images": content["test"], "code": scoring})
+    cell = keys.digest(
+        {
+            "step": "cell",
+            "maps": maps,
+            "rows": content["judged"],
+            "at": plan.evaluate_at,
+            "metrics": sorted(registry.modules("metrics")),
+            "code": identity.cell(),
+        }
+    )
+    # How long an image takes depends on which modules there are, not on what they or the backbone learned.
+    behind = [_enhancer(link.made(), arm.backbone) for link in links if link.enhancer.on_maps]
+    built = {**model, "enhancer": behind, "compared": compared}
+    latency = {"step": "latency", "model": built, "device": plan.device, "code": identity.latency(arm.method)}
+    gallery = {"step": "gallery", "cell": cell, "code": identity.gallery()}
+    return {
+        "fit_key": fit,
+        "maps_key": maps,
+        "key": cell,
+        "latency_key": keys.digest(latency),
+        "gallery_key": keys.digest(gallery),
+    }

@@ -1,0 +1,1 @@
+"""Networks and what they make of images: backbones, the extractor, and the bank that keeps features."""
