@@ -20,9 +20,8 @@ from adcore.engine.bench import Bench, Failure, Layout, foreseen, kind_of, reope
 from adcore.engine.cells import expand
 from adcore.engine.schedule import Planned, Work
 from adcore.results.run import Results
-from tasks import data, publish
+from tasks import steps
 from tasks.caching import stored
-from tasks.cells import TASKS
 
 Row = dict[str, Any]
 
@@ -33,14 +32,14 @@ def prepare_all(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
     failures: list[Failure] = []
     workspace = str(layout.workspace)
     for spec in plan.datasets:
-        state = data.prepare(spec.name, spec.model_dump_json(), workspace, return_state=True)
+        state = steps.prepare(spec.name, spec.model_dump_json(), workspace, return_state=True)
         if state.is_completed():
             manifests[spec.name] = state.result()
         else:
             failures += Failure.of(spec, _reason(state))
     text = Bench(plan, layout.workspace, manifests).text
     for name in list(manifests):
-        validation = data.validate(name, *text, return_state=True)
+        validation = steps.validate(name, *text, return_state=True)
         if not validation.is_completed():
             failures.append(Failure(name, "*", _reason(validation)))
             del manifests[name]
@@ -97,8 +96,8 @@ def write_pages(bench: Bench, lost: list[Failure], data_docs: bool = False) -> N
 def publish_all(bench: Bench, name: str, results: Results) -> str:
     """results/ first, then MLflow, which nothing waits for: why runs were not logged, "" where all are."""
     whole = cast("Results", quote(results))  # as it is: Prefect would look for futures in all of it
-    publish.leaderboard(*bench.text, name, whole)
-    state = publish.track(*bench.text, name, whole, return_state=True)
+    steps.leaderboard(*bench.text, name, whole)
+    state = steps.track(*bench.text, name, whole, return_state=True)
     return "" if state.is_completed() else _reason(state)
 
 
@@ -127,5 +126,5 @@ def submit(work: Work) -> dict[str, list[PrefectFuture[Any]]]:
 
 def _start(bench: Bench, planned: Planned, after: list[PrefectFuture[Any]]) -> PrefectFuture[Any]:
     step, cell, title = planned
-    task = stored(TASKS[step.name], bench.layout.workspace, step.present)
+    task = stored(steps.TASKS[step.name], bench.layout.workspace, step.present)
     return task.submit(title, step.key, cell.title, *bench.text, wait_for=after)

@@ -194,7 +194,7 @@ import json, sys
 from pathlib import Path
 from adcore.engine.bench import Bench, Layout, read
 from adcore.core.plan import load
-from adcore.engine.missing import missing
+from adcore.engine.schedule import missing
 from adcore.results.finished import read as read_cells
 
 plan, workspace = load(Path(sys.argv[1])), Path(sys.argv[2])

@@ -25,7 +25,7 @@ from adcore.core.plan import Plan
 from adcore.core.store import Store
 from adcore.core.training import Training
 from adcore.core.words import TRAINING
-from adcore.engine import enhancement, evaluation, identity, latency, scoring
+from adcore.engine import enhancement, evaluation, identity, latency
 from adcore.engine.cells import Cell, by_path
 from adcore.engine.enhancement import image_set
 from adcore.engine.latency import Timed
@@ -119,7 +119,7 @@ class Computer:
             source = self._source(cell, "test")
             fitted = self._fitted(cell)
             with measured() as cost:
-                maps, scores = scoring.score(fitted.method, source, progress)
+                maps, scores = evaluation.score(fitted.method, source, progress)
             meta = {
                 **environment(),
                 "parents": {"fit": cell.fit_key},
@@ -239,7 +239,7 @@ class Computer:
 
     def _judge(self, cell: Cell, method: Method) -> float:
         """The image AUROC of a method in training on the cell's test images."""
-        scores = scoring.score(method, self._source(cell, "test"), silent)[1]
+        scores = evaluation.score(method, self._source(cell, "test"), silent)[1]
         return image_metrics(scores, cell.test["label"].to_numpy())["i_auroc"]
 
     def _source(self, cell: Cell, part: str) -> Pictures | Mapped | Live:

@@ -1,4 +1,4 @@
-"""Metrics, per-image table and curves of one cell from its raw maps and image scores."""
+"""Raw maps and image scores by a fitted method; from them metrics, per-image table and curves of one cell."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import pandas as pd
 import torch
 
 from adcore import metrics
+from adcore.core.contracts import FeatureSource, ImageSource, Method, Progress
 from adcore.engine import registry
 from adcore.metrics.base import Images, Masked, Metric, Regions, Scored, values
 from adcore.vision.images import crop_box
-from adcore.vision.maps import postprocess
+from adcore.vision.maps import image_scores, postprocess
 from adcore.vision.masks import CHANNELS, MaskFile, kind_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,28 @@ Floats = npt.NDArray[np.float32]
 Masks = npt.NDArray[np.bool_]
 Item = TypeVar("Item")
 CURVE_STEP = 8  # every eighth pixel of a row and column draws the pixel curves; the metrics take them all
+
+
+@torch.inference_mode()
+def score(method: Method, source: FeatureSource | ImageSource, progress: Progress) -> tuple[Floats, Floats]:
+    """Raw maps (N, h, w) at the method's own grid and image scores (N,), both float32, in the order of `source`.
+
+    Raises ValueError where the method gives a value that is not finite.
+    """
+    maps: list[Floats] = []
+    scores: list[Floats] = []
+    done = 0
+    for batch in source:
+        raw, given = method.score(batch)
+        smooth = postprocess(raw, method.context.image_size, method.smoothing)
+        scored = image_scores(smooth, given)
+        if not (torch.isfinite(raw).all() and torch.isfinite(scored).all()):
+            raise ValueError(f"method {method.name} gave a score that is not finite")
+        maps.append(raw.float().cpu().numpy())
+        scores.append(scored.float().cpu().numpy())
+        done += len(raw)
+        progress(done / len(source))
+    return np.concatenate(maps), np.concatenate(scores)
 
 
 @dataclass(frozen=True)

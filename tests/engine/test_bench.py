@@ -29,8 +29,7 @@ from adcore.datasets.cautions import cautions
 from adcore.engine import bench, cells, latency, registry
 from adcore.engine.bench import Bench, Layout, WorkspaceError
 from adcore.engine.cells import Cell
-from adcore.engine.missing import Missing, missing
-from adcore.engine.schedule import Work
+from adcore.engine.schedule import Missing, Work, missing
 from adcore.results import finished
 from adcore.results.frame import frame, metric_columns
 from adcore.results.run import gather

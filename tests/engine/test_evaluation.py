@@ -20,7 +20,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from adcore import metrics
 from adcore.core.contracts import Context, FeatureMethod, MethodOptions
 from adcore.core.plan import ImageSpec
-from adcore.engine import evaluation, latency, registry, scoring
+from adcore.engine import evaluation, latency, registry
 from adcore.engine.evaluation import Judged, Lazy
 
 SIGMA = 1.5
@@ -291,7 +291,7 @@ def test_scores_come_in_order_with_the_maximum_of_the_smooth_map_by_default(scor
     source: Any = Source()
     heard: list[float] = []
     method.scored = scored
-    maps, scores = scoring.score(method, source, heard.append)
+    maps, scores = evaluation.score(method, source, heard.append)
     raw = source.images.mean(1).numpy()
     np.testing.assert_allclose(maps, raw, rtol=1e-6)
     assert maps.dtype == scores.dtype == np.float32 and scores.shape == (7,)
@@ -311,14 +311,14 @@ def test_a_score_that_is_not_finite_is_refused() -> None:
     method = Plain(MethodOptions(), Context(0, image_size=(32, 32)))
     method.spoil = True
     with pytest.raises(ValueError, match="method plain gave a score that is not finite"):
-        scoring.score(method, cast(Any, Source()), lambda done: None)
+        evaluation.score(method, cast(Any, Source()), lambda done: None)
 
 
 def test_an_image_score_that_is_not_finite_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     method = Plain(MethodOptions(), Context(0, image_size=(32, 32)))
     monkeypatch.setattr(Plain, "score", lambda self, f: (f[0].mean(1), torch.full((len(f[0]),), math.inf)))
     with pytest.raises(ValueError, match="not finite"):
-        scoring.score(method, cast(Any, Source()), lambda done: None)
+        evaluation.score(method, cast(Any, Source()), lambda done: None)
 
 
 def test_latency_is_of_one_image_and_includes_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:

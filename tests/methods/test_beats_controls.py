@@ -17,7 +17,7 @@ import torch
 from adcore.core.contracts import Context, silent
 from adcore.core.plan import BackboneSpec, ImageSpec
 from adcore.datasets import generated
-from adcore.engine.scoring import score
+from adcore.engine.evaluation import score
 from adcore.features.extractor import Extraction, Extractor
 from adcore.features.held import Held, HeldImages
 from adcore.methods.agpnet import AGPNet, AGPNetOptions

@@ -1,18 +1,26 @@
-"""Finished cells to MLflow, to results/ and to Prefect's artifacts."""
+"""Every step as a Prefect task: data sets, the steps of a cell, what is published.
+
+Tasks are given names and keys, never arrays, and answer with a key.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from prefect import task
+from prefect import Task, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from adcore.core.costs import git_commit
-from adcore.engine.bench import reopened
+from adcore.core.disk import room
+from adcore.core.plan import DatasetSpec
+from adcore.engine import bench
+from adcore.engine.bench import Bench, reopened
+from adcore.engine.cells import Cell
+from adcore.engine.schedule import STEPS, Progress
 from adcore.papers import beside
 from adcore.papers.measured import Run
 from adcore.report import enhancers, statistics, timings
@@ -21,7 +29,40 @@ from adcore.report.html import write_report
 from adcore.results.contests import Contests
 from adcore.results.frame import Row, run_place
 from adcore.results.run import Results
+from tasks.caching import cached
+from tasks.progress import step
 from tasks.tracking import Tracker, view_url
+
+
+@task(name="prepare", task_run_name="prepare {dataset}", cache_policy=NO_CACHE)
+def prepare(dataset: str, spec: str, workspace: str) -> str:
+    """The key of the dataset's manifest. Not cached: it is what notices that a file has changed."""
+    layout = bench.Layout(Path(workspace))
+    with step(f"prepare {dataset}") as progress, room(layout.workspace):
+        parsed = DatasetSpec.model_validate_json(spec)
+        return bench.prepare(parsed, layout, lambda done, total: progress(done / max(total, 1)))
+
+
+@task(name="validate", task_run_name="validate {dataset}", cache_policy=NO_CACHE)
+def validate(dataset: str, plan: str, workspace: str, manifests: str) -> int:
+    """Number of problems found; the store keeps them by the manifest's content."""
+    opened = bench.reopened(plan, workspace, manifests)
+    with step(f"validate {dataset}"), room(opened.layout.workspace):
+        return len(opened.problems(dataset))
+
+
+def _task(name: str, compute: Callable[[Bench, Cell, str, Progress], None]) -> Task[..., Any]:
+    @cached(name)
+    def run(title: str, key: str, cell: str, plan: str, workspace: str, manifests: str) -> str:
+        opened = reopened(plan, workspace, manifests)
+        with step(f"{name} {title}") as progress, room(opened.store.root):
+            compute(opened, opened.by_title[cell], key, progress)
+        return key
+
+    return run
+
+
+TASKS = {name: _task(name, compute) for name, compute in STEPS.items()}
 
 
 @task(name="track", task_run_name="log runs to MLflow", cache_policy=NO_CACHE)
