@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 Batch = TypeVar("Batch")
 
+Level = int | str  # what is read of a backbone: see Method.levels
+Levels = tuple[Level, ...]
 STAGES = (1, 2, 3, 4)  # the levels that a backbone is fine-tuned through
+TOKENS, CLS, POOLED = "tokens", "cls", "pooled"  # levels that have a name
+VECTORS = (CLS, POOLED)  # those that are no maps
 
 Shape = tuple[int, int, int]  # (C, H, W) of a map
 Maps = list["torch.Tensor"]  # one float32 tensor (B, C, H, W) per level
@@ -33,6 +37,18 @@ Progress = Callable[[float], None]  # hears the fraction done
 
 def silent(done: float) -> None:
     """Progress callback that tells nobody."""
+
+
+def block_of(level: Level) -> int | None:
+    """The number, from 1, of the block that a level like "block3" is; None for other levels."""
+    number = level.removeprefix("block") if isinstance(level, str) else ""
+    return int(number) if number.isdecimal() and int(number) else None
+
+
+def level_order(level: Level) -> tuple[int, str]:
+    """To sort levels by: maps by their stride, then blocks, then what has a name."""
+    number = level if isinstance(level, int) else 100 + (block_of(level) or 1000)
+    return number, str(level)
 
 
 class ImageSource(Protocol):
@@ -86,7 +102,7 @@ class Extractor(Protocol):
 
     device: str
     size: int
-    levels: tuple[int, ...]
+    levels: Levels
     model: Any
     mean: torch.Tensor
     std: torch.Tensor
@@ -180,7 +196,11 @@ class Method(ABC):
     name: ClassVar[str]
     # `Options` is the class of the method's own options; Any because a nested class may narrow it.
     Options: ClassVar[Any] = MethodOptions
-    levels: ClassVar[tuple[int, ...]] = (1, 2, 3)  # feature levels by default: stride 4, 8 and 16
+    # What it reads of the backbone. 1 to 4: maps of stride 4 to 32 (of a transformer of tokens, its blocks at those
+    # quarters of the depth); 0: the stem behind a max-pool. Of a transformer also "block3", the map of its third block,
+    # "tokens", the map behind all blocks and the norm that follows, and "cls", the class token there. "pooled": the
+    # mean over the positions of the last map. Of "cls" and "pooled", which are vectors, the maps are (B, C, 1, 1).
+    levels: ClassVar[Levels] = (1, 2, 3)
     smoothing: ClassVar[float] = 4.0  # standard deviation of the Gaussian on the map, in input pixels; 0: none
 
     # True: `fit` depends on the order of the training images' paths, which their contents do not tell.
@@ -216,6 +236,11 @@ class Method(ABC):
         """Whether the fit looks at the test images, as the code of some papers does: leaky, and only there to be held
         against numbers that were printed so. The option that asks for it stands in the label."""
         return False
+
+    @classmethod
+    def reads(cls, options: Any) -> Levels:
+        """The levels that it reads with these options."""
+        return cls.levels
 
     @classmethod
     def passes(cls, options: Any) -> int | None:
@@ -442,10 +467,10 @@ class Enhancer(ABC):
         """Train on an extractor that is its own to change: at STAGES, or at `levels` behind the links before it."""
 
     @abstractmethod
-    def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[int]) -> None:
+    def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[Level]) -> None:
         """Make `extractor` the enhanced one; `asked` are the levels that the method wants."""
 
-    def levels(self, asked: tuple[int, ...]) -> tuple[int, ...]:
+    def levels(self, asked: Levels) -> Levels:
         """The levels to read from the backbone where the method asks for some; () stands for the plan's layers."""
         return asked
 

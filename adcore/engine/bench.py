@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adcore.core import keys
-from adcore.core.contracts import FeatureMethod
+from adcore.core.contracts import FeatureMethod, Levels, level_order
 from adcore.core.disk import room
 from adcore.core.names import composed, located, printable
 from adcore.core.plan import DatasetSpec, ImageSpec, Plan, PlanError, expanded, nearest
@@ -166,13 +166,14 @@ class Bench:
         """The same cell without an enhancer, where the plan has it."""
         return self.by_title[cell.plain] if cell.plain else None
 
-    def levels(self, cell: Cell) -> tuple[int, ...]:
+    def levels(self, cell: Cell) -> Levels:
         """The levels to extract for a cell: every one that some method of the plan reads features of, so that one pass
         gives them all; where an enhancer stands behind the maps, those of the cell's own method."""
         if any(link.enhancer.on_maps for link in cell.links):
             return cell.levels
         reading = [each for each in self.cells if issubclass(each.arm.method, FeatureMethod)]
-        return tuple(sorted({level for each in reading if each.backbone == cell.backbone for level in each.levels}))
+        levels = {level for each in reading if each.backbone == cell.backbone for level in each.levels}
+        return tuple(sorted(levels, key=level_order))
 
     @cached_property
     def twins(self) -> dict[str, set[tuple[str, str]]]:

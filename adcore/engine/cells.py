@@ -13,7 +13,7 @@ import pandas as pd
 
 from adcore.core import keys
 from adcore.core.columns import STAND_IN
-from adcore.core.contracts import Enhancer, Link, Method, MethodOptions
+from adcore.core.contracts import VECTORS, Enhancer, Levels, Link, Method, MethodOptions
 from adcore.core.plan import BackboneSpec, ImageSpec, Plan, PlanError
 from adcore.engine import identity, registry
 from adcore.engine.chains import NONE, Chain, chain
@@ -67,6 +67,11 @@ class Arm:
     stand_in: bool  # some weights of an enhancer only stand in for the right ones
 
     @property
+    def levels(self) -> Levels:
+        """What the method reads of a backbone whose layers the plan leaves to it."""
+        return self.method.reads(self.options)
+
+    @property
     def title(self) -> str:
         parts = [self.names["method_label"]]
         parts += [self.names["enhancer_label"]] if self.names["enhancer"] != NONE else []
@@ -113,9 +118,9 @@ class Cell:
         ]
 
     @property
-    def levels(self) -> tuple[int, ...]:
-        """Feature levels that the method reads; the plan's layers, where given, replace them."""
-        return () if self.backbone.layers else self.arm.method.levels
+    def levels(self) -> Levels:
+        """What the method reads; the plan's layers, where given, replace it."""
+        return () if self.backbone.layers else self.arm.levels
 
     @property
     def names(self) -> dict[str, Any]:
@@ -186,6 +191,10 @@ def _checked(chained: Chain, backbone: BackboneSpec, name: str, method: type[Met
     except ValueError as error:
         raise PlanError(f"method '{name}': {error}") from None
     for enhancer in every:
+        vector = next((level for level in method.reads(options) if level in VECTORS), None)
+        if enhancer.on_maps and vector and not backbone.layers:
+            mend = f"name the enhancers of {name} without it"
+            raise PlanError(f"enhancer '{chained.name}': {name} reads '{vector}', which is no map to enhance; {mend}")
         try:
             enhancer.check(backbone, method)
         except ValueError as error:
@@ -319,7 +328,7 @@ def _enhancer(enhancer: Enhancer, backbone: BackboneSpec) -> dict[str, Any]:
 
 
 def _levels(arm: Arm, enhancer: Enhancer | None = None) -> Any:
-    asked = arm.method.levels
+    asked = arm.levels
     return arm.backbone.layers or ["level", *(enhancer.levels(asked) if enhancer else asked)]
 
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adcore.core.arrays import UInt8Array
-from adcore.core.contracts import Context, Curves, ImageMethod, Method, Progress, silent
+from adcore.core.contracts import Context, Curves, ImageMethod, Levels, Method, Progress, silent
 from adcore.core.costs import environment, measured
 from adcore.core.devices import device_of
 from adcore.core.plan import Plan
@@ -74,7 +74,7 @@ class Computer:
                 trained.write(folder)
             self._forget_checkpoints(key)
 
-    def extract(self, cell: Cell, levels: tuple[int, ...], progress: Progress) -> None:
+    def extract(self, cell: Cell, levels: Levels, progress: Progress) -> None:
         """Fill the bank with the features of a cell's images, at all `levels` that are wanted of them."""
         sets = [images for images in (image_set(cell, "train"), image_set(cell, "test")) if images.paths]
         total, done = sum(len(images.paths) for images in sets), 0
@@ -259,7 +259,7 @@ class Computer:
     def _extractor(self, cell: Cell) -> Extractor:
         return self.bank.extractor(self._extraction(cell, cell.levels))
 
-    def _extraction(self, cell: Cell, levels: tuple[int, ...]) -> Extraction:
+    def _extraction(self, cell: Cell, levels: Levels) -> Extraction:
         return Extraction(cell.backbone, cell.image, levels, cell.links)
 
     def _weights(self, key: str) -> dict[str, torch.Tensor]:

@@ -33,7 +33,7 @@ def measure(plan: Plan, arm: Arm) -> dict[str, Any]:
     count.
     """
     spec = arm.backbone.model_copy(update={"weights": "random", "sha256": None})
-    levels = () if spec.layers else arm.method.levels
+    levels = () if spec.layers else arm.levels
     device = device_of(plan.device)
     extractor = Extractor(Extraction(spec, arm.image, levels), device)
     network = arm.method.sized(arm.options, extractor)

@@ -9,7 +9,7 @@ from functools import reduce
 
 import torch
 
-from adcore.core.contracts import FeatureMethod, ImageMethod
+from adcore.core.contracts import FeatureMethod, ImageMethod, Levels
 from adcore.core.devices import device_of
 from adcore.core.plan import BackboneSpec, ImageSpec, Plan
 from adcore.engine import work
@@ -95,7 +95,7 @@ def lines(foreseen: Forecast, plan: Plan) -> list[str]:
 class _Network:
     """A backbone at some levels: shapes of its maps, multiply-accumulates and seconds of one image."""
 
-    def __init__(self, backbone: BackboneSpec, image: ImageSpec, levels: tuple[int, ...], device: str) -> None:
+    def __init__(self, backbone: BackboneSpec, image: ImageSpec, levels: Levels, device: str) -> None:
         spec = backbone.model_copy(update={"weights": "random", "sha256": None})
         self.extractor = Extractor(Extraction(spec, image, levels), device)
         self.shapes = self.extractor.shapes()
@@ -121,7 +121,7 @@ class _Network:
         return passes + BACKWARD * own / self.macs
 
 
-def _models(cells: Sequence[Cell], networks: dict[tuple[int, ...], _Network]) -> dict[tuple[object, ...], int]:
+def _models(cells: Sequence[Cell], networks: dict[Levels, _Network]) -> dict[tuple[object, ...], int]:
     """Bytes of a model, once for all categories and seeds that have as many images: a network is built to count it."""
     once = {_setting(cell): cell for cell in cells}
     return {
@@ -134,7 +134,7 @@ def _setting(cell: Cell) -> tuple[object, ...]:
     return cell.levels, cell.arm.names["method_label"], len(cell.train)
 
 
-def _features(group: Sequence[Cell], networks: dict[tuple[int, ...], _Network]) -> int:
+def _features(group: Sequence[Cell], networks: dict[Levels, _Network]) -> int:
     """Bytes of the maps that are extracted once for cells over the same images."""
     shapes = {(levels, shape) for cell in group for levels in [cell.levels] for shape in networks[levels].shapes}
     values = sum(channels * height * width for channels, height, width in {shape for _, shape in shapes})
@@ -151,7 +151,7 @@ def _groups(cells: Iterable[Cell]) -> list[list[Cell]]:
     return list(groups.values())
 
 
-def _work(cells: Sequence[Cell], networks: dict[tuple[int, ...], _Network]) -> float:
+def _work(cells: Sequence[Cell], networks: dict[Levels, _Network]) -> float:
     shares: dict[tuple[object, ...], float] = {}
     total = sum(work.extract(group[0]) for group in _groups(cells))
     for cell in _once(cells, "fit_key"):

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from adcore.core.contracts import Enhancer, EnhancerOptions, Extractor, Host, Maps, Method, Outcome, Subject, Training
+from adcore.core.contracts import (
+    Enhancer,
+    EnhancerOptions,
+    Extractor,
+    Host,
+    Level,
+    Levels,
+    Maps,
+    Method,
+    Outcome,
+    Subject,
+    Training,
+)
 from adcore.features.backbones import WeightsError
 
 if TYPE_CHECKING:
@@ -75,7 +87,7 @@ class LGFFP(Enhancer):
         about["stand_in"] = torch.tensor(module.origin == STAND_IN)
         return Outcome(kept | about, facts={"change": float(torch.cat(changes).mean())})
 
-    def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[int]) -> None:
+    def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[Level]) -> None:
         """Put the blocks behind the maps, with what was measured."""
         shapes = [(int(c), int(h), int(w)) for c, h, w in state["shapes"]]
         module = self._module(shapes, self._weights(shapes, bool(state["stand_in"])), int(state["seed"]))
@@ -84,7 +96,7 @@ class LGFFP(Enhancer):
         module.to(extractor.device)
         extractor.add(module, lambda maps: [module(maps)])
 
-    def levels(self, asked: tuple[int, ...]) -> tuple[int, ...]:
+    def levels(self, asked: Levels) -> Levels:
         """Strides 4, 8 and 16, whatever the method's own are."""
         return LEVELS
 

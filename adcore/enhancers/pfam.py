@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from adcore.core.contracts import Enhancer, Extractor, Host, HostMethod, Maps, Method, Outcome, Subject, Training
+from adcore.core.contracts import (
+    Enhancer,
+    Extractor,
+    Host,
+    HostMethod,
+    Level,
+    Levels,
+    Maps,
+    Method,
+    Outcome,
+    Subject,
+    Training,
+)
 from adcore.enhancers import _puzzles
 
 if TYPE_CHECKING:
@@ -80,7 +92,9 @@ class PFAM(Enhancer):
 
         shapes = [extractor.shapes()[index] for index in inside] if inside else extractor.shapes()
         module = self._module(shapes, subject.seed).to(extractor.device)
-        extractor.add(module, self._wired(module, extractor.levels, host.method.levels if host else ()))
+        extractor.add(
+            module, self._wired(module, extractor.levels, host.method.reads(host.method.options) if host else ())
+        )
         before = maptraining.originals(features, subject)
         watch = drift.Drift(before, lambda: _without_gradients(module, before), options.least_cosine)
         epochs = 0 if self.control else options.passes(steps(len(subject.pixels), maptraining.PAIRS))
@@ -107,14 +121,14 @@ class PFAM(Enhancer):
         chance = 1 / len(shown.classes) if "accuracy" in curves else None
         return Outcome(state, curves, chance, facts, watch.stopped)
 
-    def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[int]) -> None:
+    def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[Level]) -> None:
         """Put the trained module behind the maps."""
         module = self._module([(c, h, w) for c, h, w in state["shapes"].tolist()], 0)
         module.load_state_dict({name: value for name, value in state.items() if name not in ABOUT})
         module.eval().requires_grad_(False).to(extractor.device)
         extractor.add(module, self._wired(module, extractor.levels, asked))
 
-    def levels(self, asked: tuple[int, ...]) -> tuple[int, ...]:
+    def levels(self, asked: Levels) -> Levels:
         """The method's own, and layer2 to layer4 where PFAM is on those."""
         return tuple(sorted({*asked, *LITERAL})) if self.options.stages == "layer2-4" else asked
 
@@ -169,11 +183,11 @@ class PFAM(Enhancer):
             seed=seed,
         )
 
-    def _inside(self, levels: Sequence[int]) -> list[int]:
+    def _inside(self, levels: Sequence[Level]) -> list[int]:
         """Which of the maps PFAM is on; [] for all of them."""
         return [list(levels).index(level) for level in LITERAL] if self.options.stages == "layer2-4" else []
 
-    def _wired(self, module: Module, levels: Sequence[int], asked: Sequence[int]) -> Callable[[Maps], Maps]:
+    def _wired(self, module: Module, levels: Sequence[Level], asked: Sequence[Level]) -> Callable[[Maps], Maps]:
         """From the maps of `levels` to those that the method asked for, enhanced."""
         inside = self._inside(levels)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from adcore.core.contracts import Enhancer, Extractor, Host, Outcome, Subject, TrainedOptions, Training
+from adcore.core.contracts import Enhancer, Extractor, Host, Level, Outcome, Subject, TrainedOptions, Training
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +81,7 @@ class PSG(Enhancer):
         )
         return finetuning.finetune(extractor, subject, task, options.passes(count), options.least_cosine, training)
 
-    def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[int]) -> None:
+    def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[Level]) -> None:
         """Load the fine-tuned weights."""
         from adcore.enhancers._finetuning import adopt
 

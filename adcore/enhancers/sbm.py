@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from adcore.core.contracts import Enhancer, Extractor, Host, Outcome, Subject, Training
+from adcore.core.contracts import Enhancer, Extractor, Host, Level, Outcome, Subject, Training
 from adcore.enhancers import _puzzles
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class SBM(Enhancer):
         outcome.state["permutations"] = torch.from_numpy(shown.classes)
         return outcome
 
-    def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[int]) -> None:
+    def apply(self, extractor: Extractor, state: dict[str, torch.Tensor], asked: Sequence[Level]) -> None:
         """Load the fine-tuned weights."""
         from adcore.enhancers._finetuning import adopt
 

@@ -7,9 +7,11 @@ import difflib
 import functools
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adcore.core.contracts import POOLED, Level
 from adcore.core.packages import PACKAGES, Package
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ STEM = 0  # the level before layer1: timm's map of stride 2, which is then poole
 Layers = tuple[int | str, ...]  # timm's numbers, or modules by name
 FINAL_NORM = ("norm.weight", "norm.bias")
 STRIDES = {STEM: 2, 1: 4, 2: 8, 3: 16, 4: 32}  # the field's "layer1" .. "layer4"
+LAST = 4  # the level that is averaged for POOLED
 
 
 _unfetched: dict[str, str] = {}  # model -> why; asked once a process, since without a network a try takes a minute
@@ -98,29 +101,64 @@ def label(spec: BackboneSpec) -> str:
     return f"{Path(spec.weights).name}@{identity(spec)['weights'][:8]}"
 
 
-def build(spec: BackboneSpec, levels: Sequence[int], size: int, seed: int = 0) -> Any:
+def build(spec: BackboneSpec, levels: Sequence[Level], size: int, seed: int = 0) -> Any:
     """A frozen timm model in eval mode: images (B, 3, size, size) -> one map (B, C, H, W) per level.
 
-    `levels` are 1..4 for strides 4..32 (the field's layer1..layer4; at isotropic backbones, the blocks at those
-    quarters of the depth) and 0 for the stem behind its max-pool, stride 4 (there, the first block), unless
-    `spec.layers` gives timm's own `out_indices`, or modules of the model by name. Channels come last where the model's
-    `output_fmt` says so. `seed`: of what is random. Raises WeightsError.
+    `levels` as `Method.levels` explains them (1..4 are the field's layer1..layer4), unless `spec.layers` gives timm's
+    own `out_indices`, or modules of the model by name. Channels come last where the model's `output_fmt` says so.
+    `seed`: of what is random. Raises WeightsError.
     """
     import torch
 
     require_known(spec.name)
-    layers = spec.layers or _indices(architecture(spec.name), levels)
+    wanted = _Wanted.of(spec, levels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _create(spec, layers, size)
+        model = _create(spec, wanted.layers, size)
         if spec.weights not in ("pretrained", "random"):
             torch.manual_seed(seed + 1)
-            _require_complete(model, _create(spec, layers, size), spec)
+            _require_complete(model, _create(spec, wanted.layers, size), spec)
     _require_unchanged(spec)
     _drop_unused(model)
-    if not spec.layers and STEM in levels and model.feature_info.reduction()[0] == STRIDES[STEM]:
+    if not spec.layers and STEM in levels and wanted.layers and model.feature_info.reduction()[0] == STRIDES[STEM]:
         model.register_forward_hook(_pool_stem)
-    return model.eval().requires_grad_(False)
+    return wanted.chosen(model, spec.name).eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What timm is asked for (`layers`; None: the whole network), and what is then read of it by name."""
+
+    levels: tuple[Level, ...]  # () where all layers are what is read
+    layers: Layers | None
+    strides: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, spec: BackboneSpec, levels: Sequence[Level]) -> _Wanted:
+        strides = tuple(level for level in levels if isinstance(level, int))
+        if spec.layers or len(strides) == len(levels):
+            return cls((), spec.layers or _indices(architecture(spec.name), strides))
+        if _depth(architecture(spec.name)):
+            return cls(tuple(levels), None)
+        unknown = next((level for level in levels if isinstance(level, str) and level != POOLED), None)
+        if unknown:
+            raise WeightsError(f"backbone.name: {spec.name} is no transformer of tokens, so there is no '{unknown}'")
+        strides = tuple(sorted({*strides, LAST}))
+        return cls(tuple(levels), _indices(architecture(spec.name), strides), strides)
+
+    def chosen(self, model: Any, name: str) -> Any:
+        """The model, so that it gives the levels."""
+        if not self.levels:
+            return model
+        from adcore.features._levels import ConvolutionLevels, TransformerLevels
+
+        if self.layers:
+            return ConvolutionLevels(model, self.levels, self.strides)
+        depth = len(model.blocks)
+        try:
+            return TransformerLevels(model, self.levels, {level: _block(depth, level) for level in STRIDES})
+        except ValueError as error:
+            raise WeightsError(f"backbone.name: {name}: {error}") from None
 
 
 def channels_last(model: Any) -> bool:
@@ -151,7 +189,9 @@ def _inside(model: Any) -> Any:
     """The network that timm's `features_only` has wrapped, or the model itself."""
     from timm.models._features import FeatureGetterNet
 
-    return model.model if isinstance(model, FeatureGetterNet) else model
+    from adcore.features._levels import TransformerLevels
+
+    return model.model if isinstance(model, FeatureGetterNet | TransformerLevels) else model
 
 
 def normalisation(model: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -193,8 +233,25 @@ def _indices(name: str, levels: Sequence[int]) -> tuple[int, ...]:
             if STEM in levels and STRIDES[STEM] not in reductions:
                 raise WeightsError(f"backbone.name: {name} has no stem of stride 2 for level 0; give backbone.layers")
             return tuple(reductions.index(STRIDES[level]) for level in levels)
-        depth = len(timm.create_model(name, pretrained=False).blocks)
-    return tuple(max(0, depth * level // 4 - 1) for level in levels)
+    depth = _depth(name)
+    return tuple(_block(depth, level) for level in levels)
+
+
+@functools.cache
+def _depth(name: str) -> int:
+    """Blocks of a transformer of tokens, or of another network whose maps are all of one size; 0 of others."""
+    import timm
+    import torch
+
+    with torch.device("meta"):
+        if len(set(timm.create_model(name, pretrained=False, features_only=True).feature_info.reduction())) > 1:
+            return 0
+        return len(timm.create_model(name, pretrained=False).blocks)
+
+
+def _block(depth: int, level: int) -> int:
+    """The index of the block that stands for a level by stride."""
+    return max(0, depth * level // 4 - 1)
 
 
 def _pool_stem(model: Any, images: Any, maps: list[Any]) -> list[Any]:
@@ -204,7 +261,7 @@ def _pool_stem(model: Any, images: Any, maps: list[Any]) -> list[Any]:
     return [max_pool2d(maps[0], 3, stride=2, padding=1), *maps[1:]]
 
 
-def _create(spec: BackboneSpec, layers: Layers, size: int) -> Any:
+def _create(spec: BackboneSpec, layers: Layers | None, size: int) -> Any:
     path = None if spec.weights == "random" else weights_file(spec)
     package, name = _package(spec), architecture(spec.name)
     if package or spec.weights == "random":
@@ -220,15 +277,15 @@ def _create(spec: BackboneSpec, layers: Layers, size: int) -> Any:
             model = _network(name, layers, size, {"pretrained": True})
     if package and path:
         _load_package(model, package.read(path))
-    named = [layer for layer in layers if isinstance(layer, str)]
+    named = [layer for layer in layers or () if isinstance(layer, str)]
     return _behind_modules(model, named, spec.name) if named else model
 
 
-def _network(name: str, layers: Layers, size: int, arguments: dict[str, Any]) -> Any:
-    """timm's `features_only` model of the layers by number, or all of it where they are modules by name."""
+def _network(name: str, layers: Layers | None, size: int, arguments: dict[str, Any]) -> Any:
+    """timm's `features_only` model of the layers by number, or all of it where they are modules by name or None."""
     import timm
 
-    numbers = isinstance(layers[0], int)
+    numbers = layers is not None and isinstance(layers[0], int)
     arguments = arguments | ({"features_only": True, "out_indices": layers} if numbers else {"num_classes": 0})
     try:
         model = timm.create_model(name, img_size=size, **arguments)  # transformers: another token grid
@@ -276,7 +333,7 @@ def _load_package(model: Any, state: dict[str, Any]) -> None:
         grid = list(network.patch_embed.grid_size)
         # As the network that was trained does it; timm's own loading would smooth it on the way down.
         state["pos_embed"] = resample_abs_pos_embed(state["pos_embed"], grid, antialias=False)
-        for name in FINAL_NORM:  # no part of what is read, so of no state either
+        for name in set(FINAL_NORM) - wanted.keys():  # no part of what is read, so of no state either
             model.register_buffer(name.replace(".", "_"), state[name], persistent=False)
     network.load_state_dict({name: value for name, value in state.items() if name in wanted}, strict=True)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from adcore.core.arrays import UInt8Array
-from adcore.core.contracts import ImageMethod, Link, Maps, Method, Shape
+from adcore.core.contracts import ImageMethod, Level, Levels, Link, Maps, Method, Shape
 from adcore.core.devices import to_device
 from adcore.core.prefetch import ahead
 from adcore.features import backbones
@@ -36,11 +36,11 @@ class Extraction:
 
     backbone: BackboneSpec
     image: ImageSpec
-    levels: tuple[int, ...]
+    levels: Levels
     links: tuple[Link, ...] = ()
 
     @property
-    def read(self) -> tuple[int, ...]:
+    def read(self) -> Levels:
         """The levels that the backbone itself has to give."""
         levels = self.levels
         for link in self.links:
@@ -58,7 +58,7 @@ class Extraction:
             return tuple(f"map{n}" for n in range(count))
         if self.backbone.layers:
             return tuple(f"layer{n}" for n in self.backbone.layers)
-        return tuple(f"level{n}" for n in self.levels)
+        return tuple(map(_name, self.levels))
 
     def only(self, names: Sequence[str]) -> Extraction:
         """The extraction of those maps alone, as far as they can be had alone."""
@@ -67,7 +67,11 @@ class Extraction:
         if self.backbone.layers:
             layers = tuple(n for n in self.backbone.layers if f"layer{n}" in names)
             return replace(self, backbone=self.backbone.model_copy(update={"layers": layers}))
-        return replace(self, levels=tuple(n for n in self.levels if f"level{n}" in names))
+        return replace(self, levels=tuple(level for level in self.levels if _name(level) in names))
+
+
+def _name(level: Level) -> str:
+    return level if isinstance(level, str) else f"level{level}"
 
 
 class Backbone(torch.nn.Module):
@@ -78,7 +82,7 @@ class Backbone(torch.nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, spec: BackboneSpec, levels: Sequence[int], size: int, seed: int = 0) -> None:
+    def __init__(self, spec: BackboneSpec, levels: Sequence[Level], size: int, seed: int = 0) -> None:
         super().__init__()
         self.model: Any = backbones.build(spec, levels, size, seed)
         self.channels_last = backbones.channels_last(self.model)

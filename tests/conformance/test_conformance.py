@@ -14,7 +14,19 @@ import pandas as pd
 import pytest
 import torch
 
-from adcore.core.contracts import Context, FeatureMethod, ImageMethod, Method, MethodOptions
+from adcore.core.contracts import (
+    CLS,
+    POOLED,
+    TOKENS,
+    Context,
+    FeatureMethod,
+    ImageMethod,
+    Level,
+    Levels,
+    Method,
+    MethodOptions,
+    block_of,
+)
 from adcore.core.plan import BackboneSpec, Choice, DatasetSpec, ImageSpec, PlanError, parse
 from adcore.datasets.base import Dataset, Entry
 from adcore.datasets.manifest import COLUMNS, build
@@ -27,17 +39,18 @@ from adcore.vision.maps import image_scores, postprocess
 from tests.datasets import layouts
 
 METHODS, DATASETS = sorted(registry.modules("methods")), sorted(registry.modules("datasets"))
-BACKBONES = ("test_resnet", "test_vit")  # timm's own tiny ones, with random weights
+VIT = "test_vit"
+BACKBONES = ("test_resnet", VIT)  # timm's own tiny ones, with random weights
 SIDE, IMAGES = 64, 12
 OUTLIER = (0.5, 0.75)  # rows and columns of the test image that hold the anomaly, as shares of its sides
 
 
-def extraction(backbone: str, levels: Sequence[int]) -> Extraction:
+def extraction(backbone: str, levels: Sequence[Level]) -> Extraction:
     return Extraction(BackboneSpec(name=backbone, weights="random"), ImageSpec(resize=SIDE), tuple(levels))
 
 
 @functools.cache
-def extractor(backbone: str, levels: tuple[int, ...]) -> Extractor:
+def extractor(backbone: str, levels: Levels) -> Extractor:
     return Extractor(extraction(backbone, levels), "cpu")
 
 
@@ -63,7 +76,7 @@ class Case:
 
     cls: type[Method]
     backbone: str
-    levels: tuple[int, ...]
+    levels: Levels
 
     @property
     def extractor(self) -> Extractor:
@@ -90,7 +103,10 @@ def cls(request: pytest.FixtureRequest) -> type[Method]:
 
 @pytest.fixture(scope="module", params=BACKBONES)
 def case(request: pytest.FixtureRequest, cls: type[Method]) -> Case:
-    return Case(cls, request.param, cls.levels)
+    levels = cls.reads(cls.Options(**cls.trial))
+    if request.param != VIT and not {level for level in levels if isinstance(level, str)} <= {POOLED}:
+        pytest.skip("it reads tokens")
+    return Case(cls, request.param, levels)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +131,14 @@ def test_a_module_holds_one_method_that_is_named_as_its_file(cls: type[Method]) 
     assert module is not None and cls.__module__ == registry.modules("methods")[cls.name]
     own = [c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == cls.__module__]
     assert [c for c in own if issubclass(c, Method)] == [cls]
-    assert module.__doc__ and cls.levels and set(cls.levels) <= {0, 1, 2, 3, 4} and cls.smoothing >= 0
+    assert module.__doc__
+    assert cls.smoothing >= 0
+
+
+def test_a_method_reads_levels_that_there_are(cls: type[Method]) -> None:
+    levels = cls.reads(cls.Options())
+    assert levels
+    assert all(level in {0, 1, 2, 3, 4, TOKENS, CLS, POOLED} or block_of(level) for level in levels)
 
 
 def test_it_reads_features_or_images(cls: type[Method]) -> None:

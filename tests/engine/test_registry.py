@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from adcore.core.plan import Choice, PlanError, parse
 from adcore.engine import identity, registry
 from adcore.engine.cells import arms
 from adcore.metrics.base import Scored, values
-from tests.reach import forget
 
 METHOD = """
 from adcore.core.contracts import FeatureMethod, MethodOptions
@@ -34,11 +32,6 @@ class Mine(FeatureMethod):
     def state(self): return {}
     def restore(self, state): ...
 """
-
-
-def look_again() -> None:
-    for cached in (registry.modules, registry.metrics, registry.cell_columns, registry.columns):
-        cached.cache_clear()
 
 
 METRIC = """
@@ -58,30 +51,9 @@ class Taken(CellColumn):
 """
 
 
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
-    """installed(entry_points, source) installs a package that brings a module their_methods."""
-
-    def install(entry_points: str, source: str = METHOD) -> None:
-        (tmp_path / "their_methods.py").write_text(source)
-        info = tmp_path / "theirs-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(entry_points)
-        monkeypatch.syspath_prepend(tmp_path)
-        importlib.invalidate_caches()
-        look_again()
-        forget()
-
-    yield install
-    monkeypatch.undo()
-    look_again()
-    importlib.sys.modules.pop("their_methods", None)  # type: ignore[attr-defined]
-
-
 def test_every_file_of_methods_is_one() -> None:
     folder = Path(registry.__file__).parents[1] / "methods"
-    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "base"}
+    files = {path.stem for path in folder.glob("[!_]*.py")}
     assert set(registry.modules("methods")) == files >= {"padim", "patchcore", "cfa"}
 
 
@@ -98,7 +70,7 @@ def test_unknown_names(find: Callable[[str], type]) -> None:
 
 
 def test_another_package_brings_a_method(installed: Callable[..., None]) -> None:
-    installed("[adcore.methods]\nmine = their_methods\n")
+    installed("[adcore.methods]\nmine = their_methods\n", METHOD)
     found = registry.method("mine")
     assert issubclass(found, Method) and found.__module__ == "their_methods"
     assert len(keys.code(found.__module__)) == 32
@@ -132,18 +104,18 @@ def test_a_plan_that_names_a_metric_that_nothing_computes_is_refused() -> None:
 
 
 def test_an_entry_point_may_name_the_class(installed: Callable[..., None]) -> None:
-    installed("[adcore.methods]\nmine = their_methods:Mine\n")
+    installed("[adcore.methods]\nmine = their_methods:Mine\n", METHOD)
     assert registry.method("mine").levels == (2,)
 
 
 def test_an_entry_point_cannot_take_the_name_of_a_method(installed: Callable[..., None]) -> None:
-    installed("[adcore.methods]\npadim = their_methods\n")
+    installed("[adcore.methods]\npadim = their_methods\n", METHOD)
     with pytest.raises(PlanError, match="their_methods brings method 'padim', which exists"):
         registry.method("padim")
 
 
 def test_a_module_without_such_a_method_is_named(installed: Callable[..., None]) -> None:
-    installed("[adcore.methods]\nother = their_methods\n")
+    installed("[adcore.methods]\nother = their_methods\n", METHOD)
     with pytest.raises(PlanError, match="their_methods has no Method whose name is 'other'"):
         registry.method("other")
 
