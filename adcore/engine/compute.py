@@ -191,11 +191,11 @@ class Computer:
             make_gallery(
                 folder,
                 evaluation.Lazy(count, image),
-                evaluation.Lazy(count, judged.smooth),
+                judged.smoothed,
                 judged.scores,
                 judged.rows["label"].to_numpy(),
                 judged.rows["path"].tolist(),
-                evaluation.Lazy(count, lambda index: judged.mask(index).astype(np.uint8)) if judged.has_masks else None,
+                judged.masks if judged.has_masks else None,
             )
 
     def _judged(self, cell: Cell) -> evaluation.Judged:

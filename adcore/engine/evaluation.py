@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 Masks = npt.NDArray[np.bool_]
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=npt.NDArray[Any])
+KEPT = 1e9  # bytes of smoothed maps, and of masks: 3,800 images of 256 pixels
 CURVE_STEP = 8  # every eighth pixel of a row and column draws the pixel curves; the metrics take them all
 
 
@@ -64,7 +66,22 @@ class Judged:
     at: Literal["input", "original"]
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> Judged:
-        return replace(self, maps=self.maps[chosen], scores=self.scores[chosen], rows=self.rows[chosen])
+        """Some of the images; their maps and masks are those that this one keeps."""
+        part = replace(self, maps=self.maps[chosen], scores=self.scores[chosen], rows=self.rows[chosen])
+        places = np.flatnonzero(chosen)
+        part.__dict__["smoothed"] = Lazy(len(places), lambda index: self.smoothed[places[index]])
+        part.__dict__["masks"] = Lazy(len(places), lambda index: self.masks[places[index]])
+        return part
+
+    @cached_property
+    def smoothed(self) -> Sequence[Floats]:
+        """The smoothed maps, (H, W) at the resolution of the judgement, each made once as far as there is room."""
+        return Lazy(len(self.rows), self.smooth, KEPT)
+
+    @cached_property
+    def masks(self) -> Sequence[Masks]:
+        """The masks (H, W), likewise."""
+        return Lazy(len(self.rows), self.mask, KEPT)
 
     @property
     def has_masks(self) -> bool:
@@ -132,12 +149,11 @@ def _metrics(every: Mapping[str, Metric[Any]], judged: Judged) -> dict[str, floa
 
 
 def _images(judged: Judged) -> Iterator[Images]:
-    """The test images in each way that they can be seen. Not generators: where the pixels are too many to hold, maps
-    and masks are made twice."""
+    """The test images in each way that they can be seen."""
     yield Scored(judged.scores, judged.rows["label"].to_numpy())
     count = len(judged.rows)
     if judged.has_masks:
-        yield Masked(Lazy(count, judged.smooth), Lazy(count, judged.mask))
+        yield Masked(judged.smoothed, judged.masks)
     if judged.saturating:  # whatever the judgement's resolution, that of the masks: thresholds are in their pixels
         full = replace(judged, at="original")
         explained = judged.mask_file(judged.saturating[0])
@@ -156,8 +172,8 @@ def curves(judged: Judged) -> dict[str, dict[str, list[float]]]:
     drawn = {"image": metrics.curves(judged.scores, judged.rows["label"].to_numpy())}
     if judged.has_masks:
         grid = (slice(CURVE_STEP // 2, None, CURVE_STEP),) * 2
-        scores = np.concatenate([judged.smooth(i)[grid].ravel() for i in range(len(judged.rows))])
-        masks = np.concatenate([judged.mask(i)[grid].ravel() for i in range(len(judged.rows))])
+        scores = np.concatenate([smooth[grid].ravel() for smooth in judged.smoothed])
+        masks = np.concatenate([mask[grid].ravel() for mask in judged.masks])
         drawn["pixel"] = metrics.curves(scores, masks)
     return drawn
 
@@ -169,11 +185,13 @@ def table(judged: Judged) -> pd.DataFrame:
 
 
 class Lazy(Sequence[Item]):
-    """A sequence whose items are made when asked for."""
+    """A sequence of arrays that are made when asked for, and kept as far as they fit into `keep` bytes."""
 
-    def __init__(self, length: int, make: Callable[[int], Item]) -> None:
+    def __init__(self, length: int, make: Callable[[int], Item], keep: float = 0) -> None:
         self.length = length
         self.make = make
+        self.free = keep
+        self.kept: dict[int, Item] = {}
 
     def __len__(self) -> int:
         return self.length
@@ -184,7 +202,13 @@ class Lazy(Sequence[Item]):
     def __getitem__(self, index: slice) -> Sequence[Item]: ...
     def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
         if isinstance(index, slice):
-            return [self.make(i) for i in range(*index.indices(self.length))]
+            return [self[i] for i in range(*index.indices(self.length))]
         if not 0 <= index < self.length:
             raise IndexError(index)
-        return self.make(int(index))
+        if index in self.kept:
+            return self.kept[int(index)]
+        item = self.make(int(index))
+        if item.nbytes <= self.free:
+            self.free -= item.nbytes
+            self.kept[int(index)] = item
+        return item

@@ -41,7 +41,7 @@ def make_gallery(
     scores: NDArray[np.floating],
     labels: NDArray[np.integer],
     paths: Sequence[str],
-    masks: Sequence[NDArray[np.integer]] | None = None,
+    masks: Sequence[NDArray[np.bool_ | np.integer]] | None = None,
 ) -> None:
     """Write a cell's gallery into an existing folder: index.json, maps.npy, NN.jpg and NN_mask.png.
 

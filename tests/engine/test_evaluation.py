@@ -235,15 +235,43 @@ def test_curves_and_table(tmp_path: Path) -> None:
 def test_a_lazy_sequence_is_a_sequence() -> None:
     made: list[int] = []
 
-    def make(index: int) -> int:
+    def make(index: int) -> np.ndarray:
         made.append(index)
-        return index * index
+        return np.array(index * index)
 
     lazy = Lazy(4, make)
     assert lazy[cast(int, np.int64(2))] == 4 and made == [2]
     assert list(lazy) == [0, 1, 4, 9] and lazy[1:3] == [1, 4] and len(lazy) == 4
     with pytest.raises(IndexError):
         lazy[4]
+
+
+def test_a_lazy_sequence_keeps_what_there_is_room_for() -> None:
+    made: list[int] = []
+
+    def make(index: int) -> np.ndarray:
+        made.append(index)
+        return np.full(10, index, np.uint8)
+
+    lazy = Lazy(3, make, keep=25)
+    assert [int(item[0]) for item in [*lazy, *lazy]] == [0, 1, 2, 0, 1, 2]
+    assert made == [0, 1, 2, 2]
+
+
+def test_a_map_is_smoothed_and_a_mask_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For metrics, also those of subsets, for curves and for the gallery."""
+    image = ImageSpec(resize=32)
+    case = judged(tmp_path, some_masks(), image, subsets=["", "", "", "cut", "bent", "bent"])
+    made: list[str] = []
+    for name in ("smooth", "mask"):
+        whole = getattr(Judged, name)
+        monkeypatch.setattr(
+            Judged, name, lambda self, index, name=name, whole=whole: made.append(name) or whole(self, index)
+        )
+    evaluation.evaluate(case)
+    evaluation.curves(case)
+    assert len(list(case.smoothed)) == len(list(case.masks)) == 6
+    assert sorted(made) == ["mask"] * 6 + ["smooth"] * 6
 
 
 class Plain(FeatureMethod):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from adcore.core.contracts import Levels
 from adcore.core.plan import Plan, parse
 from adcore.engine import bench, forecast
 from adcore.engine.cells import Cell, expand
@@ -73,7 +74,7 @@ def test_a_method_that_reads_images_needs_no_features(tmp_path: Path) -> None:
     assert forecast.foresee(plan, cells).features == 0
 
 
-def networks(cell: Cell) -> dict[tuple[int, ...], forecast._Network]:
+def networks(cell: Cell) -> dict[Levels, forecast._Network]:
     return {cell.levels: forecast._Network(cell.backbone, cell.image, cell.levels, "cpu")}
 
 
