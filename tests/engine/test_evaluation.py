@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -263,11 +264,16 @@ def test_a_map_is_smoothed_and_a_mask_is_read_once(tmp_path: Path, monkeypatch: 
     image = ImageSpec(resize=32)
     case = judged(tmp_path, some_masks(), image, subsets=["", "", "", "cut", "bent", "bent"])
     made: list[str] = []
+
+    def counted(name: str, whole: Callable[..., Any]) -> Callable[..., Any]:
+        def make(self: Judged, index: int) -> Any:
+            made.append(name)
+            return whole(self, index)
+
+        return make
+
     for name in ("smooth", "mask"):
-        whole = getattr(Judged, name)
-        monkeypatch.setattr(
-            Judged, name, lambda self, index, name=name, whole=whole: made.append(name) or whole(self, index)
-        )
+        monkeypatch.setattr(Judged, name, counted(name, getattr(Judged, name)))
     evaluation.evaluate(case)
     evaluation.curves(case)
     assert len(list(case.smoothed)) == len(list(case.masks)) == 6
