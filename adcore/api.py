@@ -10,7 +10,7 @@ import pandas as pd
 from adcore.core.disk import room
 from adcore.core.plan import DatasetSpec, Plan, PlanError
 from adcore.datasets.base import DataError
-from adcore.engine import cells, schedule
+from adcore.engine import cells, registry, schedule
 from adcore.engine.bench import Bench, Failure, Layout, kind_of, make_dataset, prepare, read
 from adcore.features.backbones import identity, require_known
 from adcore.results import finished
@@ -48,8 +48,9 @@ def read_results(plan: Plan, workspace: str | Path = ".") -> pd.DataFrame:
 
 
 def check(plan: Plan) -> None:
-    """Raise PlanError for a dataset, method, enhancer, protocol or option that does not exist, and WeightsError for
-    weights that are not there."""
+    """Raise PlanError for a dataset, method, enhancer, protocol or option that does not exist, or a metric or column
+    that cannot be read, and WeightsError for weights that are not there."""
+    registry.columns()
     for dataset in plan.datasets:
         kind_of(dataset)
     cells.arms(plan)

@@ -50,12 +50,16 @@ def show(
     what: str = typer.Argument(help="methods, enhancers, datasets, metrics, columns, protocols or tables"),
 ) -> None:
     """Exits with code 2 for anything else."""
-    from adcore.core.plan import nearest
+    from adcore.core.plan import PlanError, nearest
 
     if what not in LISTS:
         typer.echo(f"error: there is no list of '{what}'{nearest(what, LISTS)}; known: {', '.join(LISTS)}", err=True)
         raise typer.Exit(2)
-    lines = LISTS[what]()
+    try:
+        lines = LISTS[what]()
+    except PlanError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
     width = max(map(len, lines))
     for name, meaning in lines.items():
         typer.echo(f"{name:{width}}  {meaning}")

@@ -52,6 +52,11 @@ class Column:
         if "enhancers" in self.shown and self.unit != "%":
             raise ValueError(f"column {self.name}: the table of enhancers is in percent; leave it out of `shown`")
 
+    @property
+    def heading(self) -> str:
+        """The title, with a mark where the best is the lowest."""
+        return f"{self.title} ↓" if self.kind == "metric" and self.better == "lower" else self.title
+
     def value(self, stored: float) -> float:
         """A stored value in the column's unit."""
         return 100 * stored if self.unit == "%" else stored / self.scale

@@ -35,7 +35,10 @@ def _find(group: str, name: str, base: type, attribute: str) -> Any:
     if name not in known:
         what = "dataset kind" if group == "datasets" else group[:-1]
         raise PlanError(f"unknown {what} '{name}'{nearest(name, known)}; known: {', '.join(sorted(known))}")
-    module = importlib.import_module(known[name])
+    try:
+        module = importlib.import_module(known[name])
+    except (ImportError, SyntaxError) as error:
+        raise PlanError(f"{known[name]} cannot be imported: {error}") from error
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, base) and _attribute(value, attribute) == name:
             return value

@@ -17,7 +17,7 @@ from adcore.papers.beside import Beside
 from adcore.report import beside, enhancers, heatmaps, plots, pretext, verdicts
 from adcore.report import statistics as told
 from adcore.report import timings as latency
-from adcore.report.leaderboard import failure_text, gmac, summary, write_atomic
+from adcore.report.leaderboard import failure_lines, gmac, summary, write_atomic
 from adcore.report.table import Cell, Marked, Table
 from adcore.results.frame import table_columns
 from adcore.results.groups import CellResult
@@ -62,7 +62,7 @@ def write_report(path: Path, results: Results, published: Sequence[Beside] = ())
         diagram_caption=told.DIAGRAM,
         no_none=enhancers.NO_NONE.capitalize(),
         latency=latency.section(results.timings) if results.timings else None,
-        failures=[failure_text(failure) for failure in results.failures],
+        failures=failure_lines(results.failures),
         facts=results.facts,
         gmac=gmac(),
         meaning=[(column.title, column.meaning) for column in explained if column.shown],

@@ -84,7 +84,7 @@ def markdown(results: Results, published: Sequence[Beside] = ()) -> str:
         printed = beside.shown(published, dataset)
         parts += ["### Beside the published numbers", printed.markdown()] if printed.rows else []
     if results.failures:
-        parts += ["## Failures", "\n".join(f"* {failure_text(failure)}" for failure in results.failures)]
+        parts += ["## Failures", "\n".join(f"* {line}" for line in failure_lines(results.failures))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -107,7 +107,7 @@ def summary(lines: Sequence[Line], place: Place = "leaderboard") -> Table:
     _, varying = shared_and_varying(lines)
     columns = _shown(lines, place)
     settings = [registry.column(name).title for name in varying]
-    header = ["method", *settings, *(column.title for column in columns)]
+    header = ["method", *settings, *(column.heading for column in columns)]
     winners = {column.name: best(lines, column.name) for column in columns if column.kind == "metric"}
     rows: list[list[Cell]] = []
     for line in lines:
@@ -135,10 +135,23 @@ def _text(line: Line, column: Column) -> str:
     return line.text(column)
 
 
-def failure_text(failure: Row) -> str:
-    """`elpv · mono · cfa: RuntimeError ...`, from whichever names the failure has."""
-    where = " · ".join(str(failure[k]) for k in ("dataset", "category", "method_label") if failure.get(k))
-    return f"{where}: {failure['error']}"
+def failure_text(failure: Row, varying: Sequence[str] = (), more: int = 0) -> str:
+    """`elpv · mono · cfa: RuntimeError ...`, from whichever names the failure has. varying: further ones to tell.
+    more: how many other cells have failed so."""
+    names = ("dataset", "category", "method_label", *varying)
+    where = " · ".join(str(failure[k]) for k in names if failure.get(k))
+    others = f" (and {counted(more, 'more cell', 'more cells')})" if more else ""
+    return f"{where}{others}: {failure['error']}"
+
+
+def failure_lines(failures: Sequence[Row]) -> list[str]:
+    """Each error once, with the cell that it was met in first, and how many more there are."""
+    settings = ("protocol_label", "enhancer_label", "backbone", "image")
+    varying = [name for name in settings if len({failure[name] for failure in failures if name in failure}) > 1]
+    by_error: dict[str, list[Row]] = {}
+    for failure in failures:
+        by_error.setdefault(str(failure["error"]), []).append(failure)
+    return [failure_text(first, varying, len(more)) for first, *more in by_error.values()]
 
 
 def console(results: Results) -> None:
@@ -150,5 +163,7 @@ def console(results: Results) -> None:
     for dataset, lines in results.contests.lines.items():
         out.print(summary(lines, "console").console(f"{dataset} (%, best marked *)"))
         out.print(escape(verdicts.lead(results.contests.head(dataset))) + "\n")
-    for failure in results.failures:
-        out.print(f"[red]failed[/red] {escape(failure_text(failure))}")
+    for line in failure_lines(results.failures):
+        out.print(f"[red]failed[/red] {escape(line)}")
+    if any(failure.get("traceback") for failure in results.failures):
+        out.print("tracebacks: results/failures.txt")

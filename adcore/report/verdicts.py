@@ -45,11 +45,18 @@ def lead(contest: Contest) -> str:
     facts = f"(mean of {categories}, {counted(len(pair.one.seeds), 'seed', 'seeds')})"
     column, names = registry.column(contest.metric), f"{pair.one.name} and {pair.other.name}"
     if pair.outcome == "equal":
-        return f"{names} are level in {column.title} {facts}: equal in every category."
+        return f"{names} are level in {column.title} {facts}: equal in every category.{_more(contest)}"
     if column.rounded(pair.difference) == 0:
-        return f"{names} are level in {column.title} {facts}: {verdict(pair)}."
+        return f"{names} are level in {column.title} {facts}: {verdict(pair)}.{_more(contest)}"
     gap = f"{column.format(abs(pair.difference))}{column.steps} of {column.title}"
     return f"{pair.one.name} leads {pair.other.name} by {gap} {facts}: {verdict(pair)}."
+
+
+def _more(contest: Contest) -> str:
+    """` So are 2 more.`: those behind the first two whose mean is printed as theirs is."""
+    column = registry.column(contest.metric)
+    more = sum(column.rounded(contest.pair(0, place).difference) == 0 for place in range(2, len(contest.contenders)))
+    return f" So {'is' if more == 1 else 'are'} {more} more." if more else ""
 
 
 def verdict(pair: Pair) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
+from adcore.api import check
 from adcore.core import keys
 from adcore.core.contracts import Method
 from adcore.core.plan import Choice, PlanError, parse
@@ -155,3 +156,15 @@ def test_a_label_tells_what_differs_from_the_preset(name: str, options: dict[str
     choice = Choice.model_validate({"name": name, **options})
     checked = registry.options(choice, registry.method(name).Options, "method")
     assert registry.label(choice, checked) == f"{name}({inside})"
+
+
+def test_a_plug_in_that_cannot_be_imported_is_named(installed: Callable[..., None]) -> None:
+    installed("[adcore.methods]\nmine = their_methods\n", "import nothing_of_this_name\n")
+    with pytest.raises(PlanError, match="their_methods cannot be imported: No module named 'nothing_of_this_name'"):
+        registry.method("mine")
+
+
+def test_a_metric_that_is_none_stops_a_plan_before_anything(installed: Callable[..., None]) -> None:
+    installed("[adcore.metrics]\nmine = their_methods\n", "")
+    with pytest.raises(PlanError, match=r"their_methods has no Metric whose column.name is 'mine'"):
+        check(parse({"datasets": ["elpv"], "methods": ["padim"]}))

@@ -168,3 +168,34 @@ def test_what_is_without_twins_stands_beside_image_auroc_and_nowhere_where_there
     assert "| padim | 90.0 | 70.0 |" in leaky
     assert "without twins" not in clean
     assert json.loads((tmp_path / "metrics/elpv/padim.json").read_text())["i_auroc_untwinned"] == 0.7
+
+
+def test_an_error_is_told_once_with_what_tells_the_cells_apart() -> None:
+    cells = [
+        {"dataset": "elpv", "category": "mono", "method_label": "cfa", "backbone": backbone, "error": error}
+        for backbone in ("a", "b")
+        for error in ("first", "second", "first")
+    ]
+    assert leaderboard.failure_lines(cells) == [
+        "elpv · mono · cfa · a (and 3 more cells): first",
+        "elpv · mono · cfa · a (and 1 more cell): second",
+    ]
+
+
+def test_the_console_says_where_tracebacks_are(row, capsys):
+    failed = [{"dataset": "elpv", "category": "mono", "error": "no", "traceback": "Traceback ..."}]
+    leaderboard.console(of([row()], failed))
+    assert "tracebacks: results/failures.txt" in capsys.readouterr().err
+
+
+def test_a_heading_marks_what_is_better_when_lower() -> None:
+    column = registry.column("i_auroc")
+    assert column.heading == "image AUROC"
+    assert dataclasses.replace(column, better="lower").heading == "image AUROC ↓"
+
+
+def test_the_lead_sentence_counts_all_that_are_level(row):
+    said = lead(
+        grid(row, {"a": {"x": [0.9], "y": [0.9]}, "b": {"x": [0.9], "y": [0.9]}, "c": {"x": [0.9], "y": [0.9]}})
+    )
+    assert said.endswith("equal in every category. So is 1 more.")
