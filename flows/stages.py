@@ -18,10 +18,10 @@ from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import write_page
 from adcore.engine.bench import Bench, Failure, Layout, foreseen, kind_of, reopened
 from adcore.engine.cells import expand
-from adcore.engine.schedule import Planned, Work
+from adcore.engine.schedule import Work
 from adcore.results.run import Results
 from tasks import steps
-from tasks.caching import stored
+from tasks.steps import Call
 
 Row = dict[str, Any]
 
@@ -109,22 +109,11 @@ def _reason(state: State[Any]) -> str:
     return str(error) if isinstance(error, BaseException) else str(state.message)
 
 
-def submit(work: Work) -> dict[str, list[PrefectFuture[Any]]]:
-    """Start the steps; cell title -> its futures. A cell's steps wait for one another and fail together."""
-    futures: dict[str, list[PrefectFuture[Any]]] = {}
-    for group in work.groups:
-        chain: list[PrefectFuture[Any]] = []
-        for planned in work.shared(group):
-            chain.append(_start(work.bench, planned, chain[-1:]))
-        for cell in group:
-            own = list(chain)
-            for planned in work.own(cell):
-                own.append(_start(work.bench, planned, own[-1:]))
-            futures[cell.title] = own
+def submit(work: Work) -> dict[PrefectFuture[Any], list[str]]:
+    """Start the groups; the future of each -> the titles of its cells."""
+    futures: dict[PrefectFuture[Any], list[str]] = {}
+    for cells in work.groups:
+        shared = [Call.of(planned) for planned in work.shared(cells)]
+        own = {cell.title: [Call.of(planned) for planned in work.own(cell)] for cell in cells}
+        futures[steps.group.submit(work.title(cells), shared, own, *work.bench.text)] = list(own)
     return futures
-
-
-def _start(bench: Bench, planned: Planned, after: list[PrefectFuture[Any]]) -> PrefectFuture[Any]:
-    step, cell, title = planned
-    task = stored(steps.TASKS[step.name], bench.layout.workspace, step.present)
-    return task.submit(title, step.key, cell.title, *bench.text, wait_for=after)
