@@ -14,7 +14,6 @@ from prefect import State, flow
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, Failed
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from adcore.api import require_device
 from adcore.core.disk import DiskFull
@@ -24,17 +23,20 @@ from adcore.features.backbones import require_known
 from adcore.results import finished
 from adcore.results.run import gather
 from flows import _stopping, command, stages
+from flows._cluster import Cluster
 from flows.stages import Row
 from tasks.progress import Display
 from tasks.steps import Fault
 
-# One step at a time: torch uses all cores within a step. (Futures of threads are futures, but typed as no subtype.)
-RUNNER = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=1))
 
+@flow(name="benchmark", log_prints=False)
+def benchmark(
+    plan: str = "params.yaml", workspace: str = "", cluster: str = "", ray: str = "", store: str = ""
+) -> State[Any]:
+    """Compute the missing cells of a plan and publish all of them.
 
-@flow(name="benchmark", task_runner=RUNNER, log_prints=False)
-def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
-    """Compute the missing cells of a plan and publish all of them."""
+    cluster: a cluster.yaml (flows/_cluster.py); ray and store: what it says, in short."""
+    machines = command.machines(cluster, ray, store)
     loaded, layout = command.opened(plan, workspace)
     require_device(loaded.device)
     bench, lost = stages.prepare_all(loaded, layout)
@@ -43,13 +45,13 @@ def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     if work.cells:
         for backbone in loaded.every_backbone:  # only now: it takes timm, which a plan that is all there does without
             require_known(backbone.name)
-    faults = _compute(work) if work.cells else {}
+    faults = _compute(work, machines) if work.cells else {}
     summary = _publish(bench, work, lost, faults, Path(plan).stem)
     state = Failed if summary["failed"] or summary["untracked"] else Completed
     return state(message=summary["last_line"], data=summary)
 
 
-def _compute(work: Work) -> dict[str, Fault]:
+def _compute(work: Work, machines: Cluster) -> dict[str, Fault]:
     """Run what is missing; cell title -> why, of the cells that failed."""
     # Prefect types it as if an event loop were running here, where it would be awaited.
     shown = cast(UUID, create_progress_artifact(progress=0.0, key="cells", description="starting"))
@@ -58,11 +60,17 @@ def _compute(work: Work) -> dict[str, Fault]:
         update_progress_artifact(artifact_id=shown, progress=min(percent, 100.0), description=title)
 
     faults: dict[str, Fault] = {}
-    with Display(work.weights(), listener) as display, _stopping.ending(display.close):
-        futures = stages.submit(work)
+    with (
+        Display(work.weights(), listener) as display,
+        _stopping.ending(display.close),
+        machines.runner() as runner,
+        machines.reserved(),
+    ):
+        futures = stages.submit(work, runner)
         for future in as_completed(list(futures)):
             future.wait()  # it has ended, but only now says how; before, it asks the server, which may not know yet
-            faults |= _faults(future, futures[future])
+            faults |= _faults(future, [cell.title for cell in futures[future]])
+            display.passed(work.titles(futures[future]))
     update_progress_artifact(artifact_id=shown, progress=100.0, description="done")
     return faults
 

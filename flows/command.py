@@ -16,6 +16,7 @@ from adcore.core.disk import DiskFull, is_full, room
 from adcore.engine.bench import Layout, WorkspaceError
 from adcore.features.backbones import WeightsError
 from flows import _stopping, stages
+from flows._cluster import Cluster
 from flows._server import server
 from flows._start import PLACE, ServerError, settle
 
@@ -72,6 +73,14 @@ def opened(path: str, workspace: str) -> tuple[plan.Plan, Layout]:
     layout = Layout.of(workspace or PLACE)
     layout.check()
     return loaded, layout
+
+
+def machines(cluster: str = "", ray: str = "", store: str = "") -> Cluster:
+    """Where the work is done and kept. Raises PlanError and ServerError."""
+    found = Cluster.load(cluster, ray, store)
+    found.settle()
+    found.check()
+    return found
 
 
 def unusable(error: Exception) -> NoReturn:

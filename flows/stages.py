@@ -7,9 +7,11 @@ from typing import Any, cast
 
 from prefect import State
 from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner
 from prefect.utilities.annotations import quote
 
 from adcore.api import in_place, is_in_place
+from adcore.core.costs import git_commit
 from adcore.core.disk import DiskFull
 from adcore.core.plan import DatasetSpec, Plan
 from adcore.datasets._published import Published
@@ -17,7 +19,7 @@ from adcore.datasets.cautions import cautions
 from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import write_page
 from adcore.engine.bench import Bench, Failure, Layout, foreseen, kind_of, reopened
-from adcore.engine.cells import expand
+from adcore.engine.cells import Cell, expand
 from adcore.engine.schedule import Work
 from adcore.results.run import Results
 from tasks import steps
@@ -109,11 +111,18 @@ def _reason(state: State[Any]) -> str:
     return str(error) if isinstance(error, BaseException) else str(state.message)
 
 
-def submit(work: Work) -> dict[PrefectFuture[Any], list[str]]:
-    """Start the groups; the future of each -> the titles of its cells."""
-    futures: dict[PrefectFuture[Any], list[str]] = {}
+Futures = dict[PrefectFuture[Any], list[Cell]]
+
+
+def submit(work: Work, runner: TaskRunner[PrefectFuture[Any]]) -> Futures:
+    """Start the groups; the future of each -> its cells."""
+    futures: Futures = {}
+    plan, workspace, manifests = work.bench.text
     for cells in work.groups:
         shared = [Call.of(planned) for planned in work.shared(cells)]
         own = {cell.title: [Call.of(planned) for planned in work.own(cell)] for cell in cells}
-        futures[steps.group.submit(work.title(cells), shared, own, *work.bench.text)] = list(own)
+        parameters: Row = {"title": work.title(cells), "dataset": cells[0].category.dataset}
+        parameters |= {"shared": shared, "own": own}
+        parameters |= {"plan": plan, "workspace": workspace, "manifests": manifests, "commit": git_commit()}
+        futures[runner.submit(steps.group, parameters)] = cells
     return futures

@@ -5,6 +5,9 @@ Tasks are given names and keys, never arrays, and answer with a key.
 
 from __future__ import annotations
 
+import json
+import os
+import socket
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +20,7 @@ from prefect.cache_policies import NO_CACHE
 
 from adcore.core.costs import git_commit
 from adcore.core.disk import DiskFull, room
-from adcore.core.plan import DatasetSpec
+from adcore.core.plan import DatasetSpec, Plan
 from adcore.engine import bench
 from adcore.engine.bench import Bench, reopened
 from adcore.engine.cells import Cell
@@ -92,14 +95,48 @@ class Fault(NamedTuple):
         return cls(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 
 
+OWN = "ADCORE_NODE_WORKSPACE"  # set where a node of a cluster starts: the folder that it works in
+
+
+class NodeError(RuntimeError):
+    """A node of a cluster has other code or other images than the machine that planned the work."""
+
+
+def _require_same(dataset: str, calls: Sequence[Call], plan: str, manifests: str, commit: str) -> None:
+    """Put the images of a data set in place on this node. Raises NodeError unless they and the code give the keys."""
+    node, layout = socket.gethostname(), bench.Layout(Path(os.environ[OWN]).resolve())
+    spec = next(spec for spec in Plan.model_validate_json(plan).datasets if spec.name == dataset)
+    with room(layout.workspace):
+        found = bench.prepare(spec, layout)
+    if found != json.loads(manifests)[dataset]:
+        mend = "run `dvc pull` there, or copy them"
+        raise NodeError(f"node {node}: its images of {dataset} are not those of the plan; {mend}")
+    cells = reopened(plan, str(layout.workspace), manifests).by_title
+    for call in calls:
+        if call.cell not in cells or call.key not in cells[call.cell].keys:
+            own = git_commit() or "of another version"
+            raise NodeError(f"node {node}: its code is {own}, that of the plan is {commit}; bring it up to date")
+
+
 @task(name="group", task_run_name="group {title}", cache_policy=NO_CACHE)
 def group(
-    title: str, shared: list[Call], own: dict[str, list[Call]], plan: str, workspace: str, manifests: str
+    title: str,
+    dataset: str,
+    shared: list[Call],
+    own: dict[str, list[Call]],
+    plan: str,
+    workspace: str,
+    manifests: str,
+    commit: str,
 ) -> dict[str, Fault]:
     """The cells of a group, one step behind another where their features are; cell -> why, of those that failed.
 
-    shared: what all of them need first. own: cell -> what it alone needs. Raises DiskFull, which ends everything.
+    shared: what all of them need first. own: cell -> what it alone needs. commit: of the code that made the keys.
+    Raises DiskFull, which ends everything, and NodeError where this is a node that would compute something else.
     """
+    if os.environ.get(OWN):
+        workspace = os.environ[OWN]
+        _require_same(dataset, [*shared, *(call for calls in own.values() for call in calls)], plan, manifests, commit)
 
     def fault(calls: list[Call]) -> Fault | None:
         for call in calls:

@@ -117,6 +117,11 @@ class Work:
         """What tells a group from others."""
         return " ".join(filter(None, [_images(group[0]), _trained(group)]))
 
+    def titles(self, group: list[Cell]) -> list[str]:
+        """Of all steps of a group, as `weights` names them."""
+        planned = [*self.shared(group), *(each for cell in group for each in self.own(cell))]
+        return [f"{step.name} {title}" for step, _, title in planned]
+
     def shared(self, group: list[Cell]) -> Iterable[Planned]:
         """What the cells of a group need together: trained enhancers, and extracted features where a method reads
         them; one that is given images runs the backbone itself."""
