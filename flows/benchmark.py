@@ -5,6 +5,7 @@ Exit codes: 0 well; 2 the plan or the workspace cannot be used, nothing ran; 3 s
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -107,5 +108,15 @@ def _publish(bench: Bench, work: Work, lost: list[Failure], faults: dict[str, Fa
     return {"computed": computed, "cached": cached, "failed": count, "untracked": untracked, "last_line": line}
 
 
+def _arguments() -> argparse.Namespace:
+    parser = command.parser(__doc__)
+    parser.add_argument("--cluster", metavar="FILE", default="", help="machines that compute: see docs/scaling.md")
+    parser.add_argument("--ray", metavar="ADDRESS", default="", help="a Ray cluster: HOST:PORT or ray://HOST:PORT")
+    given = parser.parse_args()
+    with command.clear_errors(given.workspace):
+        Cluster.load(given.cluster, given.ray, given.store).settle()
+    return command.checked(command.settled(given))
+
+
 if __name__ == "__main__":
-    command.run(benchmark, command.arguments(__doc__))
+    command.run(benchmark, _arguments(), "cluster", "ray")

@@ -42,6 +42,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         default=str(PLACE),
         help=WORKSPACE,
     )
+    found.add_argument("--store", metavar="URL", default="", help="a store that machines share")
     found.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
     return found
 
@@ -107,12 +108,14 @@ def clear_errors(workspace: str) -> Iterator[None]:
         unusable(error)
 
 
-def run(flow: Callable[..., Any], given: argparse.Namespace) -> NoReturn:
-    """Run the flow, print its last line to stdout, and exit with its code."""
+def run(flow: Callable[..., Any], given: argparse.Namespace, *others: str) -> NoReturn:
+    """Run the flow, print its last line to stdout, and exit with its code. others: arguments that it takes beside plan
+    and workspace."""
+    further = {name: vars(given)[name] for name in others}
     with clear_errors(given.workspace):
         with server():
             places = [str(plan.expanded(name).resolve()) for name in (given.plan, given.workspace)]
-            state = flow(plan=places[0], workspace=places[1], return_state=True)
+            state = flow(plan=places[0], workspace=places[1], **further, return_state=True)
             outcome = state.result(raise_on_failure=False)
             APILogHandler().flush()
         if isinstance(outcome, (DiskFull, *UNUSABLE_BECAUSE)) or is_full(outcome):
