@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from flows._start import free_port
-from tests.conftest import picture, save
+from tests.conftest import make_parts
 
 REPO = Path(__file__).parents[2]
 CATEGORIES = ("a", "b", "c", "d", "e", "f")  # a group each
@@ -85,17 +85,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 @pytest.fixture
 def plan(tmp_path: Path) -> Path:
     """Six categories of tiny parts, two methods."""
-    import numpy as np
-
-    root = tmp_path / "parts"
-    for number, category in enumerate(CATEGORIES):
-        rng = np.random.default_rng(number)
-        for split, defect, count in (("train", "good", 6), ("test", "good", 3), ("test", "square", 3)):
-            for index in range(count):
-                image, mask = picture(rng, 10 * number, defect != "good")
-                save(root / category / split / defect / f"{index:03d}.png", image)
-                if defect != "good":
-                    save(root / category / "ground_truth" / defect / f"{index:03d}_mask.png", mask)
+    root = make_parts(tmp_path / "parts", CATEGORIES)
     content = {
         "image": {"resize": 64},
         "backbone": {"name": "resnet18", "weights": "random"},
