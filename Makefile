@@ -43,7 +43,7 @@ smoke: $(READY) ## a plan through library and flow, on another Python: make smok
 	$(BIN)/python -m pytest $(SMOKE)
 
 test-slow: $(READY) ## the tests of minutes: kills, full disks, wheels
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 test-cluster: $(VENV)/.ready-ray ## the tests on two nodes of a Ray cluster on this machine
 	$(BIN)/python -m pytest -m cluster

@@ -6,6 +6,8 @@ Exit codes: 0 well; 2 the plan or the workspace cannot be used, nothing ran; 3 s
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -32,22 +34,28 @@ from tasks.steps import Fault
 
 @flow(name="benchmark", log_prints=False)
 def benchmark(
-    plan: str = "params.yaml", workspace: str = "", cluster: str = "", ray: str = "", store: str = ""
+    plan: str = "params.yaml",
+    workspace: str = "",
+    cluster: str = "",
+    ray: str = "",
+    store: str = "",
+    only: Sequence[str] = (),
 ) -> State[Any]:
     """Compute the missing cells of a plan and publish all of them.
 
-    cluster: a cluster.yaml (flows/_cluster.py); ray and store: what it says, in short."""
+    cluster: a cluster.yaml (flows/_cluster.py); ray and store: what it says, in short. only: titles of groups, to
+    compute these and publish nothing."""
     machines = command.machines(cluster, ray, store)
     loaded, layout = command.opened(plan, workspace)
     require_device(loaded.device)
     bench, lost = stages.prepare_all(loaded, layout)
-    work = Work.find(bench)
+    work = Work.find(bench, only)
     _stopping.count(work.counts)
     if work.cells:
         for backbone in loaded.every_backbone:  # only now: it takes timm, which a plan that is all there does without
             require_known(backbone.name)
     faults = _compute(work, machines) if work.cells else {}
-    summary = _publish(bench, work, lost, faults, Path(plan).stem)
+    summary = _told(work, faults) if only else _publish(bench, work, lost, faults, Path(plan).stem)
     state = Failed if summary["failed"] or summary["untracked"] else Completed
     return state(message=summary["last_line"], data=summary)
 
@@ -88,6 +96,16 @@ def _faults(future: PrefectFuture[Any], cells: list[str]) -> dict[str, Fault]:
     return dict.fromkeys(cells, Fault.of(error))
 
 
+def _told(work: Work, faults: dict[str, Fault]) -> Row:
+    """What came of some groups, which nobody else tells."""
+    for title, fault in faults.items():
+        sys.stderr.write(f"failed: {title}: {fault.error}\n{fault.traceback}\n")
+    chosen = work.chosen or frozenset()
+    computed = sum(work.missing[title].computed for title in chosen if title not in faults)
+    line = f"cells: {computed} computed, {len(chosen) - computed - len(faults)} cached, {len(faults)} failed"
+    return {"computed": computed, "failed": len(faults), "untracked": "", "last_line": line}
+
+
 def _publish(bench: Bench, work: Work, lost: list[Failure], faults: dict[str, Fault], name: str) -> Row:
     broken = [bench.by_title[title] for title in faults]
     # A cell whose metrics are there keeps its row, whatever else of it failed.
@@ -112,6 +130,9 @@ def _arguments() -> argparse.Namespace:
     parser = command.parser(__doc__)
     parser.add_argument("--cluster", metavar="FILE", default="", help="machines that compute: see docs/scaling.md")
     parser.add_argument("--ray", metavar="ADDRESS", default="", help="a Ray cluster: HOST:PORT or ray://HOST:PORT")
+    parser.add_argument(
+        "--only", metavar="GROUP", action="append", default=[], help="compute this group, publish nothing"
+    )
     given = parser.parse_args()
     with command.clear_errors(given.workspace):
         Cluster.load(given.cluster, given.ray, given.store).settle()
@@ -119,4 +140,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    command.run(benchmark, _arguments(), "cluster", "ray")
+    command.run(benchmark, _arguments(), "cluster", "ray", "only")

@@ -20,7 +20,7 @@ from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import write_page
 from adcore.engine.bench import Bench, Failure, Layout, foreseen, kind_of, reopened
 from adcore.engine.cells import Cell, expand
-from adcore.engine.schedule import Work
+from adcore.engine.schedule import Work, group_title
 from adcore.results.run import Results
 from tasks import steps
 from tasks.steps import Call
@@ -121,7 +121,7 @@ def submit(work: Work, runner: TaskRunner[PrefectFuture[Any]]) -> Futures:
     for cells in work.groups:
         shared = [Call.of(planned) for planned in work.shared(cells)]
         own = {cell.title: [Call.of(planned) for planned in work.own(cell)] for cell in cells}
-        parameters: Row = {"title": work.title(cells), "dataset": cells[0].category.dataset}
+        parameters: Row = {"title": group_title(cells), "dataset": cells[0].category.dataset}
         parameters |= {"shared": shared, "own": own}
         parameters |= {"plan": plan, "workspace": workspace, "manifests": manifests, "commit": git_commit()}
         futures[runner.submit(steps.group, parameters)] = cells

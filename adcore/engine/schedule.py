@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from adcore.core.contracts import FeatureMethod
+from adcore.core.plan import PlanError, nearest
 from adcore.core.store import Remembering, Store
 from adcore.engine import work
 from adcore.engine.bench import Bench
@@ -70,12 +71,25 @@ class Work:
     bench: Bench
     missing: dict[str, Missing]
     store: Remembering  # the plan's, which knows what is there already
+    chosen: frozenset[str] | None = None  # titles of cells; None: all
 
     @classmethod
-    def find(cls, bench: Bench) -> Work:
-        """Ask the store for all keys in one pass."""
+    def find(cls, bench: Bench, only: Sequence[str] = ()) -> Work:
+        """Ask the store for all keys in one pass. only: titles of groups, where not all are meant.
+
+        Raises PlanError for one that the plan has not."""
         store = Remembering(bench.store)
-        return cls(bench, {cell.title: missing(store, cell, bench.plain(cell)) for cell in bench.cells}, store)
+        found = cls(bench, {cell.title: missing(store, cell, bench.plain(cell)) for cell in bench.cells}, store)
+        if only:
+            groups = [(group_title(group), group) for group in grouped(bench.cells)]
+            titles = {title for title, _ in groups}
+            for title in only:
+                if title not in titles:
+                    raise PlanError(
+                        f"the plan has no group '{title}'{nearest(title, titles)}; `adcore slurm` lists them"
+                    )
+            found.chosen = frozenset(cell.title for title, group in groups if title in only for cell in group)
+        return found
 
     def counts(self) -> tuple[int, int, int]:
         """Cells whose metrics came since, were there before, and are not there."""
@@ -85,17 +99,13 @@ class Work:
 
     @property
     def cells(self) -> list[Cell]:
-        return [cell for cell in self.bench.cells if self.missing[cell.title]]
+        wanted = (cell for cell in self.bench.cells if self.chosen is None or cell.title in self.chosen)
+        return [cell for cell in wanted if self.missing[cell.title]]
 
     @property
     def groups(self) -> list[list[Cell]]:
-        """Cells over the same images through the same extractor: their features are extracted once, and may leave the
-        bank after them."""
-        groups: dict[tuple[Any, ...], list[Cell]] = {}
-        for cell in self.cells:
-            links = tuple(link.key for link in cell.links)
-            groups.setdefault((_images(cell), links), []).append(cell)
-        return list(groups.values())
+        """What is missing, as groups."""
+        return grouped(self.cells)
 
     def weights(self) -> dict[str, float]:
         """Step title -> its rough share of the work, in images."""
@@ -113,10 +123,6 @@ class Work:
             for cell in group:
                 yield from self.own(cell)
 
-    def title(self, group: list[Cell]) -> str:
-        """What tells a group from others."""
-        return " ".join(filter(None, [_images(group[0]), _trained(group)]))
-
     def titles(self, group: list[Cell]) -> list[str]:
         """Of all steps of a group, as `weights` names them."""
         planned = [*self.shared(group), *(each for cell in group for each in self.own(cell))]
@@ -125,7 +131,7 @@ class Work:
     def shared(self, group: list[Cell]) -> Iterable[Planned]:
         """What the cells of a group need together: trained enhancers, and extracted features where a method reads
         them; one that is given images runs the backbone itself."""
-        cell, images, title = group[0], len(group[0].train), self.title(group)
+        cell, images, title = group[0], len(group[0].train), group_title(group)
         wanted = {key for member in group for key in self.missing[member.title].enhance}
         for link in cell.links:
             if link.key in wanted:
@@ -150,6 +156,21 @@ class Work:
 
 
 Planned = tuple[Step, Cell, str]  # a step, the cell it is computed for, and its title
+
+
+def grouped(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Cells over the same images through the same extractor: their features are extracted once, and may leave the bank
+    after them."""
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells:
+        links = tuple(link.key for link in cell.links)
+        groups.setdefault((_images(cell), links), []).append(cell)
+    return list(groups.values())
+
+
+def group_title(group: list[Cell]) -> str:
+    """What tells a group from others."""
+    return " ".join(filter(None, [_images(group[0]), _trained(group)]))
 
 
 def _fit(cell: Cell, present: bool) -> Step:
