@@ -128,11 +128,10 @@ def _publish(bench: Bench, work: Work, lost: list[Failure], faults: dict[str, Fa
 
 def _arguments() -> argparse.Namespace:
     parser = command.parser(__doc__)
-    parser.add_argument("--cluster", metavar="FILE", default="", help="machines that compute: see docs/scaling.md")
+    parser.add_argument("--cluster", metavar="FILE", default="", help="machines that compute: see docs/cluster.md")
     parser.add_argument("--ray", metavar="ADDRESS", default="", help="a Ray cluster: HOST:PORT or ray://HOST:PORT")
-    parser.add_argument(
-        "--only", metavar="GROUP", action="append", default=[], help="compute this group, publish nothing"
-    )
+    only = "compute this group and publish nothing; may be repeated"
+    parser.add_argument("--only", metavar="GROUP", action="append", default=[], help=only)
     given = parser.parse_args()
     with command.clear_errors(given.workspace):
         Cluster.load(given.cluster, given.ray, given.store).settle()

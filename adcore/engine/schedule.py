@@ -85,9 +85,8 @@ class Work:
             titles = {title for title, _ in groups}
             for title in only:
                 if title not in titles:
-                    raise PlanError(
-                        f"the plan has no group '{title}'{nearest(title, titles)}; `adcore slurm` lists them"
-                    )
+                    mend = "`adcore slurm` lists those that are missing"
+                    raise PlanError(f"the plan has no group '{title}'{nearest(title, titles)}; {mend}")
             found.chosen = frozenset(cell.title for title, group in groups if title in only for cell in group)
         return found
 

@@ -72,15 +72,15 @@ def test_a_group_that_there_is_not_names_the_nearest(plan_file: PlanFile, work: 
     assert "the plan has no group 'parts/clothe' (did you mean 'parts/cloth'?)" in str(state.message)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_an_array_computes_everything_and_is_published(plan_file: PlanFile, work: Path, sbatch: Path) -> None:
     path = plan_file()
     assert run(path, work).stdout.count("parts/") == 2
     done = run(path, work, "--submit")
     assert (done.returncode, done.stdout) == (0, "array 17: 2 groups; then 17 publishes\n"), done.stderr
-    assert sbatch.read_text().splitlines() == [
-        "--parsable",
-        "--parsable --dependency=afterany:17 --job-name=adcore-publish",
-    ]
+    behind = "--parsable --dependency=afterany:17 --job-name=adcore-publish"
+    assert sbatch.read_text().splitlines() == ["--parsable", behind]
     assert read(work / "results" / "leaderboard.csv")["status"].tolist() == ["ok"] * 4
     assert run(path, work, "--submit").stderr.endswith("nothing is missing\n")
 
