@@ -1,8 +1,8 @@
 """An array of jobs for SLURM: one for each group of a plan that is not computed yet, then one that publishes.
 
 The script is printed, or with --submit handed to sbatch. Its jobs meet in the workspace, which all nodes have to see,
-or in a store (`--store`). Exit codes: 0 well, also where nothing is missing; 2 plan, workspace or sbatch cannot be used;
-3 some data could not be read, the rest is planned.
+or in a store (`--store`). Exit codes: 0 well, also where nothing is missing; 2 plan, workspace or sbatch cannot be
+used; 3 some data could not be read, the rest is planned.
 """
 
 from __future__ import annotations
