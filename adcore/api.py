@@ -9,6 +9,7 @@ import pandas as pd
 
 from adcore.core.disk import room
 from adcore.core.plan import DatasetSpec, Plan, PlanError
+from adcore.core.store import Remembering
 from adcore.datasets.base import DataError
 from adcore.engine import cells, registry, schedule
 from adcore.engine.bench import Bench, Failure, Layout, kind_of, make_dataset, prepare, read
@@ -102,5 +103,5 @@ def _layout(plan: Plan, workspace: str | Path) -> Layout:
 
 
 def _rows(bench: Bench, failures: list[Failure]) -> pd.DataFrame:
-    rows = [cell.row for cell in finished.read(bench, bench.store, bench.plan.metrics)]
+    rows = [cell.row for cell in finished.read(bench, Remembering(bench.store), bench.plan.metrics)]
     return frame([*rows, *finished.failed_rows(bench, failures)])

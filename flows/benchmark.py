@@ -44,6 +44,8 @@ def benchmark(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
         for backbone in loaded.every_backbone:  # only now: it takes timm, which a plan that is all there does without
             require_known(backbone.name)
     errors = _compute(work) if work.cells else {}
+    for cell in work.absent():
+        errors.setdefault(cell.title, RuntimeError("its metrics were damaged, and are removed; run again"))
     summary = _publish(bench, work, lost, errors, Path(plan).stem)
     state = Failed if summary["failed"] or summary["untracked"] else Completed
     return state(message=summary["last_line"], data=summary)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adcore.core.contracts import FeatureMethod
-from adcore.core.store import Remembering, Store
+from adcore.core.store import Remembering
 from adcore.engine import work
 from adcore.engine.bench import Bench
 from adcore.engine.cells import Cell
@@ -51,15 +51,17 @@ class Missing:
         return self.evaluate or self.latency
 
 
-def missing(store: Store, cell: Cell, plain: Cell | None = None) -> Missing:
+def missing(store: Remembering, cell: Cell, plain: Cell | None = None) -> Missing:
     """What has to run for a cell; parents are only looked at where a child needs them. `plain`: it without enhancer."""
-    cell_there = store.has("cell", cell.key)
-    evaluate = not cell_there or not store.has("gallery", cell.gallery_key)
-    latency = not store.has("latency", cell.latency_key)
-    maps = evaluate and not store.has("maps", cell.maps_key)
-    fit = (maps or latency) and not store.has("fit", cell.fit_key)
-    compared = latency and plain is not None and not store.has("fit", plain.fit_key)
-    enhance = tuple(link.key for link in cell.links if not store.has("enhancer", link.key)) if maps or latency else ()
+    cell_there = store.expects("cell", cell.key)
+    evaluate = not cell_there or not store.expects("gallery", cell.gallery_key)
+    latency = not store.expects("latency", cell.latency_key)
+    maps = evaluate and not store.expects("maps", cell.maps_key)
+    fit = (maps or latency) and not store.expects("fit", cell.fit_key)
+    compared = latency and plain is not None and not store.expects("fit", plain.fit_key)
+    enhance = (
+        tuple(link.key for link in cell.links if not store.expects("enhancer", link.key)) if maps or latency else ()
+    )
     return Missing(fit, maps, evaluate, latency, not cell_there, enhance, compared)
 
 
@@ -73,15 +75,24 @@ class Work:
 
     @classmethod
     def find(cls, bench: Bench) -> Work:
-        """Ask the store for all keys in one pass."""
+        """Ask the store for all keys in one pass. What only this machine has of them, others can have from then on."""
         store = Remembering(bench.store)
-        return cls(bench, {cell.title: missing(store, cell, bench.plain(cell)) for cell in bench.cells}, store)
+        found = cls(bench, {cell.title: missing(store, cell, bench.plain(cell)) for cell in bench.cells}, store)
+        store.share()
+        return found
 
     def counts(self) -> tuple[int, int, int]:
         """Cells whose metrics came since, were there before, and are not there."""
         todo = [cell for cell in self.bench.cells if self.missing[cell.title].computed]
-        computed = sum(self.bench.store.path("cell", cell.key).exists() for cell in todo)
+        computed = sum(self.store.here("cell", cell.key).exists() for cell in todo)
         return computed, len(self.bench.cells) - len(todo), len(todo) - computed
+
+    def absent(self) -> list[Cell]:
+        """The cells without metrics now that the steps have run. Others than those whose steps failed are among them
+        where a shared store listed what proved damaged."""
+        self.store.look_again()
+        self.store.bring("cell", [cell.key for cell in self.bench.cells])
+        return [cell for cell in self.bench.cells if not self.store.has("cell", cell.key)]
 
     @property
     def cells(self) -> list[Cell]:

@@ -107,7 +107,7 @@ def test_every_artifact_is_there_with_its_costs(computed: Bench) -> None:
     for cell in computed.cells:
         for kind, key in [("fit", cell.fit_key), *cell.artifacts]:
             assert intact(computed.store.path(kind, key)), kind
-        assert not missing(computed.store, cell)
+        assert not missing(store.Remembering(computed.store), cell)
         maps = np.load(computed.store.path("maps", cell.maps_key) / "maps.npy")
         scores = np.load(computed.store.path("maps", cell.maps_key) / "scores.npy")
         assert maps.dtype == scores.dtype == np.float32 and len(maps) == len(scores) == 6 and maps.ndim == 3
