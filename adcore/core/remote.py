@@ -113,6 +113,8 @@ class Remote:
             self._ask(lambda system: self._put(system, part, self._object(kind, key)))
         except FileExistsError:
             return False
+        except FileNotFoundError as error:
+            raise self.gone(self._reason(error)) from error
         finally:
             part.unlink(missing_ok=True)
         return True
@@ -216,7 +218,7 @@ class Remote:
         """Why a request failed, and the mend, in part of a sentence."""
         text = masked((str(error) or type(error).__name__).strip().splitlines()[0]).rstrip(".")
         if isinstance(error, FileNotFoundError):
-            return f"there is no such bucket ({text})"
+            return f"there is no such {'folder' if self._scheme == 'file' else 'bucket'} ({text})"
         if isinstance(error, PermissionError):
             return f"it refuses us ({text}); who runs adcore must be allowed to list, read, write and delete there"
         if "credential" in type(error).__name__.lower() or "credentials" in text.lower():
@@ -261,7 +263,7 @@ def _status(error: BaseException) -> int:
 def _link(part: Path, target: Path) -> None:
     """Copy a file beside its target and give it that name, which fails where there is one. Raises FileExistsError."""
     with room(target.parent, part.stat().st_size):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(exist_ok=True)  # not the root: a file system that is not mounted would be written beside
         copy = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
         try:
             shutil.copyfile(part, copy)

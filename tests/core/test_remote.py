@@ -399,6 +399,17 @@ def test_where_the_store_is_gone_the_artifact_stays_here_and_is_shared_later(tmp
     assert Store(tmp_path / "other", (), Remote(f"file://{shared}")).has(KIND, KEY)
 
 
+def test_a_folder_that_is_no_longer_mounted_is_not_written_beside(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    store = Store(tmp_path / "one", (), Remote(f"file://{shared}"))
+    put(store, "before")
+    shared.rename(tmp_path / "away")
+    with pytest.raises(RemoteGone, match="there is no such folder"):
+        put(store)
+    assert intact(store.here(KIND, KEY)) and not shared.exists()
+
+
 def test_a_run_whose_store_is_gone_reads_what_is_here(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
@@ -414,7 +425,7 @@ def test_a_run_whose_store_is_gone_reads_what_is_here(tmp_path: Path) -> None:
 class Dead(Remote):
     """One that does not answer."""
 
-    def has(self, kind: str, key: str) -> bool:
+    def keys(self, kind: str) -> frozenset[str]:
         raise self.gone("it is not there")
 
 
