@@ -34,8 +34,10 @@ demo demo-enhancers: $(READY) ## ten minutes: three methods on two data sets; de
 		echo "MLflow:   make ui"; \
 	fi; exit $$code
 
+COVER := # --cov: that the tests reach as much of the code as they did (fail_under in pyproject.toml)
+
 test: lint ## lint, types, documentation and the default tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(COVER)
 
 smoke: $(READY) ## a plan through library and flow, on another Python: make smoke VENV=.venv-3.12 PYTHON=python3.12
 	$(BIN)/python -m pytest $(SMOKE)

@@ -19,6 +19,7 @@ from adcore.core.remote import FORMS, VARIABLE
 from adcore.engine.bench import Layout, WorkspaceError
 from adcore.features.backbones import WeightsError
 from flows import _stopping, stages
+from flows._cluster import Cluster
 from flows._server import server
 from flows._start import PLACE, ServerError, settle
 
@@ -81,6 +82,14 @@ def opened(path: str, workspace: str) -> tuple[plan.Plan, Layout]:
     return loaded, layout
 
 
+def machines(cluster: str = "", ray: str = "", store: str = "") -> Cluster:
+    """Where the work is done and kept. Raises PlanError and ServerError."""
+    found = Cluster.load(cluster, ray, store)
+    found.settle()
+    found.check()
+    return found
+
+
 def unusable(error: Exception) -> NoReturn:
     """End with code 2 and the error in one line."""
     sys.stderr.write(f"error: {error}\n")
@@ -109,12 +118,14 @@ def clear_errors(workspace: str) -> Iterator[None]:
         unusable(error)
 
 
-def run(flow: Callable[..., Any], given: argparse.Namespace) -> NoReturn:
-    """Run the flow, print its last line to stdout, and exit with its code."""
+def run(flow: Callable[..., Any], given: argparse.Namespace, *others: str) -> NoReturn:
+    """Run the flow, print its last line to stdout, and exit with its code. others: arguments that it takes beside plan
+    and workspace."""
+    further = {name: vars(given)[name] for name in others}
     with clear_errors(given.workspace):
         with server():
             places = [str(plan.expanded(name).resolve()) for name in (given.plan, given.workspace)]
-            state = flow(plan=places[0], workspace=places[1], return_state=True)
+            state = flow(plan=places[0], workspace=places[1], **further, return_state=True)
             outcome = state.result(raise_on_failure=False)
             APILogHandler().flush()
         if isinstance(outcome, (DiskFull, RemoteGone, *UNUSABLE_BECAUSE)) or is_full(outcome):

@@ -7,9 +7,11 @@ from typing import Any, cast
 
 from prefect import State
 from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner
 from prefect.utilities.annotations import quote
 
 from adcore.api import in_place, is_in_place
+from adcore.core.costs import git_commit
 from adcore.core.disk import DiskFull
 from adcore.core.plan import DatasetSpec, Plan
 from adcore.core.store import Remembering
@@ -18,11 +20,11 @@ from adcore.datasets.cautions import cautions
 from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import write_page
 from adcore.engine.bench import Bench, Failure, Layout, foreseen, kind_of, reopened
-from adcore.engine.cells import expand
-from adcore.engine.schedule import Planned, Work
+from adcore.engine.cells import Cell, expand
+from adcore.engine.schedule import Work
 from adcore.results.run import Results
 from tasks import steps
-from tasks.caching import stored
+from tasks.steps import Call
 
 Row = dict[str, Any]
 
@@ -111,22 +113,18 @@ def _reason(state: State[Any]) -> str:
     return str(error) if isinstance(error, BaseException) else str(state.message)
 
 
-def submit(work: Work) -> dict[str, list[PrefectFuture[Any]]]:
-    """Start the steps; cell title -> its futures. A cell's steps wait for one another and fail together."""
-    futures: dict[str, list[PrefectFuture[Any]]] = {}
-    for group in work.groups:
-        chain: list[PrefectFuture[Any]] = []
-        for planned in work.shared(group):
-            chain.append(_start(work.bench, planned, chain[-1:]))
-        for cell in group:
-            own = list(chain)
-            for planned in work.own(cell):
-                own.append(_start(work.bench, planned, own[-1:]))
-            futures[cell.title] = own
+Futures = dict[PrefectFuture[Any], list[Cell]]
+
+
+def submit(work: Work, runner: TaskRunner[PrefectFuture[Any]]) -> Futures:
+    """Start the groups; the future of each -> its cells."""
+    futures: Futures = {}
+    plan, workspace, manifests = work.bench.text
+    for cells in work.groups:
+        shared = [Call.of(planned) for planned in work.shared(cells)]
+        own = {cell.title: [Call.of(planned) for planned in work.own(cell)] for cell in cells}
+        parameters: Row = {"title": work.title(cells), "dataset": cells[0].category.dataset}
+        parameters |= {"shared": shared, "own": own}
+        parameters |= {"plan": plan, "workspace": workspace, "manifests": manifests, "commit": git_commit()}
+        futures[runner.submit(steps.group, parameters)] = cells
     return futures
-
-
-def _start(bench: Bench, planned: Planned, after: list[PrefectFuture[Any]]) -> PrefectFuture[Any]:
-    step, cell, title = planned
-    task = stored(steps.TASKS[step.name], bench.layout.workspace, step.present)
-    return task.submit(title, step.key, cell.title, *bench.text, wait_for=after)

@@ -31,6 +31,7 @@ class Display:
         )  # fmt: skip
         self.bar = self.live.add_task("starting", total=self.total)
         self._lock = threading.Lock()
+        self._begun: set[str] = set()
         self._told = 0.0
 
     def __enter__(self) -> Display:
@@ -58,7 +59,14 @@ class Display:
         seconds = elapsed * max(0.0, self.total - self.done) / self.done
         return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
 
+    def passed(self, titles: list[str]) -> None:
+        """These steps have ended; those that ran on another machine were not seen here."""
+        for title in titles:
+            if title not in self._begun:
+                self.advance(title, self.weights.get(title, 0.0))
+
     def begin(self, title: str) -> None:
+        self._begun.add(title)
         self.live.update(self.bar, description=title)
         if not self.console.is_terminal:
             sys.stderr.write(f"[{self.done / self.total:4.0%}] {title} ({self.left()})\n")

@@ -5,22 +5,26 @@ Tasks are given names and keys, never arrays, and answer with a key.
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import pandas as pd
-from prefect import Task, task
+from prefect import State, Task, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from adcore.core.costs import git_commit
-from adcore.core.disk import room
-from adcore.core.plan import DatasetSpec
+from adcore.core.disk import DiskFull, room
+from adcore.core.plan import DatasetSpec, Plan
 from adcore.engine import bench
 from adcore.engine.bench import Bench, reopened
 from adcore.engine.cells import Cell
-from adcore.engine.schedule import STEPS, Progress
+from adcore.engine.schedule import STEPS, Planned, Progress
 from adcore.papers import beside
 from adcore.papers.measured import Run
 from adcore.report import enhancers, statistics, timings
@@ -29,7 +33,7 @@ from adcore.report.html import write_report
 from adcore.results.contests import Contests
 from adcore.results.frame import Row, run_place
 from adcore.results.run import Results
-from tasks.caching import cached
+from tasks.caching import cached, stored
 from tasks.progress import step
 from tasks.tracking import Tracker, view_url
 
@@ -63,6 +67,92 @@ def _task(name: str, compute: Callable[[Bench, Cell, str, Progress], None]) -> T
 
 
 TASKS = {name: _task(name, compute) for name, compute in STEPS.items()}
+
+
+class Call(NamedTuple):
+    """A step to be run: its name, title and key, the title of its cell, and whether its artifact is there already."""
+
+    step: str
+    title: str
+    key: str
+    cell: str
+    present: bool
+
+    @classmethod
+    def of(cls, planned: Planned) -> Call:
+        step, cell, title = planned
+        return cls(step.name, title, step.key, cell.title, step.present)
+
+
+class Fault(NamedTuple):
+    """Why a cell failed: `RuntimeError: ...`, and its traceback."""
+
+    error: str
+    traceback: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Fault:
+        return cls(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+
+
+OWN = "ADCORE_NODE_WORKSPACE"  # set where a node of a cluster starts: the folder that it works in
+
+
+class NodeError(RuntimeError):
+    """A node of a cluster has other code or other images than the machine that planned the work."""
+
+
+def _require_same(dataset: str, calls: Sequence[Call], plan: str, manifests: str, commit: str) -> None:
+    """Put the images of a data set in place on this node. Raises NodeError unless they and the code give the keys."""
+    node, layout = socket.gethostname(), bench.Layout(Path(os.environ[OWN]).resolve())
+    spec = next(spec for spec in Plan.model_validate_json(plan).datasets if spec.name == dataset)
+    with room(layout.workspace):
+        found = bench.prepare(spec, layout)
+    if found != json.loads(manifests)[dataset]:
+        mend = "run `dvc pull` there, or copy them"
+        raise NodeError(f"node {node}: its images of {dataset} are not those of the plan; {mend}")
+    cells = reopened(plan, str(layout.workspace), manifests).by_title
+    for call in calls:
+        if call.cell not in cells or call.key not in cells[call.cell].keys:
+            own = git_commit() or "of another version"
+            raise NodeError(f"node {node}: its code is {own}, that of the plan is {commit}; bring it up to date")
+
+
+@task(name="group", task_run_name="group {title}", cache_policy=NO_CACHE)
+def group(
+    title: str,
+    dataset: str,
+    shared: list[Call],
+    own: dict[str, list[Call]],
+    plan: str,
+    workspace: str,
+    manifests: str,
+    commit: str,
+) -> dict[str, Fault]:
+    """The cells of a group, one step behind another where their features are; cell -> why, of those that failed.
+
+    shared: what all of them need first. own: cell -> what it alone needs. commit: of the code that made the keys.
+    Raises DiskFull, which ends everything, and NodeError where this is a node that would compute something else.
+    """
+    if os.environ.get(OWN):
+        workspace = os.environ[OWN]
+        _require_same(dataset, [*shared, *(call for calls in own.values() for call in calls)], plan, manifests, commit)
+
+    def fault(calls: list[Call]) -> Fault | None:
+        for call in calls:
+            run = stored(TASKS[call.step], Path(workspace), call.present)
+            arguments = call.title, call.key, call.cell, plan, workspace, manifests
+            state = cast("State[str]", run(*arguments, return_state=True))  # typed as if it could be awaited
+            if not state.is_completed():
+                error = state.result(raise_on_failure=False)
+                if isinstance(error, DiskFull):
+                    raise error
+                return Fault.of(error if isinstance(error, BaseException) else RuntimeError(str(state.message)))
+        return None
+
+    before = fault(shared)
+    found = {cell: before or fault(calls) for cell, calls in own.items()}
+    return {cell: why for cell, why in found.items() if why}
 
 
 @task(name="track", task_run_name="log runs to MLflow", cache_policy=NO_CACHE)

@@ -12,6 +12,8 @@ from adcore.core import _scopes as scopes
 from adcore.core import keys
 from adcore.core.sources import Definitions, reached
 from adcore.engine import identity
+from adcore.report import statistics
+from adcore.results import samples
 
 
 def forget() -> None:
@@ -28,5 +30,6 @@ def closure(*names: str, outside: tuple[str, ...] = ()) -> Definitions:
 def behind(identities: Callable[..., Any], *arguments: Any) -> Any:
     """What a call gives where identities are definitions."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(identity, "code", closure)
+        for module in (identity, samples, statistics):
+            patch.setattr(module, "code", closure)
         return identities(*arguments)

@@ -107,6 +107,11 @@ class Cell:
         return f"{self.category.dataset}/{self.category.name} {self.arm.title}"
 
     @property
+    def keys(self) -> set[str]:
+        """Of everything that it is made of."""
+        return {self.fit_key, *(key for _, key in self.artifacts)}
+
+    @property
     def artifacts(self) -> list[tuple[str, str]]:
         """(kind, key) of what a finished cell consists of. Not the fit: it is large, and nothing above needs it."""
         return [

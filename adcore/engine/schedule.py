@@ -124,11 +124,19 @@ class Work:
             for cell in group:
                 yield from self.own(cell)
 
+    def title(self, group: list[Cell]) -> str:
+        """What tells a group from others."""
+        return " ".join(filter(None, [_images(group[0]), _trained(group)]))
+
+    def titles(self, group: list[Cell]) -> list[str]:
+        """Of all steps of a group, as `weights` names them."""
+        planned = [*self.shared(group), *(each for cell in group for each in self.own(cell))]
+        return [f"{step.name} {title}" for step, _, title in planned]
+
     def shared(self, group: list[Cell]) -> Iterable[Planned]:
         """What the cells of a group need together: trained enhancers, and extracted features where a method reads
         them; one that is given images runs the backbone itself."""
-        cell, images = group[0], len(group[0].train)
-        title = " ".join(filter(None, [_images(cell), _trained(group)]))
+        cell, images, title = group[0], len(group[0].train), self.title(group)
         wanted = {key for member in group for key in self.missing[member.title].enhance}
         for link in cell.links:
             if link.key in wanted:

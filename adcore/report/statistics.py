@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from adcore.core import keys
+from adcore.core.keys import code, digest
 from adcore.core.words import counted
 from adcore.engine import registry
 from adcore.engine.identity import CARRIERS
@@ -40,12 +40,12 @@ DIAGRAM = (
 def key(contests: Contests) -> str:
     """Digest of all that is said, and of the code that says it."""
     rows = contests.table.drop(columns=["mlflow_run_id", *registry.of_kind("cost")])
-    return keys.digest({"rows": rows.to_csv(index=False), "code": identity()})
+    return digest({"rows": rows.to_csv(index=False), "code": identity()})
 
 
 def identity() -> str:
     """Of the code of the comparisons on all images."""
-    return keys.code("adcore.report.statistics:write", "adcore.report.statistics:section", outside=CARRIERS)
+    return code("adcore.report.statistics:write", "adcore.report.statistics:section", outside=CARRIERS)
 
 
 def shown(contests: Contests, dataset: str) -> list[Contest]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from adcore.core import keys
+from adcore.core.keys import code, digest
 from adcore.core.store import Store
 from adcore.results.groups import CellResult
 from adcore.results.images import Sample, sample
@@ -14,7 +14,7 @@ from adcore.results.images import Sample, sample
 
 def identity() -> str:
     """Of the code of a cell's bootstrap over images."""
-    return keys.code("adcore.results.images:sample")
+    return code("adcore.results.images:sample")
 
 
 def samples(store: Store, results: Iterable[CellResult]) -> dict[str, Sample]:
@@ -23,7 +23,7 @@ def samples(store: Store, results: Iterable[CellResult]) -> dict[str, Sample]:
 
 
 def _sample(store: Store, cell: str, result: CellResult) -> Sample:
-    key = keys.digest({"step": "sample", "cell": cell, "code": identity()})
+    key = digest({"step": "sample", "cell": cell, "code": identity()})
     if not store.has("sample", key):
         made = sample(result.images)
         with store.write("sample", key, {"images": made.images, "parents": {"cell": cell}}) as folder:

@@ -174,7 +174,8 @@ def test_what_json_cannot_hold_is_refused() -> None:
 
 def test_library_versions_are_major_and_minor_without_an_import() -> None:
     script = (
-        "import sys; from adcore import keys; print(keys.libraries()); assert not {'torch', 'timm'} & set(sys.modules)"
+        "import sys; from adcore.core import keys; print(keys.libraries())\n"
+        "assert not {'torch', 'timm'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     import torch

@@ -59,7 +59,7 @@ def test_another_file_in_a_package_is_refused_with_the_mend(tmp_path: Path) -> N
     path.write_bytes(b"not these weights")
     (tmp_path / package.modules[0] / "__init__.py").touch()
     script = (
-        "from adcore import backbones; from adcore.core.plan import BackboneSpec\n"
+        "from adcore.features import backbones; from adcore.core.plan import BackboneSpec\n"
         f"try: backbones.identity(BackboneSpec(name={MOBILENET!r}))\n"
         "except backbones.WeightsError as error: print(error)"
     )

@@ -195,7 +195,7 @@ def test_an_absent_package_tells_what_to_install(monkeypatch: pytest.MonkeyPatch
 
 def test_identity_imports_no_torch() -> None:
     script = (
-        "import sys; from adcore import backbones; from adcore.core.plan import BackboneSpec; "
+        "import sys; from adcore.features import backbones; from adcore.core.plan import BackboneSpec; "
         "print(backbones.identity(BackboneSpec())['weights']); assert not {'torch', 'timm'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -306,7 +306,7 @@ import os, pickle, signal, sys
 from pathlib import Path
 from adcore.features import bank
 from adcore.features.bank import Bank, ImageSet
-from adcore.features import Extraction
+from adcore.features.extractor import Extraction
 from adcore.core.plan import BackboneSpec, ImageSpec
 
 bank.BATCH = 2
