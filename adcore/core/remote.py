@@ -63,7 +63,7 @@ class Remote:
         self._checked = False
 
     def check(self) -> None:
-        """Raise RemoteError unless objects can be put here, are not put twice, and can be removed; asked once."""
+        """Raise RemoteError unless objects can be put here, but not twice, and be removed and listed; asked once."""
         if self._checked:
             return
         failed: list[Exception] = []
@@ -97,7 +97,7 @@ class Remote:
             names = self._ask(listed)
         except FileNotFoundError:
             return frozenset()
-        return frozenset(Path(name).name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+        return frozenset(name.rpartition("/")[2].removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
 
     def has(self, kind: str, key: str) -> bool:
         """Whether there is an object of that name. Raises RemoteGone."""
@@ -127,7 +127,7 @@ class Remote:
                 self._ask(lambda system: system.get_file(self._object(kind, key), str(part)))
             except FileNotFoundError:
                 return False
-            sound = _unpack(part, folder) and intact(folder) and _is_of(folder, kind, key)
+            sound = _unpack(part, folder) and _is_of(folder, kind, key) and intact(folder)
             part.unlink()
         if not sound:
             with contextlib.suppress(FileNotFoundError):
@@ -195,7 +195,7 @@ class Remote:
             system.put_file(str(part), target, mode="create")
 
     def _probe(self) -> None:
-        """Put one small object twice, and remove it. Raises RemoteError, and what libraries raise."""
+        """Put one small object twice, remove it, and list the rest. Raises RemoteError, and what libraries raise."""
         system = self._system(brief=True)
         if self._scheme == "file" and not Path(self._root).is_dir():
             raise RemoteError(f"there is no folder {self._root}; mount it, or make it")
@@ -213,6 +213,8 @@ class Remote:
                 raise RemoteError("it lets an object be overwritten, where it was asked not to (If-None-Match)")
             finally:
                 system.rm_file(name)
+        with contextlib.suppress(FileNotFoundError):
+            system.ls(f"{self._root}/probe", detail=False)
 
     def _reason(self, error: Exception) -> str:
         """Why a request failed, and the mend, in part of a sentence."""
@@ -304,9 +306,10 @@ def _is_plain(name: str) -> bool:
 
 
 def _is_of(folder: Path, kind: str, key: str) -> bool:
-    """Whether an intact artifact is the one of that name, and holds no file that it does not know of."""
-    meta = json.loads((folder / META).read_text(encoding="utf-8"))
-    return (meta.get("kind"), meta.get("key")) == (kind, key) and {path.name for path in folder.iterdir()} == {
-        META,
-        *meta["files"],
-    }
+    """Whether a folder's meta.json is of that artifact, and names the files beside it and no others."""
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        names = {META, *meta["files"]}
+        return (meta["kind"], meta["key"]) == (kind, key) and {path.name for path in folder.iterdir()} == names
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -10,7 +10,7 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -297,6 +297,20 @@ def test_a_tar_that_holds_anything_else_than_its_plain_files_is_damaged(
     assert objects(url) == [] and not leftovers(store)
 
 
+@pytest.mark.parametrize(
+    "meta",
+    [
+        [],
+        {"files": {}},
+        {"kind": KIND, "key": KEY, "files": 3},
+        {"kind": KIND, "key": KEY, "files": {"/dev/zero": "0"}},
+    ],
+)
+def test_a_meta_json_that_is_none_of_ours_is_damaged(machine: Callable[[str], Store], url: str, meta: object) -> None:
+    replace(url, f"{KIND}/{KEY}.tar", tar_of((member("meta.json"), json.dumps(meta).encode())))
+    assert not machine("one").has(KIND, KEY) and objects(url) == []
+
+
 def test_fits_stay_on_their_machine(machine: Callable[[str], Store], url: str) -> None:
     store = machine("one")
     put(store, kind="fit")
@@ -527,7 +541,7 @@ class Server(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def answering(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def answering(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
     """The URL of a bucket whose server gives these answers."""
     servers = []
 
@@ -543,7 +557,7 @@ def answering(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str
 
     yield start
     for server in servers:
-        server.ended.set()
+        server.ended.set()  # type: ignore[attr-defined]
         server.shutdown()
         server.server_close()
 

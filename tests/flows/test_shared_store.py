@@ -16,7 +16,7 @@ import pytest
 import adcore
 from adcore.core.remote import Remote
 from adcore.core.store import Store
-from adcore.engine.bench import reopened
+from adcore.engine.bench import Layout, reopened
 from adcore.methods.padim import PaDiM
 from adcore.results.frame import read, same
 from flows import stages
@@ -61,7 +61,7 @@ def test_what_one_machine_has_computed_another_only_reads(
     monkeypatch.setenv("ADCORE_STORE", f"{bucket}/adcore")
     plan = plan_file()
     assert run(plan, work)["last_line"] == "cells: 4 computed, 0 cached, 0 failed"
-    loaded, layout = adcore.load_plan(plan), stages.Layout(other)
+    loaded, layout = adcore.load_plan(plan), Layout(other)
     capsys.readouterr()
     assert stages.list_missing(loaded, layout)
     assert capsys.readouterr().out == "cells: 0 computed, 4 cached, 0 failed\n"
