@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch or numba is imported; tiny inputs gain nothing from more
+os.environ.pop("ADCORE_STORE", None)  # of who runs the tests
 os.environ.setdefault("NUMBA_CACHE_DIR", "")  # beside the sources, not in each workspace: kernels are compiled once
 
 import uuid
