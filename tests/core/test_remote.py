@@ -571,6 +571,18 @@ def test_a_bucket_that_refuses_is_one_sentence(answering: Callable[..., str]) ->
     assert "it refuses us (Access Denied)" in text and "list, read, write and delete" in text
 
 
+@pytest.mark.parametrize("status, code", [(412, b"PreconditionFailed"), (409, b"ConditionalRequestConflict")])
+def test_whoever_is_refused_because_another_is_first_has_lost(
+    answering: Callable[..., str], tmp_path: Path, status: int, code: bytes
+) -> None:
+    """As SeaweedFS words it, and S3 while the other is still at it."""
+    words = (
+        b"<Error><Code>" + code + b"</Code><Message>At least one of the pre-conditions did not hold</Message></Error>"
+    )
+    folder = put(Store(tmp_path / "plain"))
+    assert not Remote(answering(lambda: (status, words))).push(KIND, KEY, folder, tmp_path / "part")
+
+
 def test_a_server_that_overwrites_is_refused(answering: Callable[..., str]) -> None:
     assert "lets an object be overwritten" in refused(answering(lambda: (200, b"")))
 
