@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PLAN := params.yaml
 SMOKE := tests/test_public.py tests/flows/test_benchmark.py::test_cells_are_computed_once_and_reported
 
-.PHONY: help fix setup demo demo-enhancers test smoke test-slow lint docs hooks serve ui clean
+.PHONY: help fix setup demo demo-enhancers test smoke test-slow test-cluster lint docs hooks serve ui clean
 .DEFAULT_GOAL := demo
 
 help: ## this list
@@ -44,6 +44,13 @@ smoke: $(READY) ## a plan through library and flow, on another Python: make smok
 
 test-slow: $(READY) ## the tests of minutes: kills, full disks, wheels
 	$(BIN)/python -m pytest -m slow
+
+test-cluster: $(VENV)/.ready-ray ## the tests on two nodes of a Ray cluster on this machine
+	$(BIN)/python -m pytest -m cluster
+
+$(VENV)/.ready-ray: $(READY)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	@touch $@
 
 lint: docs ## ruff, mypy, and every link of the documentation
 	$(BIN)/ruff format --check .

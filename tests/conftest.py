@@ -9,7 +9,7 @@ os.environ.pop("ADCORE_STORE", None)  # of who runs the tests
 os.environ.setdefault("NUMBA_CACHE_DIR", "")  # beside the sources, not in each workspace: kernels are compiled once
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,9 @@ def save(path: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def make_parts(root: Path) -> Path:
-    """Two categories, each 6 training, 3 good and 3 defective test images, and their masks."""
-    for number, category in enumerate(("bolt", "cloth")):
+def make_parts(root: Path, categories: Sequence[str] = ("bolt", "cloth")) -> Path:
+    """Categories, each 6 training, 3 good and 3 defective test images, and their masks."""
+    for number, category in enumerate(categories):
         rng = np.random.default_rng(number)
         for split, defect, count in (("train", "good", 6), ("test", "good", 3), ("test", "square", 3)):
             for index in range(count):

@@ -1,0 +1,50 @@
+"""A node of a cluster computes what was planned, or says why it cannot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from adcore.core.plan import Plan
+from adcore.engine.bench import Bench
+from adcore.engine.schedule import Work
+from tasks import steps
+from tasks.steps import Call, NodeError
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace of its own."""
+    (tmp_path / "node").mkdir()
+    monkeypatch.setenv(steps.OWN, str(tmp_path / "node"))
+    return tmp_path / "node"
+
+
+def calls(bench: Bench) -> list[Call]:
+    return [Call.of(planned) for planned in Work.find(bench).planned()]
+
+
+def test_a_node_with_the_same_code_and_images_goes_on(prepared: Bench, node: Path) -> None:
+    plan, _, manifests = prepared.text
+    steps._require_same("parts", calls(prepared), plan, manifests, "abc")
+    assert list((node / ".cache/adcore/store/manifest").iterdir())  # it has read the images
+
+
+def test_a_node_with_other_images_is_named(prepared: Bench, node: Path) -> None:
+    manifests = json.dumps(dict.fromkeys(prepared.manifests, "0" * 32))
+    with pytest.raises(NodeError, match="its images of parts are not those of the plan; run `dvc pull` there"):
+        steps._require_same("parts", calls(prepared), prepared.text[0], manifests, "abc")
+
+
+def test_a_node_with_other_code_is_named(prepared: Bench, node: Path) -> None:
+    stale = [call._replace(key="0" * 32) for call in calls(prepared)]
+    plan, _, manifests = prepared.text
+    with pytest.raises(NodeError, match="that of the plan is abc; bring it up to date"):
+        steps._require_same("parts", stale, plan, manifests, "abc")
+
+
+def test_every_step_has_a_key_of_its_cell(plan: Callable[..., Plan], prepared: Bench) -> None:
+    assert all(call.key in prepared.by_title[call.cell].keys for call in calls(prepared))
