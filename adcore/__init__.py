@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from adcore.api import read_results, run
     from adcore.columns.base import CellColumn
     from adcore.core.contracts import Enhancer, Method
+    from adcore.core.errors import RemoteError
     from adcore.core.plan import Plan, PlanError
     from adcore.core.plan import load as load_plan
     from adcore.core.plan import parse as parse_plan
@@ -35,6 +36,7 @@ __all__ = [
     "Plan",
     "PlanError",
     "Protocol",
+    "RemoteError",
     "WeightsError",
     "WorkspaceError",
     "__version__",
@@ -62,6 +64,7 @@ _HOMES = {
     "Plan": "adcore.core.plan:Plan",
     "PlanError": "adcore.core.plan:PlanError",
     "Protocol": "adcore.protocols.base:Protocol",
+    "RemoteError": "adcore.core.errors:RemoteError",
     "WeightsError": "adcore.features.backbones:WeightsError",
     "WorkspaceError": "adcore.engine.bench:WorkspaceError",
     "dataset": "adcore.engine.registry:dataset",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from adcore.core.disk import room
 from adcore.core.plan import DatasetSpec, Plan, PlanError
+from adcore.core.store import Remembering
 from adcore.datasets.base import DataError
 from adcore.engine import cells, registry, schedule
 from adcore.engine.bench import Bench, Failure, Layout, kind_of, make_dataset, prepare, read
@@ -22,9 +23,9 @@ def run(plan: Plan, workspace: str | Path = ".") -> pd.DataFrame:
 
     What a run of the command has computed in this workspace is not computed again, and the other way round.
 
-    Raises PlanError, WeightsError or WorkspaceError where nothing can be computed. A step that fails raises its own
-    error: what was finished before it stays, and the next run goes on from there. (The command goes on with the other
-    cells instead, and writes the report, which this function does not.)"""
+    Raises PlanError, WeightsError, WorkspaceError or RemoteError where nothing can be computed. A step that fails
+    raises its own error: what was finished before it stays, and the next run goes on from there. (The command goes on
+    with the other cells instead, and writes the report, which this function does not.)"""
     layout = _layout(plan, workspace)
     bench, failures = _gathered(plan, layout, plan.datasets, prepare)
     steps = list(schedule.Work.find(bench).planned())
@@ -43,7 +44,7 @@ def read_results(plan: Plan, workspace: str | Path = ".") -> pd.DataFrame:
     """The finished cells of a plan in a workspace, computing none: a row a cell, in the columns of `leaderboard.csv`.
 
     Metrics are fractions, NaN where one does not apply. Cells of a category that cannot be used are rows with the
-    `status` failed. Raises PlanError, WeightsError or WorkspaceError."""
+    `status` failed. Raises PlanError, WeightsError, WorkspaceError or RemoteError."""
     return _rows(*in_place(plan, _layout(plan, workspace)))
 
 
@@ -102,5 +103,5 @@ def _layout(plan: Plan, workspace: str | Path) -> Layout:
 
 
 def _rows(bench: Bench, failures: list[Failure]) -> pd.DataFrame:
-    rows = [cell.row for cell in finished.read(bench, bench.store, bench.plan.metrics)]
+    rows = [cell.row for cell in finished.read(bench, Remembering(bench.store), bench.plan.metrics)]
     return frame([*rows, *finished.failed_rows(bench, failures)])

@@ -55,6 +55,8 @@ def benchmark(
         for backbone in loaded.every_backbone:  # only now: it takes timm, which a plan that is all there does without
             require_known(backbone.name)
     faults = _compute(work, machines) if work.cells else {}
+    for cell in work.absent():
+        faults.setdefault(cell.title, Fault.of(RuntimeError("its metrics were damaged, and are removed; run again")))
     summary = _told(work, faults) if only else _publish(bench, work, lost, faults, Path(plan).stem)
     state = Failed if summary["failed"] or summary["untracked"] else Completed
     return state(message=summary["last_line"], data=summary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -13,6 +14,8 @@ from prefect.logging.handlers import APILogHandler
 from adcore.api import check
 from adcore.core import plan
 from adcore.core.disk import DiskFull, is_full, room
+from adcore.core.errors import RemoteError, RemoteGone
+from adcore.core.remote import FORMS, VARIABLE
 from adcore.engine.bench import Layout, WorkspaceError
 from adcore.features.backbones import WeightsError
 from flows import _stopping, stages
@@ -22,12 +25,13 @@ from flows._start import PLACE, ServerError, settle
 
 WELL, UNUSABLE, PARTLY = 0, 2, 3
 WORKSPACE = "all is written under this folder (default: the checkout, or this folder where adcore is installed)"
-UNUSABLE_BECAUSE = (plan.PlanError, WeightsError, WorkspaceError)
+STORE = f"where machines share artifacts: {FORMS} (default: {VARIABLE} of the environment, else no sharing)"
+UNUSABLE_BECAUSE = (plan.PlanError, WeightsError, WorkspaceError, RemoteError)
 
 
 def arguments(description: str | None) -> argparse.Namespace:
-    """`--plan`, `--workspace`, `--dry-run`, checked. Exits with code 2 for a plan or workspace that cannot be used, and
-    after listing what is missing in a dry run."""
+    """`--plan`, `--workspace`, `--store`, `--dry-run`, checked. Exits with code 2 for a plan, workspace or store that
+    cannot be used, and after listing what is missing in a dry run."""
     return checked(settled(parser(description).parse_args()))
 
 
@@ -42,7 +46,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         default=str(PLACE),
         help=WORKSPACE,
     )
-    found.add_argument("--store", metavar="URL", default="", help="a store that machines share")
+    found.add_argument("--store", metavar="URL", default="", help=STORE)
     found.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
     return found
 
@@ -51,6 +55,8 @@ def settled(given: argparse.Namespace) -> argparse.Namespace:
     """The arguments, with the libraries settled for their workspace. Exits with code 2 for one that cannot be used, and
     with 3 where its disk is full."""
     _stopping.listen()
+    if given.store:
+        os.environ[VARIABLE] = given.store  # for all that this process starts, too
     with clear_errors(given.workspace):
         layout = Layout.of(given.workspace)
         layout.check()
@@ -98,12 +104,16 @@ def full(error: DiskFull) -> NoReturn:
 
 @contextlib.contextmanager
 def clear_errors(workspace: str) -> Iterator[None]:
-    """Within the block a full disk, and what cannot be used, ends the command in one line, with its exit code."""
+    """Within the block a full disk, a shared store that is gone, and what cannot be used, ends the command in one line,
+    with its exit code."""
     try:
         with room(plan.expanded(workspace).resolve()):
             yield
     except DiskFull as error:
         full(error)
+    except RemoteGone as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(PARTLY)
     except (*UNUSABLE_BECAUSE, ServerError) as error:
         unusable(error)
 
@@ -118,7 +128,7 @@ def run(flow: Callable[..., Any], given: argparse.Namespace, *others: str) -> No
             state = flow(plan=places[0], workspace=places[1], **further, return_state=True)
             outcome = state.result(raise_on_failure=False)
             APILogHandler().flush()
-        if isinstance(outcome, (DiskFull, *UNUSABLE_BECAUSE)) or is_full(outcome):
+        if isinstance(outcome, (DiskFull, RemoteGone, *UNUSABLE_BECAUSE)) or is_full(outcome):
             raise outcome
     if isinstance(outcome, BaseException):
         sys.stderr.write(f"error: {outcome}\n")

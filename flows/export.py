@@ -6,15 +6,17 @@ import shutil
 import sys
 
 from adcore.api import in_place, is_in_place
+from adcore.core.store import Remembering
 from adcore.engine.bench import Bench, Layout
 from flows import command
 
 
 def export(bench: Bench, layout: Layout) -> int:
     """Link or copy every artifact of the plan's finished cells; how many there are."""
-    wanted = {(kind, key) for cell in bench.cells for kind, key in cell.artifacts if bench.store.has(kind, key)}
+    store = Remembering(bench.store)
+    wanted = {(kind, key) for cell in bench.cells for kind, key in cell.artifacts if store.has(kind, key)}
     for kind, key in sorted(wanted):
-        bench.store.export(kind, key, layout.artifacts)
+        store.export(kind, key, layout.artifacts)
     return len(wanted)
 
 

@@ -170,6 +170,7 @@ def _arguments() -> argparse.Namespace:
         default=str(PLACE),
         help=command.WORKSPACE,
     )
+    parser.add_argument("--store", metavar="URL", default="", help=command.STORE)
     parser.add_argument("--dry-run", action="store_true", help="list what is missing and compute nothing")
     return parser.parse_args()
 

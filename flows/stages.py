@@ -14,6 +14,7 @@ from adcore.api import in_place, is_in_place
 from adcore.core.costs import git_commit
 from adcore.core.disk import DiskFull
 from adcore.core.plan import DatasetSpec, Plan
+from adcore.core.store import Remembering
 from adcore.datasets._published import Published
 from adcore.datasets.cautions import cautions
 from adcore.datasets.validation import Problem, validate
@@ -61,7 +62,8 @@ def list_missing(plan: Plan, layout: Layout) -> bool:
         print(f"missing: the files of {spec.name}, and so all of its cells ({_how_to_get(spec)})")
     for failure in lost:
         print(f"failed: {failure.dataset}/{failure.category}: {failure.error}")
-    todo = [cell for cell in bench.cells if not bench.store.has("cell", cell.key)]
+    store = Remembering(bench.store)
+    todo = [cell for cell in bench.cells if not store.expects("cell", cell.key)]
     for cell in todo:
         print(f"missing: {cell.title}")
     unseen = [category for spec in absent for category in foreseen(spec, layout)]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch or numba is imported; tiny inputs gain nothing from more
+os.environ.pop("ADCORE_STORE", None)  # of who runs the tests
 os.environ.setdefault("NUMBA_CACHE_DIR", "")  # beside the sources, not in each workspace: kernels are compiled once
 
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +103,27 @@ def prepared(plan: Callable[..., Plan], workspace: Path) -> bench.Bench:
     made = plan()
     layout = bench.Layout(workspace)
     return bench.Bench(made, workspace, {spec.name: bench.prepare(spec, layout) for spec in made.datasets})
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of an S3 server in this process."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a new bucket on it, with credentials in the environment."""
+    import boto3
+
+    given = {"AWS_ENDPOINT_URL": s3_endpoint, "AWS_ACCESS_KEY_ID": "testing-id", "AWS_SECRET_ACCESS_KEY": "testing-key"}
+    for name, value in {**given, "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{uuid.uuid4().hex}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return f"s3://{name}"

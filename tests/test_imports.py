@@ -194,13 +194,14 @@ import json, sys
 from pathlib import Path
 from adcore.engine.bench import Bench, Layout, read
 from adcore.core.plan import load
+from adcore.core.store import Remembering
 from adcore.engine.schedule import missing
 from adcore.results.finished import read as read_cells
 
 plan, workspace = load(Path(sys.argv[1])), Path(sys.argv[2])
 layout = Layout(workspace)
 bench = Bench(plan, workspace, {spec.name: read(spec, layout) for spec in plan.datasets})
-todo = [missing(bench.store, cell) for cell in bench.cells]
+todo = [missing(Remembering(bench.store), cell) for cell in bench.cells]
 read_cells(bench, bench.store, plan.metrics), bench.failures, bench.levels, bench.notes()
 [*map(bench.leaks, bench.manifests)]
 print(json.dumps([[cell.key for cell in bench.cells], sorted({name.split(".")[0] for name in sys.modules})]))

@@ -31,7 +31,7 @@ def test_the_public_names_are_pinned() -> None:
         "__version__", "CellColumn", "DataError", "Dataset", "dataset", "Enhancer", "enhancer",
         "image_metrics", "load_plan", "Method", "method", "Metric",
         "parse_plan", "pixel_metrics", "Plan", "PlanError", "plugins", "Protocol", "protocol",
-        "read_results", "run", "spro", "WeightsError", "WorkspaceError",
+        "read_results", "RemoteError", "run", "spro", "WeightsError", "WorkspaceError",
     ]  # fmt: skip
 
 

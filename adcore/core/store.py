@@ -9,39 +9,66 @@ import json
 import os
 import shutil
 import socket
+import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adcore.core.disk import room
+from adcore.core.errors import RemoteGone
+
+if TYPE_CHECKING:
+    from adcore.core.remote import Remote
 
 META = "meta.json"
 BLOCK = 2**16  # bytes hashed at once
+# Kinds that stay on their machine. A fit is large, leaves within `budget.disk_gb` here but would never leave a bucket,
+# and nothing needs it once the maps are there; what does is fitted again. (Features and checkpoints are no artifacts.)
+OWN = ("fit",)
+TRIES = 3  # to put an artifact that is refused, as if it were there, and then is not
+FETCHES = 16  # at once
 
 
 class Store:
-    """Artifacts under `root`/KIND/KEY. `fallbacks` (what DVC pulled) are looked into before anything is computed."""
+    """Artifacts under `root`/KIND/KEY. `fallbacks` (what DVC pulled) are looked into before anything is computed.
 
-    def __init__(self, root: Path, fallbacks: Sequence[Path] = ()) -> None:
+    With a `remote`, which other machines share, `root` is this machine's cache of it: what is written here is put there
+    first, and what is only there is fetched when it is asked for or read. What asks it raises RemoteGone."""
+
+    def __init__(self, root: Path, fallbacks: Sequence[Path] = (), remote: Remote | None = None) -> None:
         self.root = root
         self.fallbacks = tuple(fallbacks)
+        self.remote = remote
 
-    def path(self, kind: str, key: str) -> Path:
+    def here(self, kind: str, key: str) -> Path:
+        """Where the artifact lies on this machine, if it does."""
         return self.root / kind / key
 
+    def path(self, kind: str, key: str) -> Path:
+        """Where the artifact can be read, if it is there: one that only the remote has is fetched."""
+        target = self.here(kind, key)
+        if not target.exists():  # as behind a step that Prefect has from its cache, whose body has asked for nothing
+            self._fetch(kind, key)
+        return target
+
     def has(self, kind: str, key: str) -> bool:
-        """Whether the artifact is there and every file still has its checksum; a damaged one is removed."""
-        target = self.path(kind, key)
-        if target.exists():  # asked first: what appears after this is another run's, and complete
-            if intact(target):
-                return True
-            self._discard(target)
-        for fallback in self.fallbacks:
-            if intact(fallback / kind / key):
-                self._adopt(fallback / kind / key, target)
-                return True
-        return False
+        """Whether the artifact is there and every file still has its checksum; a damaged one is removed.
+
+        With a remote it is there as well from now on: other machines count on what a step says is done."""
+        if not self._is_here(kind, key):
+            return self._fetch(kind, key)
+        remote = self._remote(kind)
+        if remote and not remote.has(kind, key):
+            self._put(kind, key, self.here(kind, key))
+        return True
+
+    def bring(self, kind: str, keys: Iterable[str]) -> None:
+        """Fetch those artifacts that only the remote has, several at once, for who will read them one by one."""
+        if self._remote(kind):
+            with ThreadPoolExecutor(FETCHES) as pool:
+                list(pool.map(lambda key: self.has(kind, key), keys))
 
     def meta(self, kind: str, key: str) -> dict[str, Any]:
         """What was recorded beside the files. Raises FileNotFoundError where the artifact is absent."""
@@ -51,6 +78,9 @@ class Store:
     @contextlib.contextmanager
     def write(self, kind: str, key: str, meta: dict[str, Any], size: int = 0) -> Iterator[Path]:
         """A fresh folder to fill; on success it appears under its key by one rename, on an error nothing is left.
+
+        It is put into the remote before that, so that no machine believes in what others cannot see. Where another one
+        was first, its files are taken instead. Where the remote is gone, the artifact stays here, behind RemoteGone.
 
         `meta` may still be changed inside the block; checksums are added to it. size: bytes that will be written, where
         they are many. Raises DiskFull.
@@ -63,7 +93,10 @@ class Store:
                 files = {path.name: _checksum(path) for path in sorted(folder.iterdir())}
                 record = {"key": key, "kind": kind, "files": files, **meta}
                 (folder / META).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
-                self._appear(folder, self.path(kind, key))
+                try:
+                    self._put(kind, key, folder)
+                finally:
+                    self._appear(folder, self.here(kind, key))
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -88,7 +121,7 @@ class Store:
     def used(self, kind: str, key: str) -> None:
         """Remember that an artifact was used just now, for `keep_within`."""
         with contextlib.suppress(FileNotFoundError):
-            os.utime(self.path(kind, key))
+            os.utime(self.here(kind, key))
 
     def keep_within(self, kind: str, size: float, wanted: int = 0) -> None:
         """Remove the longest unused artifacts of a kind until the others and `wanted` bytes take no more than `size`
@@ -108,6 +141,60 @@ class Store:
         for folder in (self.root / "tmp").glob(f"*@{socket.gethostname()}@*"):
             if not _alive(int(folder.name.partition("@")[0])):
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _is_here(self, kind: str, key: str) -> bool:
+        """Whether it is intact on this machine; a damaged one is removed, one that DVC pulled is taken."""
+        target = self.here(kind, key)
+        if target.exists():  # asked first: what appears after this is another run's, and complete
+            if intact(target):
+                return True
+            self._discard(target)
+        for fallback in self.fallbacks:
+            if intact(fallback / kind / key):
+                self._adopt(fallback / kind / key, target)
+                return True
+        return False
+
+    def _remote(self, kind: str) -> Remote | None:
+        """The remote, for a kind that it has."""
+        return None if kind in OWN else self.remote
+
+    def _fetch(self, kind: str, key: str) -> bool:
+        """Whether the remote had it, sound; then it is here."""
+        remote = self._remote(kind)
+        if remote is None:
+            return False
+        with self._scratch() as scratch:
+            found = remote.pull(kind, key, scratch / "artifact", scratch / "part.tar")
+            if found:
+                self._appear(scratch / "artifact", self.here(kind, key))
+        return found
+
+    def _put(self, kind: str, key: str, folder: Path) -> None:
+        """Put a complete artifact into the remote, if there is one. Where another machine was first, its files take the
+        place of these: all are to hold the same bytes."""
+        remote = self._remote(kind)
+        if remote is None:
+            return
+        with self._scratch() as scratch:
+            part, theirs = scratch / "part.tar", scratch / "theirs"
+            for _ in range(TRIES):
+                if remote.push(kind, key, folder, part):
+                    return
+                if remote.pull(kind, key, theirs, part):
+                    folder.rename(scratch / "ours")
+                    theirs.rename(folder)
+                    return
+                shutil.rmtree(theirs, ignore_errors=True)
+        raise remote.gone(f"it refuses {kind}/{key} as if it were there, and does not give it")
+
+    @contextlib.contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        folder = self._temporary()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _temporary(self) -> Path:
         folder = self.root / "tmp" / f"{os.getpid()}@{socket.gethostname()}@{uuid.uuid4().hex}"
@@ -144,17 +231,58 @@ class Store:
 
 
 class Remembering(Store):
-    """The same store for the time of one run: what it has found intact is not read and summed again."""
+    """The same store for the time of one run: what it has found intact is not read and summed again, and the remote is
+    not asked for what it did not list, once a kind."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store.root, store.fallbacks)
+        super().__init__(store.root, store.fallbacks, store.remote)
         self._intact: set[tuple[str, str]] = set()
+        self._lists: dict[str, frozenset[str]] = {}
+        self._listing = threading.Lock()
 
     def has(self, kind: str, key: str) -> bool:
-        """As `Store.has`, which is asked until the artifact is there."""
-        if (kind, key) not in self._intact and super().has(kind, key):
+        """As `Store.has`, but that it puts nothing into the remote: that is `share`."""
+        return self._is_known(kind, key) or (self._is_listed(kind, key) and self._fetch(kind, key))
+
+    def expects(self, kind: str, key: str) -> bool:
+        """As `has`, to plan with: what the remote lists is believed unread, and fetched by who needs it."""
+        return self._is_known(kind, key) or self._is_listed(kind, key)
+
+    def share(self) -> None:
+        """Put into the remote what was found here and it does not list: of runs without it, or cut off from it."""
+        for kind, key in sorted(self._intact):
+            if self._remote(kind) and not self._is_listed(kind, key):
+                self._put(kind, key, self.here(kind, key))
+
+    def look_again(self) -> None:
+        """Forget what the remote has listed, since other machines have put more there. One that is gone is left out
+        from here on: what is on this machine can still be read."""
+        self._lists.clear()
+        try:
+            if self.remote:
+                self.remote.keys("probe")  # where `check` has left nothing: does it answer?
+        except RemoteGone:
+            self.remote = None
+
+    def _is_known(self, kind: str, key: str) -> bool:
+        if (kind, key) not in self._intact and self._is_here(kind, key):
             self._intact.add((kind, key))
         return (kind, key) in self._intact
+
+    def _fetch(self, kind: str, key: str) -> bool:
+        found = super()._fetch(kind, key)
+        if found:
+            self._intact.add((kind, key))
+        return found
+
+    def _is_listed(self, kind: str, key: str) -> bool:
+        remote = self._remote(kind)
+        if remote is None:
+            return False
+        with self._listing:
+            if kind not in self._lists:
+                self._lists[kind] = remote.keys(kind)
+            return key in self._lists[kind]
 
 
 def intact(folder: Path) -> bool:

@@ -19,6 +19,7 @@ from adcore.core.contracts import FeatureMethod, Levels, level_order
 from adcore.core.disk import room
 from adcore.core.names import composed, located, printable
 from adcore.core.plan import DatasetSpec, ImageSpec, Plan, PlanError, expanded, nearest
+from adcore.core.remote import configured
 from adcore.core.store import Store
 from adcore.datasets import manifest
 from adcore.datasets.base import GOOD, DataError, Dataset, Facts, Progress, silent
@@ -82,12 +83,13 @@ class Layout:
         return self.workspace / "artifacts"
 
     def store(self) -> Store:
-        return Store(self.cache / "store", [self.artifacts])
+        """This workspace's, over the one that machines share where the environment names it."""
+        return Store(self.cache / "store", [self.artifacts], configured())
 
     def check(self) -> None:
         """Raise WorkspaceError unless files can be written here, and found again by their names.
 
-        Raises DiskFull where there is no room for any."""
+        Raises DiskFull where there is no room for any, and RemoteError where a shared store cannot be used."""
         name, length = printable(str(self.workspace)), len(os.fsencode(self.workspace))
         if name != str(self.workspace):
             raise WorkspaceError(f"the path of the workspace, {name}, is not printable text; give another --workspace")
@@ -104,6 +106,8 @@ class Layout:
             except OSError as error:
                 reason = f"cannot write to the workspace {self.workspace}: {error.strerror or error}"
                 raise WorkspaceError(f"{reason}; give another --workspace") from None
+        if remote := configured():
+            remote.check()
 
 
 class Bench:

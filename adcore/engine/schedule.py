@@ -8,7 +8,7 @@ from typing import Any
 
 from adcore.core.contracts import FeatureMethod
 from adcore.core.plan import PlanError, nearest
-from adcore.core.store import Remembering, Store
+from adcore.core.store import Remembering
 from adcore.engine import work
 from adcore.engine.bench import Bench
 from adcore.engine.cells import Cell
@@ -52,15 +52,17 @@ class Missing:
         return self.evaluate or self.latency
 
 
-def missing(store: Store, cell: Cell, plain: Cell | None = None) -> Missing:
+def missing(store: Remembering, cell: Cell, plain: Cell | None = None) -> Missing:
     """What has to run for a cell; parents are only looked at where a child needs them. `plain`: it without enhancer."""
-    cell_there = store.has("cell", cell.key)
-    evaluate = not cell_there or not store.has("gallery", cell.gallery_key)
-    latency = not store.has("latency", cell.latency_key)
-    maps = evaluate and not store.has("maps", cell.maps_key)
-    fit = (maps or latency) and not store.has("fit", cell.fit_key)
-    compared = latency and plain is not None and not store.has("fit", plain.fit_key)
-    enhance = tuple(link.key for link in cell.links if not store.has("enhancer", link.key)) if maps or latency else ()
+    cell_there = store.expects("cell", cell.key)
+    evaluate = not cell_there or not store.expects("gallery", cell.gallery_key)
+    latency = not store.expects("latency", cell.latency_key)
+    maps = evaluate and not store.expects("maps", cell.maps_key)
+    fit = (maps or latency) and not store.expects("fit", cell.fit_key)
+    compared = latency and plain is not None and not store.expects("fit", plain.fit_key)
+    enhance = (
+        tuple(link.key for link in cell.links if not store.expects("enhancer", link.key)) if maps or latency else ()
+    )
     return Missing(fit, maps, evaluate, latency, not cell_there, enhance, compared)
 
 
@@ -75,11 +77,12 @@ class Work:
 
     @classmethod
     def find(cls, bench: Bench, only: Sequence[str] = ()) -> Work:
-        """Ask the store for all keys in one pass. only: titles of groups, where not all are meant.
+        """Ask the store for all keys in one pass. What only this machine has of them, others can have from then on.
 
-        Raises PlanError for one that the plan has not."""
+        only: titles of groups, where not all are meant. Raises PlanError for one that the plan has not."""
         store = Remembering(bench.store)
         found = cls(bench, {cell.title: missing(store, cell, bench.plain(cell)) for cell in bench.cells}, store)
+        store.share()
         if only:
             groups = [(group_title(group), group) for group in grouped(bench.cells)]
             titles = {title for title, _ in groups}
@@ -93,13 +96,24 @@ class Work:
     def counts(self) -> tuple[int, int, int]:
         """Cells whose metrics came since, were there before, and are not there."""
         todo = [cell for cell in self.bench.cells if self.missing[cell.title].computed]
-        computed = sum(self.bench.store.path("cell", cell.key).exists() for cell in todo)
+        computed = sum(self.store.here("cell", cell.key).exists() for cell in todo)
         return computed, len(self.bench.cells) - len(todo), len(todo) - computed
+
+    def absent(self) -> list[Cell]:
+        """The cells without metrics now that the steps have run. Others than those whose steps failed are among them
+        where a shared store listed what proved damaged."""
+        self.store.look_again()
+        self.store.bring("cell", [cell.key for cell in self.wanted])
+        return [cell for cell in self.wanted if not self.store.has("cell", cell.key)]
+
+    @property
+    def wanted(self) -> list[Cell]:
+        """Complete or not."""
+        return [cell for cell in self.bench.cells if self.chosen is None or cell.title in self.chosen]
 
     @property
     def cells(self) -> list[Cell]:
-        wanted = (cell for cell in self.bench.cells if self.chosen is None or cell.title in self.chosen)
-        return [cell for cell in wanted if self.missing[cell.title]]
+        return [cell for cell in self.wanted if self.missing[cell.title]]
 
     @property
     def groups(self) -> list[list[Cell]]:

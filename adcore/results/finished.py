@@ -23,8 +23,20 @@ from adcore.results.trained import Trained
 
 def read(bench: Bench, store: Store, metrics: Sequence[str]) -> list[CellResult]:
     """The cells of a plan that are in the store, in its order, with these metrics."""
+    for kind, keys in _wanted(bench.cells).items():
+        store.bring(kind, keys)
     done = [cell for cell in bench.cells if store.has("cell", cell.key)]
     return [result(store, cell, metrics, bench.twins[cell.category.dataset]) for cell in done]
+
+
+def _wanted(cells: Iterable[Cell]) -> dict[str, set[str]]:
+    """Kind -> keys of what is read of every finished cell."""
+    found: dict[str, set[str]] = {"cell": set(), "gallery": set(), "latency": set()}
+    for cell in cells:
+        found["cell"].add(cell.key)
+        found["gallery"].add(cell.gallery_key)
+        found["latency"].add(cell.latency_key)
+    return found
 
 
 def timings(bench: Bench, store: Store) -> list[dict[str, Any]]:
@@ -55,7 +67,9 @@ def result(store: Store, cell: Cell, metrics: Sequence[str], twins: Collection[t
     row = {**cell.names, **{name: _number(numbers[name]) for name in (*metrics, *subsets)}}
     row |= {each.column.name: _value(each, finished) for each in _columns(metrics)}
     row |= {"key": cell.key, "mlflow_run_id": "", "status": "ok"}
-    maps = store.path("maps", cell.maps_key)
+    # Of the maps only the curves of a training are read: where there was none, they are not fetched for it.
+    trained = cell.arm.method.passes(cell.arm.options) is not None
+    maps = (store.path if trained else store.here)("maps", cell.maps_key)
     gallery = store.path("gallery", cell.gallery_key) if store.has("gallery", cell.gallery_key) else None
     return CellResult(row, folder, gallery, maps if maps.exists() else None, _trained(store, cell))
 

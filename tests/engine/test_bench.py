@@ -107,7 +107,7 @@ def test_every_artifact_is_there_with_its_costs(computed: Bench) -> None:
     for cell in computed.cells:
         for kind, key in [("fit", cell.fit_key), *cell.artifacts]:
             assert intact(computed.store.path(kind, key)), kind
-        assert not missing(computed.store, cell)
+        assert not missing(store.Remembering(computed.store), cell)
         maps = np.load(computed.store.path("maps", cell.maps_key) / "maps.npy")
         scores = np.load(computed.store.path("maps", cell.maps_key) / "scores.npy")
         assert maps.dtype == scores.dtype == np.float32 and len(maps) == len(scores) == 6 and maps.ndim == 3
@@ -261,11 +261,11 @@ def test_what_is_missing_and_no_more(
     computed: Bench, tmp_path: Path, kinds: tuple[str, ...], expected: Missing
 ) -> None:
     cell = computed.cells[0]
-    store = Store(tmp_path)
     for kind, key in [("fit", cell.fit_key), *cell.artifacts]:
         if kind not in kinds:
             computed.store.export(kind, key, tmp_path)
-    assert missing(store, cell) == expected and bool(missing(store, cell)) == (expected.evaluate or expected.latency)
+    found = missing(store.Remembering(Store(tmp_path)), cell)
+    assert found == expected and bool(found) == (expected.evaluate or expected.latency)
 
 
 def _strip(parts: Path) -> str:
@@ -395,7 +395,7 @@ def test_pulled_artifacts_are_used(computed: Bench, tmp_path: Path) -> None:
     cell = computed.cells[0]
     for kind, key in cell.artifacts:
         computed.store.export(kind, key, Layout(tmp_path).artifacts)
-    assert not missing(Layout(tmp_path).store(), cell)
+    assert not missing(store.Remembering(Layout(tmp_path).store()), cell)
 
 
 @pytest.mark.skipif(not costs._reset_peak(), reason="this kernel does not let a process forget its peak memory")
