@@ -25,7 +25,7 @@ from adcore.methods.padim import PaDiM
 from adcore.results.frame import read, same
 from flows.benchmark import benchmark
 from flows.leaderboard import leaderboard
-from tasks import tracking
+from tasks.tracking import workspace as workspace_database
 
 PlanFile = Callable[..., Path]
 
@@ -70,7 +70,7 @@ def test_cells_are_computed_once_and_reported(plan_file: PlanFile, work: Path) -
 def test_results_stand_without_tracking_and_the_next_run_catches_up(
     plan_file: PlanFile, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    monkeypatch.setattr(workspace_database, "PATIENCE", 0.2)
     plan = plan_file(methods=["padim"])
     with closing(sqlite3.connect(work / "mlflow.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
