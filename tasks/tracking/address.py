@@ -20,8 +20,8 @@ class Address:
     @property
     def shown(self) -> str:
         """The URI without credentials and query."""
-        scheme, mark, rest = self.uri.partition("://")
-        return URI.sub(r"\1\2", f"{scheme}{mark}{rest.rpartition('@')[2]}").rstrip("/")
+        scheme, rest = self._parts
+        return URI.sub(r"\1\2", scheme + rest.rpartition("@")[2]).rstrip("/")
 
     @property
     def kind(self) -> str:
@@ -46,4 +46,9 @@ class Address:
     @property
     def _authority(self) -> str:
         # Up to the last @, since a password may hold some, as it may hold a slash.
-        return self.uri.partition("://")[2].rpartition("@")[0]
+        return self._parts[1].rpartition("@")[0]
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        scheme, mark, rest = self.uri.partition("://")
+        return (scheme + mark, rest) if mark else ("", self.uri)

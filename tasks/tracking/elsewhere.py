@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -35,7 +36,7 @@ class Elsewhere(Place):
         self.address = Address(uri)
         # Without its credentials MLflow cannot print those of a server; it is given them as variables.
         self.url = self.address.shown if self.address.kind == "server" else uri
-        self.memory = workspace.resolve() / ".cache" / "adcore" / "mlflow-runs.json"
+        self.memory = workspace.resolve() / ".cache" / "adcore" / "mlflow-runs"
         self.artifacts = None if self.address.kind == "server" else (workspace.resolve() / "mlartifacts").as_uri()
         self._known: MlflowClient | None = None
 
@@ -62,9 +63,8 @@ class Elsewhere(Place):
 
     def remember(self, experiment: str, runs: Mapping[str, str]) -> None:
         if runs:
-            kept = self._memories()
-            kept[self._name(experiment)] = {**self._remembered(experiment), **runs}
-            write_file(self.memory, json.dumps(kept).encode())
+            kept = self._remembered(experiment) | runs
+            write_file(self._file(experiment), json.dumps(kept).encode())
 
     @contextmanager
     def client(self) -> Iterator[MlflowClient]:
@@ -106,18 +106,16 @@ class Elsewhere(Place):
         reason = self.address.masked(_reason(error))
         return TrackingError(f"runs were not logged to {self.address.shown}: {reason}; the next run logs them")
 
-    def _name(self, experiment: str) -> str:
-        return f"{self.address.shown} {experiment}"
-
     def _remembered(self, experiment: str) -> dict[str, str]:
-        return self._memories().get(self._name(experiment), {})
-
-    def _memories(self) -> dict[str, dict[str, str]]:
         try:
-            kept: dict[str, dict[str, str]] = json.loads(self.memory.read_text(encoding="utf-8"))
+            kept = json.loads(self._file(experiment).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return kept
+        return kept if isinstance(kept, dict) else {}
+
+    def _file(self, experiment: str) -> Path:
+        name = hashlib.sha256(f"{self.address.shown} {experiment}".encode()).hexdigest()[:20]
+        return self.memory / f"{name}.json"
 
 
 def _active(client: MlflowClient, name: str) -> str:
@@ -208,7 +206,7 @@ def _reason(error: Exception) -> str:
         if isinstance(
             cause, requests.ConnectionError | requests.Timeout | ConnectionError | TimeoutError | socket.gaierror
         ):
-            return "it does not answer; is it up, and is MLFLOW_TRACKING_URI its address?"
+            return "it does not answer (is it up, and is MLFLOW_TRACKING_URI its address?)"
     refusals = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
     if isinstance(error, MlflowException) and error.error_code in refusals:
         return (
