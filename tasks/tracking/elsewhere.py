@@ -29,8 +29,8 @@ CHECKED = 500  # run ids a request
 class Elsewhere(Place):
     """A server, or a database by its URI.
 
-    MLflow has no query for many tags, and sends a run only whole: it reads 1,000 runs in 4 to 15 s. So the ids of
-    complete runs are kept in the workspace, and the server is asked only whether they are all still there."""
+    MLflow has no query for many tags, and sends a run only whole, which for 1,000 takes seconds. So the ids of complete
+    runs are kept in the workspace, and the place is asked only whether they are all still there."""
 
     def __init__(self, uri: str, workspace: Path) -> None:
         self.address = Address(uri)
@@ -63,7 +63,7 @@ class Elsewhere(Place):
 
     def remember(self, experiment: str, runs: Mapping[str, str]) -> None:
         if runs:
-            kept = self._remembered(experiment) | runs
+            kept = {**self._remembered(experiment), **runs}
             write_file(self._file(experiment), json.dumps(kept).encode())
 
     @contextmanager

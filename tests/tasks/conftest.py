@@ -12,7 +12,6 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,7 @@ from adcore.vision.gallery import make_gallery
 from flows import _start
 
 
-def a_cell(folder: Path, category: str = "mono", **changes: Any) -> CellResult:
+def a_cell(folder, category="mono", **changes):
     """A finished cell: four images, a gallery, and a fit with a loss curve."""
     (folder / "gallery").mkdir(parents=True)
     rng = np.random.default_rng(0)
