@@ -72,6 +72,10 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[CellResult]:
     return [a_cell(folder / "mono"), a_cell(folder / "poly", "poly", **costs)]
 
 
+# A server that has just started, on a machine with much else to do, may take longer than a user should wait.
+PATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "100", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5"}
+
+
 @pytest.fixture(scope="session")
 def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where that server has its `mlflow.db`, artifacts and log."""

@@ -20,6 +20,7 @@ import tasks
 from adcore.results.groups import group_rows
 from tasks.tracking import Tracker, TrackingError, run
 from tasks.tracking.place import open_client
+from tests.tasks.conftest import PATIENT
 
 ROOT = Path(tasks.__file__).parents[1]
 MANY = 1000
@@ -37,7 +38,8 @@ def place(request, tmp_path_factory):
 @pytest.fixture
 def two(place, tmp_path, monkeypatch, request):
     """Trackers of two workspaces, as on two machines, which log to the same experiment."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", place[0])
+    for name, value in (PATIENT | {"MLFLOW_TRACKING_URI": place[0]}).items():
+        monkeypatch.setenv(name, value)
     return [Tracker(tmp_path / name, request.node.name) for name in ("a", "b")]
 
 
@@ -306,6 +308,8 @@ def test_a_proxy_that_does_not_let_us_there_is_told(failure, nobody, monkeypatch
 
 @pytest.mark.slow
 def test_credentials_are_kept_nowhere(server, server_folder, cells, tmp_path, monkeypatch, capfd):
+    for name, value in PATIENT.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.replace("://", "://user-7f3a:word-7f3a@"))
     tracker = Tracker(tmp_path, "credentials")
     (run_id,) = tracker.log_groups(group_rows(cells), {"plan": "demo"}).values()

@@ -15,6 +15,7 @@ from adcore.results.groups import group_rows
 from tasks.tracking import Tracker, run
 from tasks.tracking.place import open_client
 from tasks.tracking.view import view_state, view_tag, view_url
+from tests.tasks.conftest import PATIENT
 
 ROOT = Path(tasks.__file__).parents[1]
 LOG = "import pickle, sys, pathlib; from tasks.tracking import Tracker; "
@@ -50,7 +51,7 @@ def workspace(kind, uri, tmp_path_factory, cells):
         subprocess.Popen(
             [sys.executable, "-c", LOG, str(place), str(groups)],
             cwd=ROOT,
-            env=os.environ | {"MLFLOW_TRACKING_URI": uri},
+            env=os.environ | PATIENT | {"MLFLOW_TRACKING_URI": uri},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -65,7 +66,8 @@ def workspace(kind, uri, tmp_path_factory, cells):
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch, uri):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for name, value in (PATIENT | {"MLFLOW_TRACKING_URI": uri}).items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
