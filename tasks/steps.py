@@ -35,7 +35,7 @@ from adcore.results.frame import Row, run_place
 from adcore.results.run import Results
 from tasks.caching import cached, stored
 from tasks.progress import step
-from tasks.tracking import Tracker, view_url
+from tasks.tracking import Tracker
 
 
 @task(name="prepare", task_run_name="prepare {dataset}", cache_policy=NO_CACHE)
@@ -171,7 +171,8 @@ def track(plan: str, workspace: str, manifests: str, name: str, results: Results
         logged = [group for group in mine if group.run_key in ids]
         runs |= {run_place(result.row): ids[group.run_key] for group in logged for result in group.results}
     boards.write_run_ids(bench.layout.results / "leaderboard.csv", runs)
-    create_link_artifact(key="mlflow", link=view_url(tracker.experiment_id), link_text="MLflow leaderboard (make ui)")
+    text = "MLflow leaderboard" if tracker.place.pages else "MLflow leaderboard (make ui)"
+    create_link_artifact(key="mlflow", link=tracker.link, link_text=text)
 
 
 @task(name="leaderboard", task_run_name="write results", cache_policy=NO_CACHE)

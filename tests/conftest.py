@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch or numba is imported; tiny inputs gain nothing from more
 os.environ.pop("ADCORE_STORE", None)  # of who runs the tests
 os.environ.setdefault("NUMBA_CACHE_DIR", "")  # beside the sources, not in each workspace: kernels are compiled once
+os.environ.pop("MLFLOW_TRACKING_URI", None)  # runs of tests go nowhere else
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence

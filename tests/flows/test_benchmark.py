@@ -23,9 +23,10 @@ from adcore.api import in_place
 from adcore.core.contracts import FeatureSource
 from adcore.methods.padim import PaDiM
 from adcore.results.frame import read, same
+from flows import _start
 from flows.benchmark import benchmark
 from flows.leaderboard import leaderboard
-from tasks import tracking
+from tasks.tracking import workspace as workspace_database
 
 PlanFile = Callable[..., Path]
 
@@ -70,7 +71,7 @@ def test_cells_are_computed_once_and_reported(plan_file: PlanFile, work: Path) -
 def test_results_stand_without_tracking_and_the_next_run_catches_up(
     plan_file: PlanFile, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    monkeypatch.setattr(workspace_database, "PATIENCE", 0.2)
     plan = plan_file(methods=["padim"])
     with closing(sqlite3.connect(work / "mlflow.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -87,6 +88,23 @@ def test_results_stand_without_tracking_and_the_next_run_catches_up(
     assert after.drop(columns="mlflow_run_id").equals(before.drop(columns="mlflow_run_id"))
     with sqlite3.connect(work / "mlflow.db") as database:
         assert set(after["mlflow_run_id"]) == {run for (run,) in database.execute("SELECT run_uuid FROM runs")}
+
+
+def test_results_stand_where_a_server_is_gone_and_another_place_takes_the_runs(
+    plan_file: PlanFile, work: Path, tmp_path: Path, fresh_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"127.0.0.1:{_start.free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{address}")
+    plan = plan_file(methods=["padim"])
+    outcome = run(plan, work)
+    assert outcome["last_line"] == "cells: 2 computed, 0 cached, 0 failed"
+    assert outcome["untracked"].startswith(f"runs were not logged to http://{address}: it does not answer")
+    assert board(work)["i_auroc"].notna().all()
+    elsewhere = shutil.copy(fresh_database, tmp_path / "elsewhere.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
+    assert run(plan, work)["untracked"] == ""
+    with sqlite3.connect(elsewhere) as database:
+        assert set(board(work)["mlflow_run_id"]) == {run for (run,) in database.execute("SELECT run_uuid FROM runs")}
 
 
 def test_fresh_workspaces_give_bit_equal_metrics(plan_file: PlanFile, tmp_path: Path, work: Path) -> None:

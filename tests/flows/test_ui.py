@@ -70,6 +70,24 @@ def port(work: Path) -> Iterator[int]:
             process.communicate(timeout=60)
 
 
+def test_a_server_that_is_gone_is_told(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"127.0.0.1:{_start.free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{address}")
+    done = call(work)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1 and f"http://{address}: it does not answer" in done.stderr
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.slow
+def test_of_a_server_only_the_link_is_told(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{port}")
+    done = call(tmp_path / "other")
+    page = rf"leaderboard: http://127\.0\.0\.1:{port}/#/experiments/\d+/runs\?viewStateShareKey=leaderboard&.*\n"
+    assert done.returncode == 0 and re.fullmatch(page, done.stdout), done
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.slow
 def test_pages_of_other_sites_change_nothing(port: int) -> None:
     def status(name: str, **headers: str) -> int:

@@ -1,0 +1,65 @@
+"""Where MLflow's runs are kept: what a tracker asks of such a place, and the error that they share."""
+
+from __future__ import annotations
+
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FINISHED = "FINISHED"  # the status of a run that is complete
+
+
+class TrackingError(Exception):
+    """Runs could not be logged: in one sentence why, and what mends it. Nothing else depends on them."""
+
+
+class Place(ABC):
+    """A database of MLflow's, or a server. What fails in it is a TrackingError.
+
+    url: as MLflow's client is given it; it may hold a password. artifacts: where those of a new experiment go; None:
+    the server knows."""
+
+    url: str
+    artifacts: str | None
+
+    @property
+    @abstractmethod
+    def pages(self) -> str:
+        """Address of MLflow's pages; "" where they are to be started (`make ui`)."""
+
+    @abstractmethod
+    def experiment(self, name: str) -> str:
+        """Id of the experiment, "" where there is none that was not deleted."""
+
+    @abstractmethod
+    def finished(self, experiment: str, keys: Iterable[str]) -> dict[str, str]:
+        """run_key -> run id of complete runs in the experiment of that name. A run that is not found may be there."""
+
+    def remember(self, experiment: str, runs: Mapping[str, str]) -> None:  # noqa: B027
+        """Take note of complete runs, for `finished`, where looking them up is dear."""
+
+    @abstractmethod
+    def client(self) -> AbstractContextManager[MlflowClient]:
+        """MLflow's client, within the block."""
+
+
+def quiet() -> None:
+    """No telemetry, no search for git, no messages about tables, attempts and addresses; before mlflow is imported."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    for name in ("mlflow.store.db.utils", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+
+
+def open_client(url: str) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=url, registry_uri=url)

@@ -1,0 +1,129 @@
+"""Runs of groups: a flat one a group of cells, logged once, by whichever process comes first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adcore.results.groups import Group
+from tasks.tracking import run as runs
+from tasks.tracking.elsewhere import Elsewhere
+from tasks.tracking.place import FINISHED, Place
+from tasks.tracking.view import TAG, preset, view_state, view_tag, view_url
+from tasks.tracking.workspace import WorkspaceDatabase
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PAGE = 100  # runs a request
+
+
+class Tracker:
+    """Logs groups of finished cells where MLFLOW_TRACKING_URI says, else to SQLite in the workspace."""
+
+    def __init__(self, workspace: Path, experiment: str = "adcore") -> None:
+        uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+        self.place: Place = Elsewhere(uri, workspace) if uri else WorkspaceDatabase(workspace)
+        self.experiment = experiment
+
+    def log_groups(self, groups: Sequence[Group], tags: Mapping[str, str] | None = None) -> dict[str, str]:
+        """run_key -> MLflow run id, logging what is missing and completing what was cut off. Raises TrackingError.
+
+        tags: what is true of the whole plan (git_commit, data_version, plan)."""
+        wanted = {group.run_key: group for group in groups}
+        if not wanted:
+            return {}
+        found = self.place.finished(self.experiment, wanted)
+        missing = {key: group for key, group in wanted.items() if key not in found}
+        if missing:
+            found |= self._log_missing(missing, dict(tags or {}))
+        return found
+
+    @property
+    def experiment_id(self) -> str:
+        """Id of the experiment, which is made if it is not there. Raises TrackingError."""
+        found = self.place.experiment(self.experiment)
+        if found:
+            return found
+        with self.place.client() as client:
+            return self._open(client)
+
+    @property
+    def link(self) -> str:
+        """Address at which the experiment opens as a leaderboard. Raises TrackingError."""
+        return view_url(self.experiment_id, *filter(None, [self.place.pages]))
+
+    def _log_missing(self, missing: Mapping[str, Group], tags: dict[str, str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        with self.place.client() as client:
+            experiment = self._open(client)
+            try:
+                for key, group in missing.items():
+                    found[key] = _logged(client, experiment, key, group, tags)
+            finally:
+                self.place.remember(self.experiment, found)
+        return found
+
+    def _open(self, client: MlflowClient) -> str:
+        """Id of the experiment; makes it and its preset view where needed."""
+        experiment = client.get_experiment_by_name(self.experiment)
+        if experiment is None:
+            experiment = client.get_experiment(_made(client, self.experiment, self.place.artifacts))
+        elif experiment.lifecycle_stage == "deleted":
+            _restore(client, experiment.experiment_id)
+        if view_state(experiment.tags.get(TAG)) != preset():
+            client.set_experiment_tag(experiment.experiment_id, TAG, view_tag())
+        return str(experiment.experiment_id)
+
+
+def _logged(client: MlflowClient, experiment: str, key: str, group: Group, tags: dict[str, str]) -> str:
+    """Id of the complete run of a group, which is logged if nobody has done so.
+
+    No lock holds between machines, so several may each make a run of a key at once. All then complete the first of
+    them, which does no harm, and delete what is not the first: their own, and those that somebody has completed."""
+    mine: set[str] = set()
+    while True:
+        there = _of_key(client, experiment, key)
+        if not there:
+            mine.add(client.create_run(experiment, run_name=group.name, tags={"run_key": key}).info.run_id)
+            continue
+        run, *doubles = there
+        for double in doubles:
+            if double.info.run_id in mine or double.info.status == FINISHED:
+                client.delete_run(double.info.run_id)
+        if run.info.status == FINISHED:
+            return str(run.info.run_id)
+        runs.log(client, run, group, tags)
+        client.set_terminated(run.info.run_id)  # only now is it complete
+
+
+def _of_key(client: MlflowClient, experiment: str, key: str) -> list[Run]:
+    """The runs of a key that were not deleted, in an order that is the same for everyone: those that are complete, then
+    by the clocks of the machines that made them."""
+    found = client.search_runs([experiment], f"tags.run_key = '{key}'")
+    return sorted(found, key=lambda run: (run.info.status != FINISHED, run.info.start_time, run.info.run_id))
+
+
+def _made(client: MlflowClient, name: str, artifacts: str | None) -> str:
+    """Id of an experiment that was not there."""
+    from mlflow import MlflowException
+
+    try:
+        return client.create_experiment(name, artifact_location=artifacts)
+    except MlflowException:
+        faster = client.get_experiment_by_name(name)  # another machine's
+        if faster is None:
+            raise
+        return str(faster.experiment_id)
+
+
+def _restore(client: MlflowClient, experiment: str) -> None:
+    """Bring back an experiment that a person deleted, as the place of new runs: its name cannot be given again. The
+    runs that were deleted with it stay so."""
+    client.restore_experiment(experiment)
+    while found := client.search_runs([experiment], max_results=PAGE):
+        for run in found:
+            client.delete_run(run.info.run_id)
