@@ -14,7 +14,7 @@ from adcore.core.contracts import TrainedOptions as Trained
 from adcore.engine import registry
 
 ROOT = Path(__file__).parents[2]
-OF_OTHERS = {"sqlite_errorcode", "reason", "tile", "__args__"}  # of errors, Pillow's images and types
+OF_OTHERS = {"sqlite_errorcode", "reason", "response", "tile", "__args__"}  # of errors, Pillow's images and types
 LOOKED_UP = {"registry.py", "_classes.py"}  # a plug-in by the name in a plan, a definition by its name in source
 OF_PACKAGES = {"HELPERS"}  # which files of a group's folder are no members of it
 
