@@ -62,6 +62,7 @@ class Cluster(BaseModel):
                 content = plan_file.read(expanded(file))
             except ValueError as error:
                 raise PlanError(str(error)) from None
+            content = {} if content is None else content
             if not isinstance(content, dict):
                 raise PlanError(f"{file}: a cluster is a mapping with keys {', '.join(cls.model_fields)}")
         given = {name: value for name, value in (("ray", ray), ("store", store)) if value}

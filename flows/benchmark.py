@@ -21,6 +21,7 @@ from prefect.states import Completed, Failed
 from adcore.api import require_device
 from adcore.core.disk import DiskFull
 from adcore.engine.bench import Bench, Failure
+from adcore.engine.cells import Cell
 from adcore.engine.schedule import Work
 from adcore.features.backbones import require_known
 from adcore.results import finished
@@ -49,6 +50,8 @@ def benchmark(
     loaded, layout = command.opened(plan, workspace)
     require_device(loaded.device)
     bench, lost = stages.prepare_all(loaded, layout)
+    for failure in lost if only else ():  # which nothing else would tell
+        sys.stderr.write(f"failed: {failure.dataset}/{failure.category}: {failure.error}\n")
     work = Work.find(bench, only)
     _stopping.count(work.counts)
     if work.cells:
@@ -56,7 +59,8 @@ def benchmark(
             require_known(backbone.name)
     faults = _compute(work, machines) if work.cells else {}
     for cell in work.absent():
-        faults.setdefault(cell.title, Fault.of(RuntimeError("its metrics were damaged, and are removed; run again")))
+        why = "its metrics are not there: they were damaged and are removed, or their store is gone; run again"
+        faults.setdefault(cell.title, Fault.of(RuntimeError(why)))
     summary = _told(work, faults) if only else _publish(bench, work, lost, faults, Path(plan).stem)
     state = Failed if summary["failed"] or summary["untracked"] else Completed
     return state(message=summary["last_line"], data=summary)
@@ -77,17 +81,18 @@ def _compute(work: Work, machines: Cluster) -> dict[str, Fault]:
         machines.runner() as runner,
         machines.reserved(),
     ):
-        futures = stages.submit(work, runner)
+        futures = stages.submit(work, runner, machines.ray is not None)
         for future in as_completed(list(futures)):
             future.wait()  # it has ended, but only now says how; before, it asks the server, which may not know yet
-            faults |= _faults(future, [cell.title for cell in futures[future]])
+            faults |= _faults(future, work, futures[future])
             display.passed(work.titles(futures[future]))
     update_progress_artifact(artifact_id=shown, progress=100.0, description="done")
     return faults
 
 
-def _faults(future: PrefectFuture[Any], cells: list[str]) -> dict[str, Fault]:
-    """What failed of a group. Ends a command where a step raised DiskFull, as the others would; elsewhere raises it."""
+def _faults(future: PrefectFuture[Any], work: Work, cells: list[Cell]) -> dict[str, Fault]:
+    """What failed of a group: of one that ended as a whole, the cells that are not there. Ends a command where a step
+    raised DiskFull, as the others would; elsewhere raises it."""
     result = future.result(raise_on_failure=False)
     if isinstance(result, DiskFull):
         _stopping.leave(command.PARTLY, f"error: {result}")
@@ -95,7 +100,7 @@ def _faults(future: PrefectFuture[Any], cells: list[str]) -> dict[str, Fault]:
     if future.state.is_completed():
         return cast("dict[str, Fault]", result)
     error = result if isinstance(result, BaseException) else RuntimeError(future.state.message or "it was not run")
-    return dict.fromkeys(cells, Fault.of(error))
+    return {cell.title: Fault.of(error) for cell in cells if not work.bench.store.has("cell", cell.key)}
 
 
 def _told(work: Work, faults: dict[str, Fault]) -> Row:
@@ -141,4 +146,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    command.run(benchmark, _arguments(), "cluster", "ray", "only")
+    command.run(benchmark, _arguments(), "cluster", "ray", "store", "only")

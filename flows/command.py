@@ -128,7 +128,7 @@ def run(flow: Callable[..., Any], given: argparse.Namespace, *others: str) -> No
             state = flow(plan=places[0], workspace=places[1], **further, return_state=True)
             outcome = state.result(raise_on_failure=False)
             APILogHandler().flush()
-        if isinstance(outcome, (DiskFull, RemoteGone, *UNUSABLE_BECAUSE)) or is_full(outcome):
+        if isinstance(outcome, (DiskFull, RemoteGone, ServerError, *UNUSABLE_BECAUSE)) or is_full(outcome):
             raise outcome
     if isinstance(outcome, BaseException):
         sys.stderr.write(f"error: {outcome}\n")

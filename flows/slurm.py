@@ -15,9 +15,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from adcore.api import in_place
+from adcore.api import in_place, is_in_place
 from adcore.core import plan
-from adcore.engine.schedule import Work, group_title
+from adcore.engine.bench import Bench
+from adcore.engine.schedule import Work, group_title, grouped
 from flows import command
 from flows._start import ServerError
 
@@ -36,11 +37,22 @@ exec {shlex.join(run)} --only "${{groups[$SLURM_ARRAY_TASK_ID]}}"
 """
 
 
-def submit(text: str, run: Sequence[str]) -> list[str]:
+def missing(bench: Bench) -> list[str]:
+    """Titles of the groups that have something left, each as `--only` knows it."""
+    left = Work.find(bench).missing
+    groups = [group for group in grouped(bench.cells) if any(left[cell.title] for cell in group)]
+    return list(dict.fromkeys(map(group_title, groups)))
+
+
+def submit(text: str, run: Sequence[str], lines: Sequence[str]) -> list[str]:
     """The ids of the array and of the job that publishes behind it. Raises ServerError where sbatch refuses them."""
     array = _sbatch([], text)
-    behind = [f"--dependency=afterany:{array}", "--job-name=adcore-publish"]
-    return [array, _sbatch(behind, f"#!/bin/bash\nexec {shlex.join(run)}\n")]
+    behind = [f"--dependency=afterany:{array}", "--job-name=adcore-publish", *lines]
+    publish = shlex.join(["flows.leaderboard" if part == "flows.benchmark" else part for part in run])
+    try:
+        return [array, _sbatch(behind, f"#!/bin/bash\nexec {publish}\n")]
+    except ServerError as error:
+        raise ServerError(f"the array {array} is submitted, but nothing that publishes behind it: {error}") from None
 
 
 def _sbatch(arguments: Sequence[str], text: str) -> str:
@@ -68,18 +80,21 @@ def main() -> None:
         bench, lost = in_place(loaded, layout)
         for failure in lost:
             sys.stderr.write(f"failed: {failure.dataset}/{failure.category}: {failure.error}\n")
-        groups = list(dict.fromkeys(map(group_title, Work.find(bench).groups)))
+        absent = [spec.name for spec in loaded.datasets if not is_in_place(spec, layout)]
+        for name in absent:
+            sys.stderr.write(f"missing: the files of {name}, and so all of its cells; run `adcore prepare` first\n")
+        groups = missing(bench)
         path = plan.expanded(given.plan).resolve()
         run = [sys.executable, "-m", "flows.benchmark", "--plan", str(path), "--workspace", str(layout.workspace)]
         run += ["--store", given.store] if given.store else []
         if not groups:
-            sys.stderr.write("nothing is missing\n")
+            sys.stderr.write("nothing else is missing\n" if absent or lost else "nothing is missing\n")
         elif given.submit:
-            array, published = submit(script(Path(path).stem, run, groups, given.sbatch), run)
+            array, published = submit(script(Path(path).stem, run, groups, given.sbatch), run, given.sbatch)
             print(f"array {array}: {len(groups)} groups; then {published} publishes")
         else:
             print(script(Path(path).stem, run, groups, given.sbatch), end="")
-    sys.exit(command.PARTLY if lost else command.WELL)
+    sys.exit(command.PARTLY if lost or absent else command.WELL)
 
 
 if __name__ == "__main__":

@@ -116,8 +116,8 @@ def _reason(state: State[Any]) -> str:
 Futures = dict[PrefectFuture[Any], list[Cell]]
 
 
-def submit(work: Work, runner: TaskRunner[PrefectFuture[Any]]) -> Futures:
-    """Start the groups; the future of each -> its cells."""
+def submit(work: Work, runner: TaskRunner[PrefectFuture[Any]], elsewhere: bool) -> Futures:
+    """Start the groups; the future of each -> its cells. elsewhere: the runner's processes are on other machines."""
     futures: Futures = {}
     plan, workspace, manifests = work.bench.text
     for cells in work.groups:
@@ -126,5 +126,6 @@ def submit(work: Work, runner: TaskRunner[PrefectFuture[Any]]) -> Futures:
         parameters: Row = {"title": group_title(cells), "dataset": cells[0].category.dataset}
         parameters |= {"shared": shared, "own": own}
         parameters |= {"plan": plan, "workspace": workspace, "manifests": manifests, "commit": git_commit()}
+        parameters |= {"elsewhere": elsewhere}
         futures[runner.submit(steps.group, parameters)] = cells
     return futures

@@ -21,10 +21,12 @@ from prefect.cache_policies import NO_CACHE
 from adcore.core.costs import git_commit
 from adcore.core.disk import DiskFull, room
 from adcore.core.plan import DatasetSpec, Plan
+from adcore.datasets.base import DataError
 from adcore.engine import bench
 from adcore.engine.bench import Bench, reopened
 from adcore.engine.cells import Cell
 from adcore.engine.schedule import STEPS, Planned, Progress
+from adcore.features.backbones import WeightsError
 from adcore.papers import beside
 from adcore.papers.measured import Run
 from adcore.report import enhancers, statistics, timings
@@ -102,20 +104,32 @@ class NodeError(RuntimeError):
     """A node of a cluster has other code or other images than the machine that planned the work."""
 
 
-def _require_same(dataset: str, calls: Sequence[Call], plan: str, manifests: str, commit: str) -> None:
-    """Put the images of a data set in place on this node. Raises NodeError unless they and the code give the keys."""
-    node, layout = socket.gethostname(), bench.Layout(Path(os.environ[OWN]).resolve())
+def _workspace_of_node(dataset: str, calls: Sequence[Call], plan: str, manifests: str, commit: str) -> str:
+    """This node's own, with the images of a data set in place. Raises NodeError unless they and the code give the keys
+    of the plan."""
+    node = socket.gethostname()
+    if not os.environ.get(OWN):
+        raise NodeError(f"node {node}: {OWN} is not set where its Ray was started; it names the folder to work in")
+    layout = bench.Layout(Path(os.environ[OWN]).resolve())
     spec = next(spec for spec in Plan.model_validate_json(plan).datasets if spec.name == dataset)
-    with room(layout.workspace):
-        found = bench.prepare(spec, layout)
-    if found != json.loads(manifests)[dataset]:
+    try:
+        with room(layout.workspace):
+            found = bench.prepare(spec, layout)
+        cells = (
+            reopened(plan, str(layout.workspace), manifests).by_title
+            if found == json.loads(manifests)[dataset]
+            else None
+        )
+    except (DataError, WeightsError) as error:
+        raise NodeError(f"node {node}: {error}") from None
+    if cells is None:
         mend = "run `dvc pull` there, or copy them"
         raise NodeError(f"node {node}: its images of {dataset} are not those of the plan; {mend}")
-    cells = reopened(plan, str(layout.workspace), manifests).by_title
     for call in calls:
         if call.cell not in cells or call.key not in cells[call.cell].keys:
             own = git_commit() or "of another version"
             raise NodeError(f"node {node}: its code is {own}, that of the plan is {commit}; bring it up to date")
+    return str(layout.workspace)
 
 
 @task(name="group", task_run_name="group {title}", cache_policy=NO_CACHE)
@@ -128,15 +142,17 @@ def group(
     workspace: str,
     manifests: str,
     commit: str,
+    elsewhere: bool,
 ) -> dict[str, Fault]:
     """The cells of a group, one step behind another where their features are; cell -> why, of those that failed.
 
     shared: what all of them need first. own: cell -> what it alone needs. commit: of the code that made the keys.
-    Raises DiskFull, which ends everything, and NodeError where this is a node that would compute something else.
+    elsewhere: this is a node of a cluster, with a workspace of its own. Raises DiskFull, which ends everything, and
+    NodeError for a node that would compute something else.
     """
-    if os.environ.get(OWN):
-        workspace = os.environ[OWN]
-        _require_same(dataset, [*shared, *(call for calls in own.values() for call in calls)], plan, manifests, commit)
+    if elsewhere:
+        calls = [*shared, *(call for each in own.values() for call in each)]
+        workspace = _workspace_of_node(dataset, calls, plan, manifests, commit)
 
     def fault(calls: list[Call]) -> Fault | None:
         for call in calls:

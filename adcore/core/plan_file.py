@@ -20,9 +20,9 @@ def read(path: Path) -> Any:
         # libyaml's loader has no hooks, and a plan is short
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        raise ValueError(f"cannot read the plan {path}: {error.strerror or error}") from None
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not a text file; a plan is YAML") from None
+        raise ValueError(f"{path} is not a text file, such as YAML is") from None
     except _Misread as error:
         raise ValueError(f"{path}, {error}") from None
     except (yaml.YAMLError, RecursionError) as error:

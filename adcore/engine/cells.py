@@ -13,7 +13,7 @@ import pandas as pd
 
 from adcore.core import keys
 from adcore.core.columns import STAND_IN
-from adcore.core.contracts import VECTORS, Enhancer, Levels, Link, Method, MethodOptions
+from adcore.core.contracts import TOKENS, VECTORS, Enhancer, Levels, Link, Method, MethodOptions, block_of
 from adcore.core.plan import BackboneSpec, ImageSpec, Plan, PlanError
 from adcore.engine import identity, registry
 from adcore.engine.chains import NONE, Chain, chain
@@ -195,8 +195,12 @@ def _checked(chained: Chain, backbone: BackboneSpec, name: str, method: type[Met
         method.check(options, backbone)
     except ValueError as error:
         raise PlanError(f"method '{name}': {error}") from None
+    levels = method.reads(options)
+    for level in levels:
+        if isinstance(level, str) and level not in (TOKENS, *VECTORS) and block_of(level) is None:
+            raise PlanError(f"method '{name}': it reads '{level}', which is no level; a block is such as 'block3'")
     for enhancer in every:
-        vector = next((level for level in method.reads(options) if level in VECTORS), None)
+        vector = next((level for level in levels if level in VECTORS), None)
         if enhancer.on_maps and vector and not backbone.layers:
             mend = f"name the enhancers of {name} without it"
             raise PlanError(f"enhancer '{chained.name}': {name} reads '{vector}', which is no map to enhance; {mend}")

@@ -202,7 +202,8 @@ class Computer:
         folder = self.store.path("maps", cell.maps_key)
         maps, scores = np.load(folder / "maps.npy"), np.load(folder / "scores.npy")
         sigma = cell.arm.method.smoothing
-        return evaluation.Judged(maps, scores, cell.test, cell.category.root, cell.image, sigma, cell.evaluate_at)
+        keep = min(evaluation.KEPT, self.plan.budget.memory_gb * 1e9 / 4)
+        return evaluation.Judged(maps, scores, cell.test, cell.category.root, cell.image, sigma, cell.evaluate_at, keep)
 
     def _fitted(self, cell: Cell) -> Fitted:
         """The cell's method, which is fitted again where its fit has gone for want of room."""

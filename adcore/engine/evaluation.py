@@ -55,7 +55,9 @@ def score(method: Method, source: FeatureSource | ImageSource, progress: Progres
 
 @dataclass(frozen=True)
 class Judged:
-    """What a cell is judged on: raw maps (N, h, w), image scores (N,), the test rows of the manifest, and how."""
+    """What a cell is judged on: raw maps (N, h, w), image scores (N,), the test rows of the manifest, and how.
+
+    keep: bytes of smoothed maps that stay in memory, and as many of masks."""
 
     maps: Floats
     scores: Floats
@@ -64,6 +66,7 @@ class Judged:
     image: ImageSpec
     sigma: float
     at: Literal["input", "original"]
+    keep: float = KEPT
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> Judged:
         """Some of the images; their maps and masks are those that this one keeps."""
@@ -76,12 +79,12 @@ class Judged:
     @cached_property
     def smoothed(self) -> Sequence[Floats]:
         """The smoothed maps, (H, W) at the resolution of the judgement, each made once as far as there is room."""
-        return Lazy(len(self.rows), self.smooth, KEPT)
+        return Lazy(len(self.rows), self.smooth, self.keep)
 
     @cached_property
     def masks(self) -> Sequence[Masks]:
         """The masks (H, W), likewise."""
-        return Lazy(len(self.rows), self.mask, KEPT)
+        return Lazy(len(self.rows), self.mask, self.keep)
 
     @property
     def has_masks(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adcore.core.contracts import FeatureMethod
+from adcore.core.errors import RemoteGone
 from adcore.core.plan import PlanError, nearest
 from adcore.core.store import Remembering
 from adcore.engine import work
@@ -95,15 +96,18 @@ class Work:
 
     def counts(self) -> tuple[int, int, int]:
         """Cells whose metrics came since, were there before, and are not there."""
-        todo = [cell for cell in self.bench.cells if self.missing[cell.title].computed]
+        todo = [cell for cell in self.wanted if self.missing[cell.title].computed]
         computed = sum(self.store.here("cell", cell.key).exists() for cell in todo)
-        return computed, len(self.bench.cells) - len(todo), len(todo) - computed
+        return computed, len(self.wanted) - len(todo), len(todo) - computed
 
     def absent(self) -> list[Cell]:
         """The cells without metrics now that the steps have run. Others than those whose steps failed are among them
         where a shared store listed what proved damaged."""
         self.store.look_again()
-        self.store.bring("cell", [cell.key for cell in self.wanted])
+        try:
+            self.store.bring("cell", [cell.key for cell in self.wanted])
+        except RemoteGone:
+            self.store.remote = None  # what is on this machine can still be read
         return [cell for cell in self.wanted if not self.store.has("cell", cell.key)]
 
     @property

@@ -144,7 +144,7 @@ def test_a_file_that_is_no_plan_is_named(tmp_path: Path, content: bytes, expecte
 
 def test_a_plan_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.yaml", tmp_path):
-        with pytest.raises(PlanError, match=f"cannot read the plan {path}"):
+        with pytest.raises(PlanError, match=f"cannot read {path}"):
             load(path)
 
 

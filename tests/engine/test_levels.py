@@ -77,3 +77,8 @@ def test_an_enhancer_of_maps_refuses_a_vector(both: Callable[..., Plan]) -> None
 
 def test_an_enhancer_of_the_backbone_may_stand_before_it(both: Callable[..., Plan]) -> None:
     assert len(arms(both(enhancers=["none", "sbm"]))) == 6
+
+
+def test_a_level_that_there_is_not_is_refused(both: Callable[..., Plan]) -> None:
+    with pytest.raises(PlanError, match="method 'centre': it reads 'block0', which is no level; a block is such as"):
+        arms(both(methods=[{"name": "centre", "block": 0}]))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from adcore.core.plan import PlanError
 from flows._cluster import Cluster, Resources
 from flows._start import ServerError
 
+REPO = Path(__file__).parents[2]
 WHOLE = """
 ray: 10.0.0.1:6379
 store: s3://team/adcore
@@ -110,3 +113,27 @@ def test_nodes_elsewhere_need_a_prefect_server_that_they_reach(head: str, monkey
 
 def test_a_cluster_that_answers_is_taken(head: str) -> None:
     Cluster(ray=head, store="file:///shared").check()
+
+
+def test_the_store_beside_a_file_is_that_of_the_run(
+    cluster_file: Callable[[str], str], plan_file: Callable[..., Path], work: Path, tmp_path: Path
+) -> None:
+    """Whatever the file says; and a cluster that cannot be used ends with code 2."""
+    (tmp_path / "shared").mkdir()
+    file = cluster_file(f"ray: 127.0.0.1:1\nstore: file://{tmp_path}/nowhere\n")
+    own = [
+        "--plan",
+        str(plan_file()),
+        "--workspace",
+        str(work),
+        "--cluster",
+        file,
+        "--store",
+        f"file://{tmp_path}/shared",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.benchmark", *own], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "nowhere" not in done.stderr
+    assert "Ray" in done.stderr  # not installed, or nothing answers

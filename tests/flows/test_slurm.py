@@ -88,4 +88,4 @@ def test_an_array_computes_everything_and_is_published(plan_file: PlanFile, work
 def test_without_sbatch_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ServerError, match="there is no sbatch here"):
-        slurm.submit("", [])
+        slurm.submit("", [], [])

@@ -28,21 +28,21 @@ def calls(bench: Bench) -> list[Call]:
 
 def test_a_node_with_the_same_code_and_images_goes_on(prepared: Bench, node: Path) -> None:
     plan, _, manifests = prepared.text
-    steps._require_same("parts", calls(prepared), plan, manifests, "abc")
+    steps._workspace_of_node("parts", calls(prepared), plan, manifests, "abc")
     assert list((node / ".cache/adcore/store/manifest").iterdir())  # it has read the images
 
 
 def test_a_node_with_other_images_is_named(prepared: Bench, node: Path) -> None:
     manifests = json.dumps(dict.fromkeys(prepared.manifests, "0" * 32))
     with pytest.raises(NodeError, match="its images of parts are not those of the plan; run `dvc pull` there"):
-        steps._require_same("parts", calls(prepared), prepared.text[0], manifests, "abc")
+        steps._workspace_of_node("parts", calls(prepared), prepared.text[0], manifests, "abc")
 
 
 def test_a_node_with_other_code_is_named(prepared: Bench, node: Path) -> None:
     stale = [call._replace(key="0" * 32) for call in calls(prepared)]
     plan, _, manifests = prepared.text
     with pytest.raises(NodeError, match="that of the plan is abc; bring it up to date"):
-        steps._require_same("parts", stale, plan, manifests, "abc")
+        steps._workspace_of_node("parts", stale, plan, manifests, "abc")
 
 
 def test_every_step_has_a_key_of_its_cell(prepared: Bench, tmp_path: Path) -> None:
@@ -51,3 +51,17 @@ def test_every_step_has_a_key_of_its_cell(prepared: Bench, tmp_path: Path) -> No
     planned = [Call.of(each) for each in Work.find(fresh).planned()]
     assert len(planned) > len(fresh.cells)
     assert all(call.key in fresh.by_title[call.cell].keys for call in planned)
+
+
+def test_a_node_without_a_folder_is_named(prepared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(steps.OWN, raising=False)
+    plan, _, manifests = prepared.text
+    with pytest.raises(NodeError, match="ADCORE_NODE_WORKSPACE is not set where its Ray was started"):
+        steps._workspace_of_node("parts", calls(prepared), plan, manifests, "abc")
+
+
+def test_a_node_that_lacks_the_images_is_named(prepared: Bench, node: Path, tmp_path: Path) -> None:
+    absent = prepared.plan.datasets[0].model_copy(update={"root": tmp_path / "nowhere"})
+    plan = prepared.plan.model_copy(update={"datasets": (absent,)}).model_dump_json()
+    with pytest.raises(NodeError, match=r"^node \S+: dataset parts: the folder .*nowhere does not exist"):
+        steps._workspace_of_node("parts", [], plan, prepared.text[2], "abc")
