@@ -1,6 +1,6 @@
 """Where the groups of a plan are computed and kept: threads and folders of this machine, or a Ray cluster, a store
 behind a URL and an MLflow server. It belongs to the machines, never to the plan: keys and params.yaml stay as they are
-(docs/scaling.md)."""
+(docs/cluster.md)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from adcore.core import plan_file
 from adcore.core.plan import PlanError, expanded, explain
+from adcore.core.remote import VARIABLE
 from flows import _start
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 5.0  # seconds that a head node has to answer
 CLIENT = "ray://"  # before the address of Ray's client server, port 10001; without it that of the head node, port 6379
-SENT = ("AWS_", "AZURE_", "GOOGLE_", "GOMP_", "ADCORE_STORE")  # variables that begin so go to the nodes with the work
+SENT = ("AWS_", "AZURE_", "GOOGLE_", "GOMP_", VARIABLE)  # variables that begin so go to the nodes with the work
 
 
 class Resources(BaseModel):
@@ -73,7 +74,7 @@ class Cluster(BaseModel):
 
     def settle(self) -> None:
         """Tell this process, and what it starts, of store and tracking server."""
-        for name, value in (("ADCORE_STORE", self.store), ("MLFLOW_TRACKING_URI", self.mlflow)):
+        for name, value in ((VARIABLE, self.store), ("MLFLOW_TRACKING_URI", self.mlflow)):
             if value:
                 os.environ[name] = value
 
@@ -90,7 +91,7 @@ class Cluster(BaseModel):
             reason = error.strerror or str(error)
             mend = "start it with `ray start --head`, or correct the address"
             raise _start.ServerError(f"nothing answers at {self.ray} as Ray's head node: {reason}; {mend}") from None
-        if not self.store and not os.environ.get("ADCORE_STORE"):
+        if not self.store and not os.environ.get(VARIABLE):
             mend = "give `store`, such as s3://BUCKET/adcore"
             raise _start.ServerError(f"the nodes of a cluster have to share what they compute; {mend}")
         if not is_loopback(self.ray) and is_loopback(os.environ.get("PREFECT_API_URL", "127.0.0.1")):

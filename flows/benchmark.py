@@ -51,7 +51,7 @@ def benchmark(
     require_device(loaded.device)
     bench, lost = stages.prepare_all(loaded, layout)
     for failure in lost if only else ():  # which nothing else would tell
-        sys.stderr.write(f"failed: {failure.dataset}/{failure.category}: {failure.error}\n")
+        sys.stderr.write(f"failed: {failure.text}\n")
     work = Work.find(bench, only)
     _stopping.count(work.counts)
     if work.cells:
@@ -107,10 +107,15 @@ def _told(work: Work, faults: dict[str, Fault]) -> Row:
     """What came of some groups, which nobody else tells."""
     for title, fault in faults.items():
         sys.stderr.write(f"failed: {title}: {fault.error}\n{fault.traceback}\n")
-    chosen = work.chosen or frozenset()
-    computed = sum(work.missing[title].computed for title in chosen if title not in faults)
-    line = f"cells: {computed} computed, {len(chosen) - computed - len(faults)} cached, {len(faults)} failed"
-    return {"computed": computed, "failed": len(faults), "untracked": "", "last_line": line}
+    return {"untracked": "", **_counts(work, faults, len(faults))}
+
+
+def _counts(work: Work, faults: dict[str, Fault], failed: int) -> Row:
+    """How many cells were computed and cached, and have failed; and the last line, which says so."""
+    computed = sum(work.missing[cell.title].computed for cell in work.wanted if cell.title not in faults)
+    cached = len(work.wanted) - computed - len(faults)
+    line = f"cells: {computed} computed, {cached} cached, {failed} failed"
+    return {"computed": computed, "cached": cached, "failed": failed, "last_line": line}
 
 
 def _publish(bench: Bench, work: Work, lost: list[Failure], faults: dict[str, Fault], name: str) -> Row:
@@ -126,11 +131,7 @@ def _publish(bench: Bench, work: Work, lost: list[Failure], faults: dict[str, Fa
     ]
     stages.write_pages(bench, lost)
     untracked = stages.publish_all(bench, name, gather(bench, work.store, name, failed, failures))
-    computed = sum(needs.computed for title, needs in work.missing.items() if title not in faults)
-    cached = len(bench.cells) - computed - len(faults)
-    count = len(never) + len(faults)
-    line = f"cells: {computed} computed, {cached} cached, {count} failed"
-    return {"computed": computed, "cached": cached, "failed": count, "untracked": untracked, "last_line": line}
+    return {"untracked": untracked, **_counts(work, faults, len(never) + len(faults))}
 
 
 def _arguments() -> argparse.Namespace:

@@ -47,7 +47,7 @@ def _prepared(loaded: Plan, layout: Layout, pages: bool = False) -> State[Any]:
 
 
 def _state(lost: list[Failure], ready: int) -> State[Any]:
-    failures = [f"failed: {failure.dataset}/{failure.category}: {failure.error}" for failure in lost]
+    failures = [f"failed: {failure.text}" for failure in lost]
     line = "\n".join([*failures, f"categories: {ready} ready, {len(lost)} failed"])
     state = Failed if lost else Completed
     return state(message=line, data={"failed": len(lost), "last_line": line})

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from adcore.api import in_place, is_in_place
 from adcore.core import plan
@@ -44,13 +43,12 @@ def missing(bench: Bench) -> list[str]:
     return list(dict.fromkeys(map(group_title, groups)))
 
 
-def submit(text: str, run: Sequence[str], lines: Sequence[str]) -> list[str]:
+def submit(text: str, publish: Sequence[str], lines: Sequence[str]) -> list[str]:
     """The ids of the array and of the job that publishes behind it. Raises ServerError where sbatch refuses them."""
     array = _sbatch([], text)
     behind = [f"--dependency=afterany:{array}", "--job-name=adcore-publish", *lines]
-    publish = shlex.join(["flows.leaderboard" if part == "flows.benchmark" else part for part in run])
     try:
-        return [array, _sbatch(behind, f"#!/bin/bash\nexec {publish}\n")]
+        return [array, _sbatch(behind, f"#!/bin/bash\nexec {shlex.join(publish)}\n")]
     except ServerError as error:
         raise ServerError(f"the array {array} is submitted, but nothing that publishes behind it: {error}") from None
 
@@ -79,21 +77,23 @@ def main() -> None:
         loaded, layout = command.opened(given.plan, given.workspace)
         bench, lost = in_place(loaded, layout)
         for failure in lost:
-            sys.stderr.write(f"failed: {failure.dataset}/{failure.category}: {failure.error}\n")
+            sys.stderr.write(f"failed: {failure.text}\n")
         absent = [spec.name for spec in loaded.datasets if not is_in_place(spec, layout)]
         for name in absent:
             sys.stderr.write(f"missing: the files of {name}, and so all of its cells; run `adcore prepare` first\n")
         groups = missing(bench)
         path = plan.expanded(given.plan).resolve()
-        run = [sys.executable, "-m", "flows.benchmark", "--plan", str(path), "--workspace", str(layout.workspace)]
-        run += ["--store", given.store] if given.store else []
+        own = ["--plan", str(path), "--workspace", str(layout.workspace)]
+        own += ["--store", given.store] if given.store else []
+        run, publish = ([sys.executable, "-m", f"flows.{name}", *own] for name in ("benchmark", "leaderboard"))
+        text = script(path.stem, run, groups, given.sbatch)
         if not groups:
             sys.stderr.write("nothing else is missing\n" if absent or lost else "nothing is missing\n")
         elif given.submit:
-            array, published = submit(script(Path(path).stem, run, groups, given.sbatch), run, given.sbatch)
+            array, published = submit(text, publish, given.sbatch)
             print(f"array {array}: {len(groups)} groups; then {published} publishes")
         else:
-            print(script(Path(path).stem, run, groups, given.sbatch), end="")
+            print(text, end="")
     sys.exit(command.PARTLY if lost or absent else command.WELL)
 
 

@@ -61,7 +61,7 @@ def list_missing(plan: Plan, layout: Layout) -> bool:
     for spec in absent:
         print(f"missing: the files of {spec.name}, and so all of its cells ({_how_to_get(spec)})")
     for failure in lost:
-        print(f"failed: {failure.dataset}/{failure.category}: {failure.error}")
+        print(f"failed: {failure.text}")
     store = Remembering(bench.store)
     todo = [cell for cell in bench.cells if not store.expects("cell", cell.key)]
     for cell in todo:

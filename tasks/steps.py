@@ -5,7 +5,6 @@ Tasks are given names and keys, never arrays, and answer with a key.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import traceback
@@ -20,7 +19,7 @@ from prefect.cache_policies import NO_CACHE
 
 from adcore.core.costs import git_commit
 from adcore.core.disk import DiskFull, room
-from adcore.core.plan import DatasetSpec, Plan
+from adcore.core.plan import DatasetSpec
 from adcore.datasets.base import DataError
 from adcore.engine import bench
 from adcore.engine.bench import Bench, reopened
@@ -110,26 +109,21 @@ def _workspace_of_node(dataset: str, calls: Sequence[Call], plan: str, manifests
     node = socket.gethostname()
     if not os.environ.get(OWN):
         raise NodeError(f"node {node}: {OWN} is not set where its Ray was started; it names the folder to work in")
-    layout = bench.Layout(Path(os.environ[OWN]).resolve())
-    spec = next(spec for spec in Plan.model_validate_json(plan).datasets if spec.name == dataset)
+    opened = reopened(plan, str(Path(os.environ[OWN]).resolve()), manifests)
     try:
-        with room(layout.workspace):
-            found = bench.prepare(spec, layout)
-        cells = (
-            reopened(plan, str(layout.workspace), manifests).by_title
-            if found == json.loads(manifests)[dataset]
-            else None
-        )
+        with room(opened.layout.workspace):
+            found = bench.prepare(opened.dataset(dataset).spec, opened.layout)
+        if found != opened.manifests[dataset]:
+            mend = "run `dvc pull` there, or copy them"
+            raise NodeError(f"node {node}: its images of {dataset} are not those of the plan; {mend}")
+        cells = opened.by_title
     except (DataError, WeightsError) as error:
         raise NodeError(f"node {node}: {error}") from None
-    if cells is None:
-        mend = "run `dvc pull` there, or copy them"
-        raise NodeError(f"node {node}: its images of {dataset} are not those of the plan; {mend}")
     for call in calls:
         if call.cell not in cells or call.key not in cells[call.cell].keys:
             own = git_commit() or "of another version"
             raise NodeError(f"node {node}: its code is {own}, that of the plan is {commit}; bring it up to date")
-    return str(layout.workspace)
+    return opened.text[1]
 
 
 @task(name="group", task_run_name="group {title}", cache_policy=NO_CACHE)

@@ -188,10 +188,8 @@ class Remote:
         # Never through `open(target, "wb")`: it puts half a file where its block raises.
         if self._scheme == "file":
             _link(part, Path(target))
-        elif self._scheme == "memory":
-            with ALONE:
-                system.put_file(str(part), target, mode="create")
-        else:
+            return
+        with ALONE if self._scheme == "memory" else contextlib.nullcontext():
             system.put_file(str(part), target, mode="create")
 
     def _probe(self) -> None:

@@ -86,19 +86,15 @@ class Store:
         they are many. Raises DiskFull.
         """
         self.sweep()
-        with room(self.root, size):
-            folder = self._temporary()
+        with room(self.root, size), self._scratch() as folder:
+            yield folder
+            files = {path.name: _checksum(path) for path in sorted(folder.iterdir())}
+            record = {"key": key, "kind": kind, "files": files, **meta}
+            (folder / META).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
             try:
-                yield folder
-                files = {path.name: _checksum(path) for path in sorted(folder.iterdir())}
-                record = {"key": key, "kind": kind, "files": files, **meta}
-                (folder / META).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
-                try:
-                    self._put(kind, key, folder)
-                finally:
-                    self._appear(folder, self.here(kind, key))
+                self._put(kind, key, folder)
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                self._appear(folder, self.here(kind, key))
 
     @contextlib.contextmanager
     def lock(self, key: str, wait: bool = True) -> Iterator[bool]:
@@ -190,16 +186,13 @@ class Store:
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[Path]:
-        folder = self._temporary()
+        """A folder of this process, removed behind the block; what a kill leaves of it is swept."""
+        folder = self.root / "tmp" / f"{os.getpid()}@{socket.gethostname()}@{uuid.uuid4().hex}"
+        folder.mkdir(parents=True)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-    def _temporary(self) -> Path:
-        folder = self.root / "tmp" / f"{os.getpid()}@{socket.gethostname()}@{uuid.uuid4().hex}"
-        folder.mkdir(parents=True)
-        return folder
 
     def _appear(self, folder: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -211,23 +204,18 @@ class Store:
                 folder.rename(target)
 
     def _adopt(self, source: Path, target: Path) -> None:
-        folder = self._temporary()
-        try:
+        with self._scratch() as folder:
             for path in source.iterdir():
                 try:
                     os.link(path, folder / path.name)
                 except OSError:
                     shutil.copyfile(path, folder / path.name)
             self._appear(folder, target)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _discard(self, target: Path) -> None:
         if target.exists():
-            grave = self._temporary() / "damaged"
-            with contextlib.suppress(FileNotFoundError):
-                target.rename(grave)
-            shutil.rmtree(grave.parent, ignore_errors=True)
+            with self._scratch() as grave, contextlib.suppress(FileNotFoundError):
+                target.rename(grave / "damaged")
 
 
 class Remembering(Store):

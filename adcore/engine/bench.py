@@ -49,6 +49,11 @@ class Failure:
     category: str
     error: str
 
+    @property
+    def text(self) -> str:
+        """`elpv/mono: why`."""
+        return f"{self.dataset}/{self.category}: {self.error}"
+
     @classmethod
     def of(cls, spec: DatasetSpec, error: str) -> list[Failure]:
         """A dataset that cannot be used at all: one failure a category, as far as the plan names them."""

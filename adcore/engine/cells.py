@@ -199,8 +199,8 @@ def _checked(chained: Chain, backbone: BackboneSpec, name: str, method: type[Met
     for level in levels:
         if isinstance(level, str) and level not in (TOKENS, *VECTORS) and block_of(level) is None:
             raise PlanError(f"method '{name}': it reads '{level}', which is no level; a block is such as 'block3'")
+    vector = next((level for level in levels if level in VECTORS), None)
     for enhancer in every:
-        vector = next((level for level in levels if level in VECTORS), None)
         if enhancer.on_maps and vector and not backbone.layers:
             mend = f"name the enhancers of {name} without it"
             raise PlanError(f"enhancer '{chained.name}': {name} reads '{vector}', which is no map to enhance; {mend}")

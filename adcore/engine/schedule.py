@@ -136,14 +136,17 @@ class Work:
     def planned(self) -> Iterable[Planned]:
         """All steps, each behind those that it needs."""
         for group in self.groups:
-            yield from self.shared(group)
-            for cell in group:
-                yield from self.own(cell)
+            yield from self.of(group)
+
+    def of(self, group: list[Cell]) -> Iterable[Planned]:
+        """All steps of a group."""
+        yield from self.shared(group)
+        for cell in group:
+            yield from self.own(cell)
 
     def titles(self, group: list[Cell]) -> list[str]:
         """Of all steps of a group, as `weights` names them."""
-        planned = [*self.shared(group), *(each for cell in group for each in self.own(cell))]
-        return [f"{step.name} {title}" for step, _, title in planned]
+        return [f"{step.name} {title}" for step, _, title in self.of(group)]
 
     def shared(self, group: list[Cell]) -> Iterable[Planned]:
         """What the cells of a group need together: trained enhancers, and extracted features where a method reads

@@ -224,17 +224,22 @@ def _require_complete(model: Any, again: Any, spec: BackboneSpec) -> None:
 
 
 def _indices(name: str, levels: Sequence[int]) -> tuple[int, ...]:
+    if depth := _depth(name):
+        return tuple(_block(depth, level) for level in levels)
+    reductions = _reductions(name)
+    if STEM in levels and STRIDES[STEM] not in reductions:
+        raise WeightsError(f"backbone.name: {name} has no stem of stride 2 for level 0; give backbone.layers")
+    return tuple(reductions.index(STRIDES[level]) for level in levels)
+
+
+@functools.cache
+def _reductions(name: str) -> tuple[int, ...]:
+    """Pixels of a side that one position of each map stands for."""
     import timm
     import torch
 
     with torch.device("meta"):
-        reductions = timm.create_model(name, pretrained=False, features_only=True).feature_info.reduction()
-        if len(set(reductions)) > 1:
-            if STEM in levels and STRIDES[STEM] not in reductions:
-                raise WeightsError(f"backbone.name: {name} has no stem of stride 2 for level 0; give backbone.layers")
-            return tuple(reductions.index(STRIDES[level]) for level in levels)
-    depth = _depth(name)
-    return tuple(_block(depth, level) for level in levels)
+        return tuple(timm.create_model(name, pretrained=False, features_only=True).feature_info.reduction())
 
 
 @functools.cache
@@ -243,9 +248,9 @@ def _depth(name: str) -> int:
     import timm
     import torch
 
+    if len(set(_reductions(name))) > 1:
+        return 0
     with torch.device("meta"):
-        if len(set(timm.create_model(name, pretrained=False, features_only=True).feature_info.reduction())) > 1:
-            return 0
         return len(timm.create_model(name, pretrained=False).blocks)
 
 

@@ -38,6 +38,13 @@ def cells(folder: Path) -> set[str]:
 
 
 @pytest.fixture
+def on_nodes(nodes: Nodes, bucket: str) -> tuple[str, ...]:
+    """The arguments of a run on them."""
+    nodes.environment |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    return "--ray", nodes.head, "--store", f"{bucket}/adcore"
+
+
+@pytest.fixture
 def alone(nodes: Nodes, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The workspace of a run on this machine alone."""
     monkeypatch.delenv("ADCORE_STORE", raising=False)
@@ -46,10 +53,8 @@ def alone(nodes: Nodes, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_killed_node_costs_nothing_but_time(
-    nodes: Nodes, plan: Path, tmp_path: Path, bucket: str, alone: Path
+    nodes: Nodes, plan: Path, tmp_path: Path, on_nodes: tuple[str, ...], alone: Path
 ) -> None:
-    nodes.environment |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    on_nodes = ("--ray", nodes.head, "--store", f"{bucket}/adcore")
     driver = drive(nodes, plan, tmp_path / "driver", *on_nodes)
     until(lambda: bool(cells(nodes.workspace("two"))), 300)
     nodes.kill("two")
@@ -63,10 +68,8 @@ def test_a_killed_node_costs_nothing_but_time(
 
 
 def test_a_killed_driver_is_followed_by_one_that_computes_the_rest(
-    nodes: Nodes, plan: Path, tmp_path: Path, bucket: str, alone: Path
+    nodes: Nodes, plan: Path, tmp_path: Path, on_nodes: tuple[str, ...], alone: Path
 ) -> None:
-    nodes.environment |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    on_nodes = ("--ray", nodes.head, "--store", f"{bucket}/adcore")
     driver = drive(nodes, plan, tmp_path / "driver", *on_nodes)
     until(lambda: len(cells(nodes.workspace("one")) | cells(nodes.workspace("two"))) >= 3, 300)
     os.killpg(driver.pid, signal.SIGKILL)
