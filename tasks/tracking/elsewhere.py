@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from adcore.core.disk import write_file
 from tasks.tracking.address import Address
-from tasks.tracking.place import FINISHED, Place, TrackingError, open_client, quiet
+from tasks.tracking.place import FINISHED, Place, TrackingError, causes, open_client, quiet, unanswered
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -198,15 +198,13 @@ def _reason(error: Exception) -> str:
     import requests
     from mlflow import MlflowException
 
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, requests.exceptions.ProxyError):
             return "the proxy does not let us there (hosts in `no_proxy` are asked without it)"
         if isinstance(cause, requests.exceptions.SSLError):
             return "its certificate is not trusted (MLFLOW_TRACKING_SERVER_CERT_PATH names that of its authority)"
-        if isinstance(
-            cause, requests.ConnectionError | requests.Timeout | ConnectionError | TimeoutError | socket.gaierror
-        ):
-            return "it does not answer (is it up, and is MLFLOW_TRACKING_URI its address?)"
+    if unanswered(error):
+        return "it does not answer (is it up, and is MLFLOW_TRACKING_URI its address?)"
     refusals = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
     if isinstance(error, MlflowException) and error.error_code in refusals:
         return (
@@ -218,8 +216,3 @@ def _reason(error: Exception) -> str:
         return f"the package {error.name} is wanted for it; install it with pip"
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

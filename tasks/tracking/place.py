@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -63,3 +64,18 @@ def open_client(url: str) -> MlflowClient:
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=url, registry_uri=url)
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def unanswered(error: BaseException) -> bool:
+    """Whether an error is that nobody answers, in time or at all."""
+    import requests
+
+    silence = (requests.ConnectionError, requests.Timeout, ConnectionError, TimeoutError, socket.gaierror)
+    return any(isinstance(cause, silence) for cause in causes(error))

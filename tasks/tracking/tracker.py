@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from adcore.results.groups import Group
 from tasks.tracking import run as runs
 from tasks.tracking.elsewhere import Elsewhere
-from tasks.tracking.place import FINISHED, Place
+from tasks.tracking.place import FINISHED, Place, unanswered
 from tasks.tracking.view import TAG, preset, view_state, view_tag, view_url
 from tasks.tracking.workspace import WorkspaceDatabase
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PAGE = 100  # runs a request
+TRIES = 4  # of a write that others make at the same moment
+
+T = TypeVar("T")
 
 
 class Tracker:
@@ -49,7 +52,7 @@ class Tracker:
         if found:
             return found
         with self.place.client() as client:
-            return self._open(client)
+            return _insist(lambda: self._open(client))
 
     @property
     def link(self) -> str:
@@ -59,7 +62,7 @@ class Tracker:
     def _log_missing(self, missing: Mapping[str, Group], tags: dict[str, str]) -> dict[str, str]:
         found: dict[str, str] = {}
         with self.place.client() as client:
-            experiment = self._open(client)
+            experiment = _insist(lambda: self._open(client))
             try:
                 for key, group in missing.items():
                     found[key] = _logged(client, experiment, key, group, tags)
@@ -85,11 +88,13 @@ def _logged(client: MlflowClient, experiment: str, key: str, group: Group, tags:
     No lock holds between machines, so several may each make a run of a key at once. All then complete the first of
     them, which does no harm, and delete what is not the first: their own, and those that somebody has completed."""
     mine: set[str] = set()
-    while True:
+
+    def approach() -> str:
+        """One step nearer to a run that all see as complete; its id once it is."""
         there = _of_key(client, experiment, key)
         if not there:
             mine.add(client.create_run(experiment, run_name=group.name, tags={"run_key": key}).info.run_id)
-            continue
+            return ""
         run, *doubles = there
         for double in doubles:
             if double.info.run_id in mine or double.info.status == FINISHED:
@@ -98,6 +103,25 @@ def _logged(client: MlflowClient, experiment: str, key: str, group: Group, tags:
             return str(run.info.run_id)
         runs.log(client, run, group, tags)
         client.set_terminated(run.info.run_id)  # only now is it complete
+        return ""
+
+    while True:
+        if complete := _insist(approach):
+            return complete
+
+
+def _insist(act: Callable[[], T]) -> T:
+    """Do what others may do at the same moment, to the same effect, by looking what is there first: once more where it
+    is refused, because a database refuses the second of two that add the same row or delete the same run."""
+    from mlflow import MlflowException
+
+    for left in reversed(range(TRIES)):
+        try:
+            return act()
+        except MlflowException as error:
+            if not left or unanswered(error):
+                raise
+    raise AssertionError  # not reached
 
 
 def _of_key(client: MlflowClient, experiment: str, key: str) -> list[Run]:

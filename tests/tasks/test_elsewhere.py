@@ -101,6 +101,35 @@ def test_two_that_finish_a_run_of_their_own_leave_the_same_one(two, cells, monke
     assert [left.info.run_id for left in runs(two[0])] == [*found.values()]
 
 
+WRITES = ["create_experiment", "set_experiment_tag", "create_run", "log_batch", "set_terminated", "delete_run"]
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["not done", "done"])
+@pytest.mark.parametrize("write", WRITES)
+def test_a_write_that_is_refused_because_another_machine_made_the_same_is_made_again(
+    two, cells, monkeypatch, write, done
+):
+    """As MLflow's `set_experiment_tag` and `delete_run` are, when two send them at once."""
+    from mlflow import MlflowClient, MlflowException
+
+    groups, original, told = group_rows(cells), getattr(MlflowClient, write), []
+
+    def refuse(self, *arguments, **named):
+        if not told:
+            told.append(write)
+            if done:
+                original(self, *arguments, **named)
+            raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed")
+        return original(self, *arguments, **named)
+
+    if write == "delete_run":
+        make_at_once(monkeypatch, lambda: two[1].log_groups(groups))
+    monkeypatch.setattr(MlflowClient, write, refuse)
+    found = two[0].log_groups(groups)
+    assert told == [write]
+    assert [(left.info.run_id, left.info.status) for left in runs(two[0])] == [(*found.values(), "FINISHED")]
+
+
 @pytest.fixture
 def many(two, place, cells):
     """Trackers of two workspaces, and a thousand groups, whose runs are all there."""
