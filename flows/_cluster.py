@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     Runner = TaskRunner[PrefectFuture[Any]]
 
 PATIENCE = 5.0  # seconds that a head node has to answer
+NODE_ID = "ray.io/node-id"  # the label by which Ray knows a node
 CLIENT = "ray://"  # before the address of Ray's client server, port 10001; without it that of the head node, port 6379
 SENT = ("AWS_", "AZURE_", "GOOGLE_", "GOMP_", VARIABLE)  # variables that begin so go to the nodes with the work
 
@@ -109,14 +111,29 @@ class Cluster(BaseModel):
         start = {"runtime_env": {"env_vars": sent}, "log_to_driver": False, "configure_logging": False}
         return cast("Runner", RayTaskRunner(address=self.ray, init_kwargs=start))
 
-    def reserved(self) -> AbstractContextManager[object]:
-        """Within it, what is submitted reserves the options of a group."""
+    def reserved(self, without: Collection[str] = ()) -> AbstractContextManager[object]:
+        """Within it, what is submitted reserves the options of a group, on a node that is not among these ids."""
         if self.ray is None:
             return nullcontext()
         from prefect_ray.context import remote_options
 
-        reserved: AbstractContextManager[object] = remote_options(**self.options.model_dump())
+        place = {"label_selector": {NODE_ID: f"!in({','.join(sorted(without))})"}} if without else {}
+        reserved: AbstractContextManager[object] = remote_options(**self.options.model_dump(), **place)
         return reserved
+
+    def has_node(self, without: Collection[str] = ()) -> bool:
+        """Whether a node of the cluster, within `runner`, can give a group its options, beside these ids."""
+        if self.ray is None:
+            return False
+        import ray
+
+        wanted = {"CPU": self.options.num_cpus, "GPU": self.options.num_gpus, **self.options.resources}
+        return any(
+            node["Alive"]
+            and node["NodeID"] not in without
+            and all(node["Resources"].get(name, 0) >= amount for name, amount in wanted.items())
+            for node in ray.nodes()
+        )
 
 
 def is_loopback(address: str) -> bool:

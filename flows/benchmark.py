@@ -10,26 +10,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 
 from prefect import State, flow
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, Failed
 
 from adcore.api import require_device
-from adcore.core.disk import DiskFull
 from adcore.engine.bench import Bench, Failure
-from adcore.engine.cells import Cell
 from adcore.engine.schedule import Work
 from adcore.features.backbones import require_known
 from adcore.results import finished
 from adcore.results.run import gather
 from flows import _stopping, command, stages
 from flows._cluster import Cluster
+from flows._groups import compute
 from flows.stages import Row
-from tasks.progress import Display
 from tasks.steps import Fault
 
 
@@ -57,50 +52,13 @@ def benchmark(
     if work.cells:
         for backbone in loaded.every_backbone:  # only now: it takes timm, which a plan that is all there does without
             require_known(backbone.name)
-    faults = _compute(work, machines) if work.cells else {}
+    faults = compute(work, machines) if work.cells else {}
     for cell in work.absent():
         why = "its metrics are not there: they were damaged and are removed, or their store is gone; run again"
         faults.setdefault(cell.title, Fault.of(RuntimeError(why)))
     summary = _told(work, faults) if only else _publish(bench, work, lost, faults, Path(plan).stem)
     state = Failed if summary["failed"] or summary["untracked"] else Completed
     return state(message=summary["last_line"], data=summary)
-
-
-def _compute(work: Work, machines: Cluster) -> dict[str, Fault]:
-    """Run what is missing; cell title -> why, of the cells that failed."""
-    # Prefect types it as if an event loop were running here, where it would be awaited.
-    shown = cast(UUID, create_progress_artifact(progress=0.0, key="cells", description="starting"))
-
-    def listener(percent: float, title: str) -> None:
-        update_progress_artifact(artifact_id=shown, progress=min(percent, 100.0), description=title)
-
-    faults: dict[str, Fault] = {}
-    with (
-        Display(work.weights(), listener) as display,
-        _stopping.ending(display.close),
-        machines.runner() as runner,
-        machines.reserved(),
-    ):
-        futures = stages.submit(work, runner, machines.ray is not None)
-        for future in as_completed(list(futures)):
-            future.wait()  # it has ended, but only now says how; before, it asks the server, which may not know yet
-            faults |= _faults(future, work, futures[future])
-            display.passed(work.titles(futures[future]))
-    update_progress_artifact(artifact_id=shown, progress=100.0, description="done")
-    return faults
-
-
-def _faults(future: PrefectFuture[Any], work: Work, cells: list[Cell]) -> dict[str, Fault]:
-    """What failed of a group: of one that ended as a whole, the cells that are not there. Ends a command where a step
-    raised DiskFull, as the others would; elsewhere raises it."""
-    result = future.result(raise_on_failure=False)
-    if isinstance(result, DiskFull):
-        _stopping.leave(command.PARTLY, f"error: {result}")
-        raise result
-    if future.state.is_completed():
-        return cast("dict[str, Fault]", result)
-    error = result if isinstance(result, BaseException) else RuntimeError(future.state.message or "it was not run")
-    return {cell.title: Fault.of(error) for cell in cells if not work.bench.store.has("cell", cell.key)}
 
 
 def _told(work: Work, faults: dict[str, Fault]) -> Row:

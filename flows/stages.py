@@ -6,12 +6,9 @@ import sys
 from typing import Any, cast
 
 from prefect import State
-from prefect.futures import PrefectFuture
-from prefect.task_runners import TaskRunner
 from prefect.utilities.annotations import quote
 
 from adcore.api import in_place, is_in_place
-from adcore.core.costs import git_commit
 from adcore.core.disk import DiskFull
 from adcore.core.plan import DatasetSpec, Plan
 from adcore.core.store import Remembering
@@ -20,11 +17,9 @@ from adcore.datasets.cautions import cautions
 from adcore.datasets.validation import Problem, validate
 from adcore.datasets.validation_page import write_page
 from adcore.engine.bench import Bench, Failure, Layout, foreseen, kind_of, reopened
-from adcore.engine.cells import Cell, expand
-from adcore.engine.schedule import Work, group_title
+from adcore.engine.cells import expand
 from adcore.results.run import Results
 from tasks import steps
-from tasks.steps import Call
 
 Row = dict[str, Any]
 
@@ -111,21 +106,3 @@ def _reason(state: State[Any]) -> str:
     if isinstance(error, DiskFull):
         raise error
     return str(error) if isinstance(error, BaseException) else str(state.message)
-
-
-Futures = dict[PrefectFuture[Any], list[Cell]]
-
-
-def submit(work: Work, runner: TaskRunner[PrefectFuture[Any]], elsewhere: bool) -> Futures:
-    """Start the groups; the future of each -> its cells. elsewhere: the runner's processes are on other machines."""
-    futures: Futures = {}
-    plan, workspace, manifests = work.bench.text
-    for cells in work.groups:
-        shared = [Call.of(planned) for planned in work.shared(cells)]
-        own = {cell.title: [Call.of(planned) for planned in work.own(cell)] for cell in cells}
-        parameters: Row = {"title": group_title(cells), "dataset": cells[0].category.dataset}
-        parameters |= {"shared": shared, "own": own}
-        parameters |= {"plan": plan, "workspace": workspace, "manifests": manifests, "commit": git_commit()}
-        parameters |= {"elsewhere": elsewhere}
-        futures[runner.submit(steps.group, parameters)] = cells
-    return futures

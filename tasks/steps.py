@@ -5,8 +5,6 @@ Tasks are given names and keys, never arrays, and answer with a key.
 
 from __future__ import annotations
 
-import os
-import socket
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,12 +18,10 @@ from prefect.cache_policies import NO_CACHE
 from adcore.core.costs import git_commit
 from adcore.core.disk import DiskFull, room
 from adcore.core.plan import DatasetSpec
-from adcore.datasets.base import DataError
 from adcore.engine import bench
 from adcore.engine.bench import Bench, reopened
 from adcore.engine.cells import Cell
 from adcore.engine.schedule import STEPS, Planned, Progress
-from adcore.features.backbones import WeightsError
 from adcore.papers import beside
 from adcore.papers.measured import Run
 from adcore.report import enhancers, statistics, timings
@@ -35,6 +31,7 @@ from adcore.results.contests import Contests
 from adcore.results.frame import Row, run_place
 from adcore.results.run import Results
 from tasks.caching import cached, stored
+from tasks.nodes import Node, NodeError, own_workspace
 from tasks.progress import step
 from tasks.tracking import Tracker
 
@@ -96,34 +93,11 @@ class Fault(NamedTuple):
         return cls(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 
 
-OWN = "ADCORE_NODE_WORKSPACE"  # set where a node of a cluster starts: the folder that it works in
+class Ended(NamedTuple):
+    """Where a group was computed; cell -> why, of those that failed."""
 
-
-class NodeError(RuntimeError):
-    """A node of a cluster has other code or other images than the machine that planned the work."""
-
-
-def _workspace_of_node(dataset: str, calls: Sequence[Call], plan: str, manifests: str, commit: str) -> str:
-    """This node's own, with the images of a data set in place. Raises NodeError unless they and the code give the keys
-    of the plan."""
-    node = socket.gethostname()
-    if not os.environ.get(OWN):
-        raise NodeError(f"node {node}: {OWN} is not set where its Ray was started; it names the folder to work in")
-    opened = reopened(plan, str(Path(os.environ[OWN]).resolve()), manifests)
-    try:
-        with room(opened.layout.workspace):
-            found = bench.prepare(opened.dataset(dataset).spec, opened.layout)
-        if found != opened.manifests[dataset]:
-            mend = "run `dvc pull` there, or copy them"
-            raise NodeError(f"node {node}: its images of {dataset} are not those of the plan; {mend}")
-        cells = opened.by_title
-    except (DataError, WeightsError) as error:
-        raise NodeError(f"node {node}: {error}") from None
-    for call in calls:
-        if call.cell not in cells or call.key not in cells[call.cell].keys:
-            own = git_commit() or "of another version"
-            raise NodeError(f"node {node}: its code is {own}, that of the plan is {commit}; bring it up to date")
-    return opened.text[1]
+    node: Node
+    faults: dict[str, Fault]
 
 
 @task(name="group", task_run_name="group {title}", cache_policy=NO_CACHE)
@@ -137,16 +111,16 @@ def group(
     manifests: str,
     commit: str,
     elsewhere: bool,
-) -> dict[str, Fault]:
-    """The cells of a group, one step behind another where their features are; cell -> why, of those that failed.
+) -> Ended:
+    """The cells of a group, one step behind another where their features are.
 
     shared: what all of them need first. own: cell -> what it alone needs. commit: of the code that made the keys.
-    elsewhere: this is a node of a cluster, with a workspace of its own. Raises DiskFull, which ends everything, and
-    NodeError for a node that would compute something else.
+    elsewhere: this is a node of a cluster, with a workspace of its own. Raises DiskFull, and on a node in its place
+    NodeError, as for one that would compute something else.
     """
     if elsewhere:
         calls = [*shared, *(call for each in own.values() for call in each)]
-        workspace = _workspace_of_node(dataset, calls, plan, manifests, commit)
+        workspace = own_workspace(dataset, [(call.cell, call.key) for call in calls], plan, manifests, commit)
 
     def fault(calls: list[Call]) -> Fault | None:
         for call in calls:
@@ -156,13 +130,13 @@ def group(
             if not state.is_completed():
                 error = state.result(raise_on_failure=False)
                 if isinstance(error, DiskFull):
-                    raise error
+                    raise NodeError(str(error), Node.here()) if elsewhere else error
                 return Fault.of(error if isinstance(error, BaseException) else RuntimeError(str(state.message)))
         return None
 
     before = fault(shared)
     found = {cell: before or fault(calls) for cell, calls in own.items()}
-    return {cell: why for cell, why in found.items() if why}
+    return Ended(Node.here(), {cell: why for cell, why in found.items() if why})
 
 
 @task(name="track", task_run_name="log runs to MLflow", cache_policy=NO_CACHE)

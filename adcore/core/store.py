@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adcore.core.disk import room
-from adcore.core.errors import RemoteGone
 
 if TYPE_CHECKING:
     from adcore.core.remote import Remote
@@ -243,14 +242,10 @@ class Remembering(Store):
                 self._put(kind, key, self.here(kind, key))
 
     def look_again(self) -> None:
-        """Forget what the remote has listed, since other machines have put more there. One that is gone is left out
-        from here on: what is on this machine can still be read."""
+        """Forget what the remote has listed, since other machines have put more there. Raises RemoteGone."""
         self._lists.clear()
-        try:
-            if self.remote:
-                self.remote.keys("probe")  # where `check` has left nothing: does it answer?
-        except RemoteGone:
-            self.remote = None
+        if self.remote:
+            self.remote.keys("probe")  # where `check` has left nothing: does it answer?
 
     def _is_known(self, kind: str, key: str) -> bool:
         if (kind, key) not in self._intact and self._is_here(kind, key):

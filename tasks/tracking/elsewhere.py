@@ -215,4 +215,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"the package {error.name} is wanted for it; install it with pip"
     return str(error).strip().partition("\n")[0] or type(error).__name__
-

@@ -9,40 +9,41 @@ import pytest
 
 from adcore.engine.bench import Bench, Layout, prepare
 from adcore.engine.schedule import Work
-from tasks import steps
-from tasks.steps import Call, NodeError
+from tasks import nodes
+from tasks.nodes import NodeError, own_workspace
+from tasks.steps import Call
 
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace of its own."""
     (tmp_path / "node").mkdir()
-    monkeypatch.setenv(steps.OWN, str(tmp_path / "node"))
+    monkeypatch.setenv(nodes.OWN, str(tmp_path / "node"))
     return tmp_path / "node"
 
 
-def calls(bench: Bench) -> list[Call]:
-    """A step of every cell, whatever is computed of it."""
-    return [Call("score", cell.title, cell.maps_key, cell.title, False) for cell in bench.cells]
+def wanted(bench: Bench) -> list[tuple[str, str]]:
+    """A key of every cell, whatever is computed of it."""
+    return [(cell.title, cell.maps_key) for cell in bench.cells]
 
 
 def test_a_node_with_the_same_code_and_images_goes_on(prepared: Bench, node: Path) -> None:
     plan, _, manifests = prepared.text
-    steps._workspace_of_node("parts", calls(prepared), plan, manifests, "abc")
+    own_workspace("parts", wanted(prepared), plan, manifests, "abc")
     assert list((node / ".cache/adcore/store/manifest").iterdir())  # it has read the images
 
 
 def test_a_node_with_other_images_is_named(prepared: Bench, node: Path) -> None:
     manifests = json.dumps(dict.fromkeys(prepared.manifests, "0" * 32))
     with pytest.raises(NodeError, match="its images of parts are not those of the plan; run `dvc pull` there"):
-        steps._workspace_of_node("parts", calls(prepared), prepared.text[0], manifests, "abc")
+        own_workspace("parts", wanted(prepared), prepared.text[0], manifests, "abc")
 
 
 def test_a_node_with_other_code_is_named(prepared: Bench, node: Path) -> None:
-    stale = [call._replace(key="0" * 32) for call in calls(prepared)]
+    stale = [(cell, "0" * 32) for cell, _ in wanted(prepared)]
     plan, _, manifests = prepared.text
     with pytest.raises(NodeError, match="that of the plan is abc; bring it up to date"):
-        steps._workspace_of_node("parts", stale, plan, manifests, "abc")
+        own_workspace("parts", stale, plan, manifests, "abc")
 
 
 def test_every_step_has_a_key_of_its_cell(prepared: Bench, tmp_path: Path) -> None:
@@ -54,14 +55,14 @@ def test_every_step_has_a_key_of_its_cell(prepared: Bench, tmp_path: Path) -> No
 
 
 def test_a_node_without_a_folder_is_named(prepared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(steps.OWN, raising=False)
+    monkeypatch.delenv(nodes.OWN, raising=False)
     plan, _, manifests = prepared.text
     with pytest.raises(NodeError, match="ADCORE_NODE_WORKSPACE is not set where its Ray was started"):
-        steps._workspace_of_node("parts", calls(prepared), plan, manifests, "abc")
+        own_workspace("parts", wanted(prepared), plan, manifests, "abc")
 
 
 def test_a_node_that_lacks_the_images_is_named(prepared: Bench, node: Path, tmp_path: Path) -> None:
     absent = prepared.plan.datasets[0].model_copy(update={"root": tmp_path / "nowhere"})
     plan = prepared.plan.model_copy(update={"datasets": (absent,)}).model_dump_json()
     with pytest.raises(NodeError, match=r"^node \S+: dataset parts: the folder .*nowhere does not exist"):
-        steps._workspace_of_node("parts", [], plan, prepared.text[2], "abc")
+        own_workspace("parts", [], plan, prepared.text[2], "abc")
