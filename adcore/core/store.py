@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adcore.core.disk import room
+from adcore.core.errors import RemoteGone
 
 if TYPE_CHECKING:
     from adcore.core.remote import Remote
@@ -242,10 +243,14 @@ class Remembering(Store):
                 self._put(kind, key, self.here(kind, key))
 
     def look_again(self) -> None:
-        """Forget what the remote has listed, since other machines have put more there. Raises RemoteGone."""
+        """Forget what the remote has listed, since other machines have put more there. One that is gone is left out
+        from here on: what is on this machine can still be read."""
         self._lists.clear()
-        if self.remote:
-            self.remote.keys("probe")  # where `check` has left nothing: does it answer?
+        try:
+            if self.remote:
+                self.remote.keys("probe")  # where `check` has left nothing: does it answer?
+        except RemoteGone:
+            self.remote = None
 
     def _is_known(self, kind: str, key: str) -> bool:
         if (kind, key) not in self._intact and self._is_here(kind, key):

@@ -17,6 +17,7 @@ import pandas as pd
 from adcore.core import keys
 from adcore.core.contracts import FeatureMethod, Levels, level_order
 from adcore.core.disk import room
+from adcore.core.errors import RemoteGone
 from adcore.core.names import composed, located, printable
 from adcore.core.plan import DatasetSpec, ImageSpec, Plan, PlanError, expanded, nearest
 from adcore.core.remote import configured
@@ -389,10 +390,14 @@ def problems(store: Store, key: str, dataset: Dataset, frame: pd.DataFrame) -> l
 def _kept(store: Store, dataset: str, content: dict[str, Any], find: Callable[[], list[Problem]]) -> list[Problem]:
     """What `find` gives, from the store where it was found before."""
     key = keys.digest(content)
-    if not store.has("validation", key):
-        with store.write("validation", key, {"dataset": dataset}) as folder:
-            found = [asdict(problem) for problem in find()]
-            (folder / "problems.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    try:
+        if not store.has("validation", key):
+            with store.write("validation", key, {"dataset": dataset}) as folder:
+                found = [asdict(problem) for problem in find()]
+                (folder / "problems.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    except RemoteGone:  # which ends no run that has only its pages to write
+        if not store.here("validation", key).exists():
+            return find()
     path = store.path("validation", key) / "problems.json"
     return [Problem(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
 

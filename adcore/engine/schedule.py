@@ -102,12 +102,12 @@ class Work:
 
     def absent(self) -> list[Cell]:
         """The cells without metrics now that the steps have run. Others than those whose steps failed are among them
-        where a shared store listed what proved damaged. A store that is gone is left out from here on."""
+        where a shared store listed what proved damaged."""
+        self.store.look_again()
         try:
-            self.store.look_again()
             self.store.bring("cell", [cell.key for cell in self.wanted])
         except RemoteGone:
-            self.store.remote = self.bench.store.remote = None  # what is on this machine can still be read
+            self.store.remote = None  # what is on this machine can still be read
         return [cell for cell in self.wanted if not self.store.has("cell", cell.key)]
 
     @property

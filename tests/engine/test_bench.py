@@ -21,6 +21,7 @@ from sklearn.metrics import roc_auc_score
 from adcore.columns.base import FinishedCell
 from adcore.columns.i_auroc_untwinned import ImageAurocUntwinned
 from adcore.core import costs, store
+from adcore.core.errors import RemoteGone
 from adcore.core.plan import DatasetSpec, Plan
 from adcore.core.store import Store, intact
 from adcore.datasets import manifest
@@ -503,3 +504,19 @@ def test_what_a_run_found_intact_it_does_not_look_at_again_but_the_next_run_does
     finally:
         moved.rename(path)
     assert path.read_bytes() == content
+
+
+def test_problems_are_told_where_the_shared_store_is_gone(prepared: Bench, tmp_path: Path, monkeypatch) -> None:
+    """Both where they were found before, and where they were not."""
+    manifests = {spec.name: bench.prepare(spec, Layout(tmp_path)) for spec in prepared.plan.datasets}
+    opened = Bench(prepared.plan, tmp_path, manifests)
+
+    def gone(*_: object) -> bool:
+        raise RemoteGone("it is gone")
+
+    with monkeypatch.context() as lost:
+        lost.setattr(opened.store, "has", gone)
+        first = opened.problems("parts")
+    opened.problems("parts")
+    monkeypatch.setattr(opened.store, "has", gone)
+    assert opened.problems("parts") == first
