@@ -54,7 +54,7 @@ def check(plan: Plan) -> None:
     registry.columns()
     for dataset in plan.datasets:
         kind_of(dataset)
-    cells.arms(plan)
+    cells.contenders(plan)
     for backbone in plan.every_backbone:
         identity(backbone)
 

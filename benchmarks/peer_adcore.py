@@ -36,7 +36,7 @@ def main() -> None:
         computer.evaluate(cell)
         spent = {"fit_s": fitted - begin, "test_s": time.perf_counter() - fitted}
         metrics = (bench.store.path("cell", cell.key) / "metrics.json").read_text(encoding="utf-8")
-        cells[cell.arm.names["method"]] = spent | json.loads(metrics)
+        cells[cell.contender.names["method"]] = spent | json.loads(metrics)
     print(json.dumps({"import_s": IMPORTED, "extract_s": extracted, "cells": cells}))
 
 

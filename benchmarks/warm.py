@@ -6,7 +6,7 @@
 Seconds of `python -m flows.benchmark` from start to end, with a Prefect server of its own and with one that is already
 up; and of it the pass over the store. The synthetic plan is PaDiM on the five generated categories with 200 seeds: one
 cell is computed, and its artifacts are put into the store under the keys of all. The command that first logs the 200
-groups to MLflow is shown too.
+runs to MLflow is shown too.
 """
 
 from __future__ import annotations

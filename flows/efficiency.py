@@ -14,7 +14,7 @@ from adcore.core import keys
 from adcore.core.plan import Plan
 from adcore.engine import identity
 from adcore.engine.bench import Layout
-from adcore.engine.cells import Arm, arms
+from adcore.engine.cells import Contender, contenders
 from adcore.report import efficiency as tables
 from flows import command
 
@@ -24,32 +24,32 @@ ROW = "row.json"
 def rows(plan: Plan, layout: Layout) -> list[dict[str, Any]]:
     """A row a method, backbone and image size; enhancers, protocols and seeds are not looked at. What is in the store
     is not measured again."""
-    found = {(arm.names["method_label"], arm.network): arm for arm in arms(plan)}
-    return [_row(plan, arm, layout) for arm in found.values()]
+    found = {(each.names["method_label"], each.network): each for each in contenders(plan)}
+    return [_row(plan, contender, layout) for contender in found.values()]
 
 
-def _row(plan: Plan, arm: Arm, layout: Layout) -> dict[str, Any]:
-    store, key = layout.store(), _key(plan, arm)
+def _row(plan: Plan, contender: Contender, layout: Layout) -> dict[str, Any]:
+    store, key = layout.store(), _key(plan, contender)
     with store.lock(key):
         if not store.has("efficiency", key):
             from adcore.engine.efficiency import measure
 
-            with store.write("efficiency", key, {"names": arm.names}) as folder:
-                (folder / ROW).write_text(json.dumps(measure(plan, arm)), encoding="utf-8")
+            with store.write("efficiency", key, {"names": contender.names}) as folder:
+                (folder / ROW).write_text(json.dumps(measure(plan, contender)), encoding="utf-8")
     row: dict[str, Any] = json.loads((store.path("efficiency", key) / ROW).read_text(encoding="utf-8"))
     return row
 
 
-def _key(plan: Plan, arm: Arm) -> str:
+def _key(plan: Plan, contender: Contender) -> str:
     return keys.digest(
         {
             "step": "efficiency",
-            "method": arm.names["method_label"],
-            "options": arm.method.identity(arm.options, arm.backbone),
-            "backbone": [arm.backbone.name, arm.backbone.layers],  # whatever its weights
-            "image": arm.image.model_dump(),
+            "method": contender.names["method_label"],
+            "options": contender.method.identity(contender.options, contender.backbone),
+            "backbone": [contender.backbone.name, contender.backbone.layers],  # whatever its weights
+            "image": contender.image.model_dump(),
             "device": plan.device,
-            "code": identity.efficiency(arm.method),
+            "code": identity.efficiency(contender.method),
             "libraries": keys.libraries(),
         }
     )

@@ -66,7 +66,8 @@ def list_missing(plan: Plan, layout: Layout) -> bool:
         from adcore.engine import forecast  # takes torch
 
         print(*forecast.lines(forecast.foresee(plan, [*todo, *expand(plan, unseen)]), plan), sep="\n")
-    print(f"cells: 0 computed, {len(bench.cells) - len(todo)} cached, {len(lost) * len(bench.arms)} failed")
+    failed = len(lost) * sum(len(contender.seeds) for contender in bench.contenders)
+    print(f"cells: 0 computed, {len(bench.cells) - len(todo)} cached, {failed} failed")
     return not lost
 
 

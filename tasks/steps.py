@@ -146,15 +146,15 @@ def track(plan: str, workspace: str, manifests: str, name: str, results: Results
     Behind `leaderboard`, because results depend on nobody's database. Raises TrackingError."""
     bench = reopened(plan, workspace, manifests)
     tracker = Tracker(Path(workspace))
-    if not results.groups:
+    if not results.runs:
         return
-    runs: dict[str, str] = {}
+    ids: dict[str, str] = {}
     for dataset, version in bench.manifests.items():
-        mine = [group for group in results.groups if group.dataset == dataset]
-        ids = tracker.log_groups(mine, {"git_commit": git_commit(), "data_version": version, "plan": name})
-        logged = [group for group in mine if group.run_key in ids]
-        runs |= {run_place(result.row): ids[group.run_key] for group in logged for result in group.results}
-    boards.write_run_ids(bench.layout.results / "leaderboard.csv", runs)
+        mine = [result for result in results.runs if result.dataset == dataset]
+        logged = tracker.log_runs(mine, {"git_commit": git_commit(), "data_version": version, "plan": name})
+        there = [result for result in mine if result.run_key in logged]
+        ids |= {run_place(cell.row): logged[result.run_key] for result in there for cell in result.cells}
+    boards.write_run_ids(bench.layout.results / "leaderboard.csv", ids)
     text = "MLflow leaderboard" if tracker.place.pages else "MLflow leaderboard (make ui)"
     create_link_artifact(key="mlflow", link=tracker.link, link_text=text)
 
@@ -196,7 +196,7 @@ def _write_tracebacks(path: Path, failures: Sequence[Row]) -> None:
 
 def _table(contests: Contests) -> list[dict[str, Any]]:
     found = []
-    for dataset, lines in contests.lines.items():
-        table = boards.summary(lines)
+    for dataset, contenders in contests.contenders.items():
+        table = boards.summary(contenders)
         found += [{"dataset": dataset, **dict(zip(table.header, row, strict=True))} for row in table.texts]
     return found

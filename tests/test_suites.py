@@ -11,7 +11,7 @@ import torch
 from adcore.core.packages import PACKAGES
 from adcore.core.plan import BackboneSpec, load
 from adcore.engine import registry
-from adcore.engine.cells import arms
+from adcore.engine.cells import contenders
 from adcore.features import backbones
 
 SUITES = {path.stem: load(path) for path in sorted((Path(__file__).parents[1] / "suites").glob("*.yaml"))}
@@ -42,7 +42,7 @@ ACTIVATIONS = {"ReLU", "ReLU6", "SiLU", "GELU", "QuickGELU"}
 def test_every_arm_of_a_suite_has_a_label_of_its_own(stem: str) -> None:
     """Where two have one, the plan is refused."""
     plan = SUITES[stem]
-    assert {arm.names["method"] for arm in arms(plan)} == {method.name for method in plan.methods}
+    assert {contender.names["method"] for contender in contenders(plan)} == {method.name for method in plan.methods}
 
 
 def test_every_backbone_of_a_suite_is_told_here() -> None:

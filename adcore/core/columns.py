@@ -29,8 +29,8 @@ class Column:
     unit: `%` shows a fraction as percent; of any other, a value over `scale` is in it. digits: behind the point.
     better: which end of it, of a metric. over: how cells of a contender become one value; run: how those of an MLflow
     run do, where not so.
-    shown: where, beside leaderboard.csv. The first one of `ranking` that has a value orders the lines; it and those of
-    `categories` have a table by category in the report.
+    shown: where, beside leaderboard.csv. The first one of `ranking` that has a value orders the contenders; it and
+    those of `categories` have a table by category in the report.
     order: among those of its kind, then by name. text: it holds words.
     """
 

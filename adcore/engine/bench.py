@@ -28,7 +28,7 @@ from adcore.datasets.cautions import cautions
 from adcore.datasets.sight import losses
 from adcore.datasets.validation import NOTED, Problem, twinned, validate
 from adcore.engine import cells, identity, registry
-from adcore.engine.cells import Arm, Category, Cell
+from adcore.engine.cells import Category, Cell, Contender
 from adcore.engine.chains import Chain
 
 if TYPE_CHECKING:
@@ -161,12 +161,12 @@ class Bench:
     @cached_property
     def cells(self) -> list[Cell]:
         """All cells of the categories that passed validation."""
-        return cells.expand(self.plan, self._prepared[0], self.arms)
+        return cells.expand(self.plan, self._prepared[0], self.contenders)
 
     @cached_property
-    def arms(self) -> list[Arm]:
+    def contenders(self) -> list[Contender]:
         """Every combination that the plan compares, expanded once."""
-        return cells.arms(self.plan)
+        return cells.contenders(self.plan)
 
     @cached_property
     def by_title(self) -> dict[str, Cell]:
@@ -181,7 +181,7 @@ class Bench:
         gives them all; where an enhancer stands behind the maps, those of the cell's own method."""
         if any(link.enhancer.on_maps for link in cell.links):
             return cell.levels
-        reading = [each for each in self.cells if issubclass(each.arm.method, FeatureMethod)]
+        reading = [each for each in self.cells if issubclass(each.contender.method, FeatureMethod)]
         levels = {level for each in reading if each.backbone == cell.backbone for level in each.levels}
         return tuple(sorted(levels, key=level_order))
 
@@ -201,15 +201,15 @@ class Bench:
     @cached_property
     def chains(self) -> dict[str, Chain]:
         """Label -> enhancers in a row."""
-        return {arm.chain.label: arm.chain for arm in self.arms}
+        return {contender.chain.label: contender.chain for contender in self.contenders}
 
     def picked(self) -> pd.DataFrame:
         """The images that protocols have picked by seed: supports of few-shot models, test images moved to training."""
         columns = ["dataset", "category", "protocol_label", "seed", "role", "path"]
         found: dict[tuple[Any, ...], None] = {}
         for cell in self.cells:
-            where = cell.category.dataset, cell.category.name, cell.arm.names["protocol_label"], cell.arm.seed
-            chosen = cell.arm.protocol.chosen(cell.category.manifest, cell.category.name, cell.arm.seed)
+            where = cell.category.dataset, cell.category.name, cell.contender.names["protocol_label"], cell.seed
+            chosen = cell.contender.protocol.chosen(cell.category.manifest, cell.category.name, cell.seed)
             found |= dict.fromkeys((*where, role, path) for role, path in chosen)
         return pd.DataFrame(list(found), columns=columns)
 
@@ -231,7 +231,7 @@ class Bench:
         }
 
     def _selected_on_test(self) -> str:
-        labels = dict.fromkeys(a.names["method_label"] for a in self.arms if a.method.selects_on_test(a.options))
+        labels = dict.fromkeys(c.names["method_label"] for c in self.contenders if c.method.selects_on_test(c.options))
         why = "kept the epoch that was best on the test images: only to be held against numbers that were printed so"
         return f"{', '.join(labels)} {why}" if labels else ""
 

@@ -51,9 +51,10 @@ class Category:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """What is compared: backbone and image size, a protocol, an enhancer chain and a method, each with its options, and
-    a seed. network: which backbone and image size, where the plan has several; else ''."""
+class Contender:
+    """What is compared: a method and its enhancer chain, each with its options, under a protocol, on a backbone with an
+    image size; it is the same with each of its seeds. network: which backbone and image size, where the plan has
+    several; else ''."""
 
     backbone: BackboneSpec
     image: ImageSpec
@@ -62,7 +63,7 @@ class Arm:
     chain: Chain
     method: type[Method]
     options: MethodOptions
-    seed: int
+    seeds: tuple[int, ...]  # the plan's, times what the protocol draws
     names: dict[str, str]  # protocol, enhancer, method and their labels, as the leaderboard's columns name them
     stand_in: bool  # some weights of an enhancer only stand in for the right ones
 
@@ -77,7 +78,7 @@ class Arm:
         parts += [self.names["enhancer_label"]] if self.names["enhancer"] != NONE else []
         parts += [self.names["protocol_label"]] if self.names["protocol_label"] != "one-class" else []
         parts += [f"on {self.network}"] if self.network else []
-        return " ".join([*parts, f"seed {self.seed}"])
+        return " ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Cell:
     """One number-producing unit, with the keys of everything that it is made of."""
 
     category: Category = field(compare=False)
-    arm: Arm = field(compare=False)
+    contender: Contender = field(compare=False)
+    seed: int
     backbone: BackboneSpec
     image: ImageSpec
     evaluate_at: Literal["input", "original"]
@@ -104,7 +106,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        return f"{self.category.dataset}/{self.category.name} {self.arm.title}"
+        return f"{self.category.dataset}/{self.category.name} {self.contender.title} seed {self.seed}"
 
     @property
     def keys(self) -> set[str]:
@@ -125,36 +127,36 @@ class Cell:
     @property
     def levels(self) -> Levels:
         """What the method reads; the plan's layers, where given, replace it."""
-        return () if self.backbone.layers else self.arm.levels
+        return () if self.backbone.layers else self.contender.levels
 
     @property
     def names(self) -> dict[str, Any]:
         """The leaderboard's columns up to the metrics."""
-        return columns(self.category.dataset, self.category.name, self.arm, self.setting)
+        return columns(self.category.dataset, self.category.name, self.contender, self.seed, self.setting)
 
 
-def setting(plan: Plan, arm: Arm) -> dict[str, str]:
+def setting(plan: Plan, contender: Contender) -> dict[str, str]:
     """The leaderboard's columns backbone, weights and image, with what is unusual."""
-    layers = arm.backbone.layers
+    backbone, layers = contender.backbone, contender.backbone.layers
     return {
-        "backbone": backbones.title(arm.backbone.name) + (f"(layers={','.join(map(str, layers))})" if layers else ""),
-        "weights": (STAND_IN if arm.stand_in else "") + backbones.label(arm.backbone),
-        "image": arm.image.label + ("@original" if plan.evaluate_at == "original" else ""),
+        "backbone": backbones.title(backbone.name) + (f"(layers={','.join(map(str, layers))})" if layers else ""),
+        "weights": (STAND_IN if contender.stand_in else "") + backbones.label(backbone),
+        "image": contender.image.label + ("@original" if plan.evaluate_at == "original" else ""),
     }
 
 
-def columns(dataset: str, category: str, arm: Arm, shared: dict[str, str]) -> dict[str, Any]:
+def columns(dataset: str, category: str, contender: Contender, seed: int, shared: dict[str, str]) -> dict[str, Any]:
     """The leaderboard's columns up to the metrics."""
-    return {"dataset": dataset, "category": category, **arm.names, **shared, "seed": arm.seed}
+    return {"dataset": dataset, "category": category, **contender.names, **shared, "seed": seed}
 
 
-def arms(plan: Plan) -> list[Arm]:
+def contenders(plan: Plan) -> list[Contender]:
     """Every combination that the plan compares. Raises PlanError for an unknown name or option."""
     networks = itertools.product(plan.every_backbone, plan.every_image)
-    return [arm for backbone, image in networks for arm in _arms(plan, backbone, image)]
+    return [contender for backbone, image in networks for contender in _contenders(plan, backbone, image)]
 
 
-def _arms(plan: Plan, backbone: BackboneSpec, image: ImageSpec) -> list[Arm]:
+def _contenders(plan: Plan, backbone: BackboneSpec, image: ImageSpec) -> list[Contender]:
     """Those on one backbone at one image size."""
     found = []
     parts = [backbone.label] * (len(plan.every_backbone) > 1) + [f"at {image.label}"] * (len(plan.every_image) > 1)
@@ -174,15 +176,15 @@ def _arms(plan: Plan, backbone: BackboneSpec, image: ImageSpec) -> list[Arm]:
             "enhancer_label": chained.label,
             "method_label": registry.label(method, options),
         }
-        seeds = [drawn for seed in plan.seeds for drawn in rules.seeds(seed)]
+        seeds = tuple(drawn for seed in plan.seeds for drawn in rules.seeds(seed))
         network = backbone, image, " ".join(parts)
-        found += [Arm(*network, rules, chained, cls, options, seed, names, stand_in) for seed in seeds]
+        found.append(Contender(*network, rules, chained, cls, options, seeds, names, stand_in))
     for enhancer, _ in chains:
         if not any(method.takes(enhancer) for method in plan.methods):
             raise PlanError(f"enhancers: no method of the plan takes {enhancer.name}; remove it")
     for what in ("protocol", "enhancer", "method"):
         choices = len(getattr(plan, f"{what}s"))
-        different = list(dict.fromkeys(arm.names[f"{what}_label"] for arm in found))
+        different = list(dict.fromkeys(contender.names[f"{what}_label"] for contender in found))
         if len(different) < choices:
             raise PlanError(f"{what}s: one of {', '.join(different)} stands twice in the plan; remove it")
     return found
@@ -212,37 +214,39 @@ def _checked(chained: Chain, backbone: BackboneSpec, name: str, method: type[Met
     return stand_in or method.stand_in(options, backbone)
 
 
-def expand(plan: Plan, categories: Sequence[Category], combinations: Sequence[Arm] | None = None) -> list[Cell]:
-    """The cells of a plan over prepared categories, in the order of the plan. combinations: its `arms`, where they are
+def expand(plan: Plan, categories: Sequence[Category], every: Sequence[Contender] | None = None) -> list[Cell]:
+    """The cells of a plan over prepared categories, in the order of the plan. every: its `contenders`, where they are
     known."""
-    combinations = arms(plan) if combinations is None else combinations
-    return [cell for category in categories for cell in _cells(plan, category, combinations)]
+    every = contenders(plan) if every is None else every
+    return [cell for category in categories for cell in _cells(plan, category, every)]
 
 
-def _cells(plan: Plan, category: Category, combinations: Sequence[Arm]) -> Iterator[Cell]:
+def _cells(plan: Plan, category: Category, every: Sequence[Contender]) -> Iterator[Cell]:
     splits: dict[tuple[Protocol, int], Images] = {}
-    plain = {_compared(arm): arm for arm in combinations if arm.names["enhancer"] == NONE}
-    for arm in combinations:
-        drawn = arm.protocol, arm.seed if arm.protocol.seeded else 0
+    plain = {_compared(contender): contender for contender in every if contender.names["enhancer"] == NONE}
+    pairs = ((contender, seed) for contender in every for seed in contender.seeds)
+    for contender, seed in pairs:
+        drawn = contender.protocol, seed if contender.protocol.seeded else 0
         if drawn not in splits:
-            splits[drawn] = Images.of(category, arm)
+            splits[drawn] = Images.of(category, contender.protocol, seed)
         images = splits[drawn]
-        links = tuple(_links(plan, arm, category, images))
-        other = plain.get(_compared(arm)) if links else None
+        links = tuple(_links(contender, seed, category, images))
+        other = plain.get(_compared(contender)) if links else None
         yield Cell(
             category,
-            arm,
-            arm.backbone,
-            arm.image,
+            contender,
+            seed,
+            contender.backbone,
+            contender.image,
             plan.evaluate_at,
-            setting(plan, arm),
+            setting(plan, contender),
             images.train,
             images.test,
             images.texture,
             tuple(image_files(category.root, images.foreign)),
             links,
-            f"{category.dataset}/{category.name} {other.title}" if other else "",
-            **_keys(plan, arm, images, links, other is not None),
+            f"{category.dataset}/{category.name} {other.title} seed {seed}" if other else "",
+            **_keys(plan, contender, seed, images, links, other is not None),
         )
 
 
@@ -257,22 +261,22 @@ class Images:
     content: dict[str, str]
 
     @classmethod
-    def of(cls, category: Category, arm: Arm) -> Images:
+    def of(cls, category: Category, protocol: Protocol, seed: int) -> Images:
         """Raises PlanError where the protocol cannot be kept with this category."""
         try:
-            parts = arm.protocol.split(category.manifest, category.name, arm.seed)
+            parts = protocol.split(category.manifest, category.name, seed)
         except ValueError as error:
             raise PlanError(f"{category.dataset}: {error}") from None
         rows = [part if "variant" in part else part.assign(variant=0) for part in parts]
         # By content, so that renaming a file changes neither the fit's key nor the order of training.
         train, test = (part.sort_values(["sha256", "path", "variant"]) for part in rows)
-        texture = category.only_textures if arm.protocol.joint else category.texture
+        texture = category.only_textures if protocol.joint else category.texture
         return cls(train, test, _foreign(category, train), texture, _content(train, test))
 
 
-def _compared(arm: Arm) -> tuple[str, str, str, int]:
-    """What cells with and without an enhancer have in common, within a category."""
-    return arm.network, arm.names["protocol_label"], arm.names["method_label"], arm.seed
+def _compared(contender: Contender) -> tuple[str, str, str]:
+    """What contenders with and without an enhancer have in common."""
+    return contender.network, contender.names["protocol_label"], contender.names["method_label"]
 
 
 def _foreign(category: Category, train: pd.DataFrame) -> pd.DataFrame:
@@ -304,23 +308,23 @@ def _content(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _links(plan: Plan, arm: Arm, category: Category, images: Images) -> Iterator[Link]:
+def _links(contender: Contender, seed: int, category: Category, images: Images) -> Iterator[Link]:
     """The enhancers of a cell, each with the key of its weights: what it was shown, and all that stands before it."""
-    parent: Any = {"backbone": backbones.identity(arm.backbone), "image": arm.image.model_dump()}
+    parent: Any = {"backbone": backbones.identity(contender.backbone), "image": contender.image.model_dump()}
     sources = [file.content for file in image_files(category.root, images.foreign)]
-    for enhancer in arm.chain.of(images.texture):
+    for enhancer in contender.chain.of(images.texture):
         shown = {"texture": images.texture, "threshold": category.threshold, "sources": sources}
-        host = [arm.names["method"], _options(arm), _fit_code(arm)]
+        host = [contender.names["method"], _options(contender), _fit_code(contender)]
         key = keys.digest(
             {
                 "step": "enhance",
-                **_enhancer(enhancer, arm.backbone),
+                **_enhancer(enhancer, contender.backbone),
                 "parent": parent,
                 "images": images.content["train"],
                 "shown": shown if enhancer.synthesis else None,
-                "levels": _levels(arm, enhancer) if enhancer.on_maps else None,
+                "levels": _levels(contender, enhancer) if enhancer.on_maps else None,
                 "host": host if enhancer.wants_host else None,
-                "seed": arm.seed,
+                "seed": seed,
                 "libraries": keys.libraries(),
             }
         )
@@ -336,44 +340,46 @@ def _enhancer(enhancer: Enhancer, backbone: BackboneSpec) -> dict[str, Any]:
     }
 
 
-def _levels(arm: Arm, enhancer: Enhancer | None = None) -> Any:
-    asked = arm.levels
-    return arm.backbone.layers or ["level", *(enhancer.levels(asked) if enhancer else asked)]
+def _levels(contender: Contender, enhancer: Enhancer | None = None) -> Any:
+    asked = contender.levels
+    return contender.backbone.layers or ["level", *(enhancer.levels(asked) if enhancer else asked)]
 
 
-def _fit_code(arm: Arm) -> str:
-    return identity.fit(arm.method, arm.method.selects_on_test(arm.options))
+def _fit_code(contender: Contender) -> str:
+    return identity.fit(contender.method, contender.method.selects_on_test(contender.options))
 
 
-def _options(arm: Arm) -> dict[str, Any]:
-    return arm.method.identity(arm.options, arm.backbone)
+def _options(contender: Contender) -> dict[str, Any]:
+    return contender.method.identity(contender.options, contender.backbone)
 
 
-def _keys(plan: Plan, arm: Arm, images: Images, links: Sequence[Link], compared: bool) -> dict[str, str]:
+def _keys(
+    plan: Plan, contender: Contender, seed: int, images: Images, links: Sequence[Link], compared: bool
+) -> dict[str, str]:
     content = images.content
     model = {
-        "method": arm.names["method"],
-        "options": _options(arm),
-        "backbone": backbones.identity(arm.backbone),
-        "layers": _levels(arm),
-        "image": arm.image.model_dump(),
+        "method": contender.names["method"],
+        "options": _options(contender),
+        "backbone": backbones.identity(contender.backbone),
+        "layers": _levels(contender),
+        "image": contender.image.model_dump(),
         "libraries": keys.libraries(),
     }
-    late = {name: model["options"][name] for name in arm.method.at_score}
+    late = {name: model["options"][name] for name in contender.method.at_score}
     early = {name: value for name, value in model["options"].items() if name not in late}
-    trained = {**model, "options": early, "enhancer": [link.key for link in links], "code": _fit_code(arm)}
-    order = by_path(images.train) if arm.method.reads_order else None
+    trained = {**model, "options": early, "enhancer": [link.key for link in links], "code": _fit_code(contender)}
+    order = by_path(images.train) if contender.method.reads_order else None
     fitted: dict[str, Any] = {
         "step": "fit",
         "model": trained,
         "images": content["train"],
         "order": order,
-        "seed": arm.seed,
+        "seed": seed,
     }
-    if arm.method.selects_on_test(arm.options):
+    if contender.method.selects_on_test(contender.options):
         fitted["judged"] = [content["test"], content["judged"]]
     fit = keys.digest(fitted)
-    scoring = identity.maps(arm.method)
+    scoring = identity.maps(contender.method)
     maps = keys.digest({"step": "maps", "fit": fit, "options": late, "images": content["test"], "code": scoring})
     cell = keys.digest(
         {
@@ -386,9 +392,9 @@ def _keys(plan: Plan, arm: Arm, images: Images, links: Sequence[Link], compared:
         }
     )
     # How long an image takes depends on which modules there are, not on what they or the backbone learned.
-    behind = [_enhancer(link.made(), arm.backbone) for link in links if link.enhancer.on_maps]
+    behind = [_enhancer(link.made(), contender.backbone) for link in links if link.enhancer.on_maps]
     built = {**model, "enhancer": behind, "compared": compared}
-    latency = {"step": "latency", "model": built, "device": plan.device, "code": identity.latency(arm.method)}
+    latency = {"step": "latency", "model": built, "device": plan.device, "code": identity.latency(contender.method)}
     gallery = {"step": "gallery", "cell": cell, "code": identity.gallery()}
     return {
         "fit_key": fit,

@@ -61,7 +61,7 @@ class Computer:
             if self.store.has("enhancer", key):
                 return
             index = [link.key for link in cell.links].index(key)
-            training = Training(cell.arm.seed, self.device, self.checkpoints / key, progress)
+            training = Training(cell.seed, self.device, self.checkpoints / key, progress)
             with measured() as cost:
                 host = self._method(cell) if cell.links[index].made().wants_host else None
                 trained = enhancement.train(cell, index, self._weights, training, host)
@@ -97,7 +97,7 @@ class Computer:
                 **environment(),
                 "parents": {"enhancer": cell.links[-1].key} if cell.links else {},
                 "names": cell.names,
-                "options": cell.arm.options.model_dump(mode="json"),
+                "options": cell.contender.options.model_dump(mode="json"),
                 "device": self.device,
                 "extract_s": source.seconds,
                 "fit_s": cost.seconds - live,
@@ -201,7 +201,7 @@ class Computer:
     def _judged(self, cell: Cell) -> evaluation.Judged:
         folder = self.store.path("maps", cell.maps_key)
         maps, scores = np.load(folder / "maps.npy"), np.load(folder / "scores.npy")
-        sigma = cell.arm.method.smoothing
+        sigma = cell.contender.method.smoothing
         keep = min(evaluation.KEPT, self.plan.budget.memory_gb * 1e9 / 4)
         return evaluation.Judged(maps, scores, cell.test, cell.category.root, cell.image, sigma, cell.evaluate_at, keep)
 
@@ -225,18 +225,18 @@ class Computer:
         return Fitted(method, meta, curves)
 
     def _method(self, cell: Cell) -> Method:
-        size = cell.image.size
+        size, contender = cell.image.size, cell.contender
         context = Context(
-            cell.arm.seed,
+            cell.seed,
             self.device,
             (size, size),
             self.plan.budget.memory_gb,
             self.checkpoints / cell.fit_key,
             functools.partial(self._extractor, cell),
-            by_path(cell.train) if cell.arm.method.reads_order else None,
-            functools.partial(self._judge, cell) if cell.arm.method.selects_on_test(cell.arm.options) else None,
+            by_path(cell.train) if contender.method.reads_order else None,
+            functools.partial(self._judge, cell) if contender.method.selects_on_test(contender.options) else None,
         )
-        return cell.arm.method(cell.arm.options, context)
+        return contender.method(contender.options, context)
 
     def _judge(self, cell: Cell, method: Method) -> float:
         """The image AUROC of a method in training on the cell's test images."""
@@ -246,16 +246,16 @@ class Computer:
     def _source(self, cell: Cell, part: str) -> Pictures | Mapped | Live:
         """What the method sees of the cell's images: their features, or the images themselves."""
         images = image_set(cell, part)
-        if issubclass(cell.arm.method, ImageMethod):
+        if issubclass(cell.contender.method, ImageMethod):
             return Pictures(images, cell.image, self.device)
         return self.bank.source(images, self._extraction(cell, cell.levels))
 
     def _timed(self, cell: Cell) -> Timed:
-        return self._fitted(cell).method, reader(cell.arm.method, lambda: self._extractor(cell), self.device)
+        return self._fitted(cell).method, reader(cell.contender.method, lambda: self._extractor(cell), self.device)
 
     def _size(self, cell: Cell) -> Size:
         extractor = self._extractor(cell)
-        return size(extractor, cell.arm.method.sized(cell.arm.options, extractor))
+        return size(extractor, cell.contender.method.sized(cell.contender.options, extractor))
 
     def _extractor(self, cell: Cell) -> Extractor:
         return self.bank.extractor(self._extraction(cell, cell.levels))

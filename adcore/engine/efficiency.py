@@ -13,7 +13,7 @@ import torch
 from adcore.core.contracts import Context, Network
 from adcore.core.devices import device_of
 from adcore.core.plan import Plan
-from adcore.engine.cells import Arm
+from adcore.engine.cells import Contender
 from adcore.engine.sizes import COUNTER, Macs, Size, size
 from adcore.features import backbones
 from adcore.features.extractor import Extraction, Extractor, reader
@@ -24,7 +24,7 @@ FITTED = 2  # images
 BATCHES = (1, 32)
 
 
-def measure(plan: Plan, arm: Arm) -> dict[str, Any]:
+def measure(plan: Plan, contender: Contender) -> dict[str, Any]:
     """A row for a method of the plan on a backbone, with random weights: only sizes matter here.
 
     learnable_params: what the method itself trains; total_params: with the backbone up to the last level read. macs are
@@ -32,19 +32,19 @@ def measure(plan: Plan, arm: Arm) -> dict[str, Any]:
     speed does not depend on the images it was fitted on; else NaN. Distances to a memory or to Gaussians are in no
     count.
     """
-    spec = arm.backbone.model_copy(update={"weights": "random", "sha256": None})
-    levels = () if spec.layers else arm.levels
+    spec = contender.backbone.model_copy(update={"weights": "random", "sha256": None})
+    levels = () if spec.layers else contender.levels
     device = device_of(plan.device)
-    extractor = Extractor(Extraction(spec, arm.image, levels), device)
-    network = arm.method.sized(arm.options, extractor)
+    extractor = Extractor(Extraction(spec, contender.image, levels), device)
+    network = contender.method.sized(contender.options, extractor)
     found = size(extractor, network)
     rates = dict.fromkeys(BATCHES, float("nan"))
     if network and network.decides_speed:
-        rates = {batch: throughput(plan, arm, extractor, batch) for batch in BATCHES}
+        rates = {batch: throughput(plan, contender, extractor, batch) for batch in BATCHES}
     return {
-        "method_label": arm.names["method_label"],
-        "backbone": backbones.title(arm.backbone.name),
-        "image": arm.image.label,
+        "method_label": contender.names["method_label"],
+        "backbone": backbones.title(contender.backbone.name),
+        "image": contender.image.label,
         **found.columns,
         "attention_macs": (found.before + found.own).attention,
         "extractor_macs": found.before.total,
@@ -62,12 +62,12 @@ def _as_published(found: Size, network: Network | None) -> int:
     return total.total if attention else total.linear
 
 
-def throughput(plan: Plan, arm: Arm, extractor: Extractor, batch: int) -> float:
+def throughput(plan: Plan, contender: Contender, extractor: Extractor, batch: int) -> float:
     """Images a second in batches, from pixels to raw maps, of a model that was trained for one epoch on noise."""
-    side = arm.image.size
-    context = Context(arm.seed, extractor.device, (side, side), plan.budget.memory_gb, None, lambda: extractor)
-    method = arm.method(arm.method.quick(arm.options), context)
-    see = reader(arm.method, lambda: extractor, extractor.device)
+    side, seed = contender.image.size, contender.seeds[0]
+    context = Context(seed, extractor.device, (side, side), plan.budget.memory_gb, None, lambda: extractor)
+    method = contender.method(contender.method.quick(contender.options), context)
+    see = reader(contender.method, lambda: extractor, extractor.device)
     seen = see(_images(FITTED, side))
     method.fit(HeldImages(seen) if isinstance(seen, torch.Tensor) else Held([maps.clone() for maps in seen]))
     images = _images(batch, side)

@@ -120,7 +120,7 @@ def subject_of(cell: Cell) -> Subject:
     """The cell's normal training images, decoded, with what synthetic defects on them are made from."""
     images = image_set(cell, "train")
     pixels = np.concatenate([batch.numpy() for batch in images.decoded(cell.image)])
-    return Subject(pixels, images.hashes, cell.texture, cell.sources, cell.category.threshold, cell.arm.seed)
+    return Subject(pixels, images.hashes, cell.texture, cell.sources, cell.category.threshold, cell.seed)
 
 
 def image_set(cell: Cell, part: str) -> ImageSet:

@@ -114,10 +114,10 @@ class _Network:
 
     def share(self, cell: Cell) -> float:
         """Work of a training step on an image, of a method that trains a network."""
-        network = cell.arm.method.sized(cell.arm.options, self.extractor)
+        network = cell.contender.method.sized(cell.contender.options, self.extractor)
         own = counted(network.run).total if network else 0
         # What is given images reads no features: it runs the backbone itself, AGPNet on each image and its twin.
-        passes = 2 if issubclass(cell.arm.method, ImageMethod) else 0
+        passes = 2 if issubclass(cell.contender.method, ImageMethod) else 0
         return passes + BACKWARD * own / self.macs
 
 
@@ -125,28 +125,30 @@ def _models(cells: Sequence[Cell], networks: dict[Levels, _Network]) -> dict[tup
     """Bytes of a model, once for all categories and seeds that have as many images: a network is built to count it."""
     once = {_setting(cell): cell for cell in cells}
     return {
-        setting: cell.arm.method.state_bytes(cell.arm.options, networks[cell.levels].extractor, len(cell.train))
+        setting: cell.contender.method.state_bytes(
+            cell.contender.options, networks[cell.levels].extractor, len(cell.train)
+        )
         for setting, cell in once.items()
     }
 
 
 def _setting(cell: Cell) -> tuple[object, ...]:
-    return cell.levels, cell.arm.names["method_label"], len(cell.train)
+    return cell.levels, cell.contender.names["method_label"], len(cell.train)
 
 
 def _features(group: Sequence[Cell], networks: dict[Levels, _Network]) -> int:
     """Bytes of the maps that are extracted once for cells over the same images."""
     shapes = {(levels, shape) for cell in group for levels in [cell.levels] for shape in networks[levels].shapes}
     values = sum(channels * height * width for channels, height, width in {shape for _, shape in shapes})
-    reads = any(issubclass(cell.arm.method, FeatureMethod) for cell in group)
+    reads = any(issubclass(cell.contender.method, FeatureMethod) for cell in group)
     return FLOAT * values * (len(group[0].train) + len(group[0].test)) if reads else 0
 
 
 def _groups(cells: Iterable[Cell]) -> list[list[Cell]]:
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        images = cell.category.dataset, cell.category.name, cell.arm.names["protocol_label"]
-        drawn = cell.arm.seed if cell.arm.protocol.seeded else 0
+        images = cell.category.dataset, cell.category.name, cell.contender.names["protocol_label"]
+        drawn = cell.seed if cell.contender.protocol.seeded else 0
         groups.setdefault((*images, drawn, tuple(link.key for link in cell.links)), []).append(cell)
     return list(groups.values())
 
@@ -155,7 +157,7 @@ def _work(cells: Sequence[Cell], networks: dict[Levels, _Network]) -> float:
     shares: dict[tuple[object, ...], float] = {}
     total = sum(work.extract(group[0]) for group in _groups(cells))
     for cell in _once(cells, "fit_key"):
-        key = cell.levels, cell.arm.names["method_label"]
+        key = cell.levels, cell.contender.names["method_label"]
         if key not in shares:
             shares[key] = networks[cell.levels].share(cell)
         total += work.fit(cell, shares[key])

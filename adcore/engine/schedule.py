@@ -157,7 +157,7 @@ class Work:
             if link.key in wanted:
                 step = Step("enhance", link.key, False, work.enhance(link, images))
                 yield step, cell, f"{link.enhancer.name} of {title}"
-        reading = [member for member in group if issubclass(member.arm.method, FeatureMethod)]
+        reading = [member for member in group if issubclass(member.contender.method, FeatureMethod)]
         if any(self.missing[member.title].fit or self.missing[member.title].maps for member in reading):
             yield Step("extract", reading[0].fit_key, False, work.extract(reading[0])), reading[0], title
 
@@ -202,14 +202,14 @@ def _trained(group: list[Cell]) -> str:
     cell = group[0]
     if not cell.links:
         return ""
-    methods = sorted({member.arm.names["method"] for member in group})
+    methods = sorted({member.contender.names["method"] for member in group})
     behind = any(link.enhancer.on_maps for link in cell.links)
-    return f"{cell.arm.names['enhancer_label']} seed {cell.arm.seed}" + behind * f" for {', '.join(methods)}"
+    return f"{cell.contender.names['enhancer_label']} seed {cell.seed}" + behind * f" for {', '.join(methods)}"
 
 
 def _images(cell: Cell) -> str:
     """Which images a cell is of, and which network sees them, for a title."""
-    protocol, label = cell.arm.protocol, cell.arm.names["protocol_label"]
+    protocol, label = cell.contender.protocol, cell.contender.names["protocol_label"]
     parts = [f"{cell.category.dataset}/{cell.category.name}", label if label != "one-class" else ""]
-    network = f"on {cell.arm.network}" if cell.arm.network else ""
-    return " ".join(filter(None, [*parts, f"draw {cell.arm.seed}" if protocol.seeded else "", network]))
+    network = f"on {cell.contender.network}" if cell.contender.network else ""
+    return " ".join(filter(None, [*parts, f"draw {cell.seed}" if protocol.seeded else "", network]))

@@ -21,7 +21,7 @@ def extract(cell: Cell) -> float:
 
 def fit(cell: Cell, share: float = 1.0) -> float:
     """`share`: work of a training step on an image, of a method that trains by epochs."""
-    passes = cell.arm.method.passes(cell.arm.options)
+    passes = cell.contender.method.passes(cell.contender.options)
     return len(cell.train) * (0.5 if passes is None else share * passes)
 
 

@@ -14,10 +14,10 @@ from adcore.papers import published
 from adcore.papers.measured import Lookup, Run
 from adcore.papers.tables import Judgement, judge
 from adcore.papers.targets import Joiner, Row, Target
-from adcore.results.groups import PLAIN
+from adcore.results.runs import PLAIN
 
 if TYPE_CHECKING:
-    from adcore.engine.cells import Arm
+    from adcore.engine.cells import Contender
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Beside:
 
 
 def compare(run: Run, folder: Path = published.FOLDER) -> list[Beside]:
-    """Every printed number of a plan's datasets and systems that it has measured, averages of all categories.
+    """Every printed number of a plan's datasets and contenders that it has measured, averages of all categories.
 
     Where a paper prints one several times, or for several conditions, that to which least can be objected. None where
     `folder` is not there.
@@ -70,11 +70,11 @@ def _of_table(stem: str, table: pd.DataFrame, joiner: Joiner, run: Run) -> Itera
         target = joiner.target(stem, row)
         if not isinstance(target, Target) or target.quantity.source != "leaderboard":
             continue
-        for dataset, arm, value in Lookup([run]).every(target, run):
+        for dataset, contender, value in Lookup([run]).every(target, run):
             if value.complete and not math.isnan(value.value):
                 yield Beside(
                     dataset,
-                    _contender(arm),
+                    _name(contender),
                     target.category,
                     target.averaged,
                     target.column,
@@ -87,9 +87,9 @@ def _of_table(stem: str, table: pd.DataFrame, joiner: Joiner, run: Run) -> Itera
                 )
 
 
-def _contender(arm: Arm) -> str:
-    extra = [arm.names[name] for name in ("enhancer_label", "protocol_label")]
-    return " · ".join([arm.names["method_label"], *(label for label in extra if label not in PLAIN)])
+def _name(contender: Contender) -> str:
+    extra = [contender.names[name] for name in ("enhancer_label", "protocol_label")]
+    return " · ".join([contender.names["method_label"], *(label for label in extra if label not in PLAIN)])
 
 
 def _source(row: Row) -> str:

@@ -11,15 +11,15 @@ import pandas as pd
 
 from adcore.engine import registry
 from adcore.engine.cells import setting
-from adcore.papers.targets import AVERAGES, System, Target
-from adcore.results.groups import weights_mark
+from adcore.papers.targets import AVERAGES, PrintedContender, Target
+from adcore.results.runs import weights_mark
 from adcore.results.seeds import seed_interval
 
 if TYPE_CHECKING:
     from adcore.core.plan import DatasetSpec, Plan
     from adcore.datasets.base import Dataset
     from adcore.engine.bench import Bench
-    from adcore.engine.cells import Arm
+    from adcore.engine.cells import Contender
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Run:
 
     name: str
     plan: Plan
-    arms: Sequence[Arm]
+    contenders: Sequence[Contender]
     table: pd.DataFrame
     datasets: Mapping[str, Dataset]
     timings: Sequence[Mapping[str, Any]] = ()
@@ -46,8 +46,7 @@ class Run:
     ) -> Run:
         """A bench, its leaderboard and latencies."""
         datasets = {spec.name: bench.dataset(spec.name) for spec in bench.plan.datasets}
-        arms = {(arm.network, *arm.names.values()): arm for arm in bench.arms}  # one for all seeds
-        return cls(name, bench.plan, list(arms.values()), table, datasets, timings, missing)
+        return cls(name, bench.plan, bench.contenders, table, datasets, timings, missing)
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,10 @@ class Lookup:
     sizes: Sequence[Mapping[str, Any]] | None = ()
 
     def find(self, target: Target) -> Found:
-        """What has been measured for a target; where several arms fit, the one that differs least."""
+        """What has been measured for a target; where several contenders fit, the one that differs least."""
         if target.combine == "range":
-            return _spread([self._one(target, system) for system in target.systems])
-        first, *others = (self._one(target, system) for system in target.systems)
+            return _spread([self._one(target, printed) for printed in target.contenders])
+        first, *others = (self._one(target, printed) for printed in target.contenders)
         if target.combine == "delta":
             return first.less(others[0])
         if target.combine == "versus":
@@ -112,14 +111,15 @@ class Lookup:
             return first.less_printed(target.printed)
         return first
 
-    def every(self, target: Target, run: Run) -> list[tuple[str, Arm, Found]]:
-        """(dataset, arm, value) of each arm of a run that is the target's system, whatever it differs in."""
+    def every(self, target: Target, run: Run) -> list[tuple[str, Contender, Found]]:
+        """(dataset, contender, value) of each contender of a run that the target is of, whatever it differs in."""
+        printed = target.contenders[0]
         return [
-            (spec.name, arm, _on(target, run, spec, arm, _against(target.systems[0], run, arm)))
+            (spec.name, contender, _on(target, run, spec, contender, _against(printed, run, contender)))
             for spec in run.plan.datasets
             if spec.of_kind == target.kind
-            for arm in run.arms
-            if target.systems[0].differences(arm) is not None
+            for contender in run.contenders
+            if printed.differences(contender) is not None
         ]
 
     def kind(self, kind: str) -> str | None:
@@ -132,18 +132,18 @@ class Lookup:
         """The category that alone takes the place of a kind of dataset of a paper; '': all do."""
         return "" if self.small is None else self.small.get(kind, "").partition("/")[2]
 
-    def _one(self, target: Target, system: System) -> Found:
+    def _one(self, target: Target, printed: PrintedContender) -> Found:
         source = {"latency": self._latency, "efficiency": self._size}.get(target.quantity.source)
         if source:
-            return source(target, system)
+            return source(target, printed)
         kind = self.kind(target.kind)
         if kind is None:
             return Found(reasons=(f"nothing takes the place of {target.kind} in the small profile",))
-        fitting = self._fitting(system)
+        fitting = self._fitting(printed)
         only = self.category(target.kind)
         found = [
-            _on(target, run, spec, arm, against, only)
-            for run, arm, against in fitting
+            _on(target, run, spec, contender, against, only)
+            for run, contender, against in fitting
             for spec in run.plan.datasets
             if spec.of_kind == kind
         ]
@@ -152,27 +152,27 @@ class Lookup:
             return min(there, key=lambda value: len(value.reasons))
         if found:
             return found[0]
-        return Found(reasons=(f"no suite has {kind}" if fitting else self._no_system(system),))
+        return Found(reasons=(f"no suite has {kind}" if fitting else self._absence(printed),))
 
-    def _fitting(self, system: System) -> list[tuple[Run, Arm, list[str]]]:
-        """Arms of that system, with what is against each; in the full profile on its backbone alone."""
-        backbone = system.ours.backbone if self.small is None else system.ours.small
+    def _fitting(self, printed: PrintedContender) -> list[tuple[Run, Contender, list[str]]]:
+        """The contenders that it stands for, with what is against each; in the full profile on its backbone alone."""
+        backbone = printed.ours.backbone if self.small is None else printed.ours.small
         return [
-            (run, arm, _against(system, run, arm))
+            (run, contender, _against(printed, run, contender))
             for run in self.runs
-            for arm in run.arms
-            if backbone in (None, arm.backbone.name) and system.differences(arm) is not None
+            for contender in run.contenders
+            if backbone in (None, contender.backbone.name) and printed.differences(contender) is not None
         ]
 
-    def _no_system(self, system: System) -> str:
-        if self.small is not None and system.ours.small == "-":
-            return f"nothing takes the place of {system.ours.backbone} in the small profile"
+    def _absence(self, printed: PrintedContender) -> str:
+        if self.small is not None and printed.ours.small == "-":
+            return f"nothing takes the place of {printed.ours.backbone} in the small profile"
         return "no suite has this system" if self.runs else "nothing was run"
 
-    def _latency(self, target: Target, system: System) -> Found:
-        for run, arm, against in self._fitting(system):
-            labels = {name: arm.names[name] for name in ("method_label", "enhancer_label")}
-            labels |= {name: value for name, value in _network(run, arm).items() if name != "weights"}
+    def _latency(self, target: Target, printed: PrintedContender) -> Found:
+        for run, contender, against in self._fitting(printed):
+            labels = {name: contender.names[name] for name in ("method_label", "enhancer_label")}
+            labels |= {name: value for name, value in _network(run, contender).items() if name != "weights"}
             for timing in run.timings:
                 if labels == {name: timing[name] for name in labels}:
                     milliseconds = timing["latency"]["scopes"][target.quantity.column]["median_ms"]
@@ -182,11 +182,11 @@ class Lookup:
                     return Found(milliseconds * target.quantity.times, reasons=(*against, machine))
         return Found(reasons=("no latency of this system is there",))
 
-    def _size(self, target: Target, system: System) -> Found:
-        quantity, ours = target.quantity, system.ours
+    def _size(self, target: Target, printed: PrintedContender) -> Found:
+        quantity, ours = target.quantity, printed.ours
         found = []
         for row in self.sizes or ():
-            same = row["method_label"] == system.label and row["backbone"] == ours.backbone
+            same = row["method_label"] == printed.label and row["backbone"] == ours.backbone
             value = float(row.get(quantity.column, math.nan))
             if same and not math.isnan(value):
                 against = []
@@ -199,24 +199,26 @@ class Lookup:
             return min(found, key=lambda one: len(one.reasons))
         if self.sizes is None:
             return Found(reasons=("sizes are of the paper's own network: the full profile counts them, without data",))
-        return Found(reasons=(f"no suite has {system.label} on {ours.backbone}",))
+        return Found(reasons=(f"no suite has {printed.label} on {ours.backbone}",))
 
 
-def _network(run: Run, arm: Arm) -> dict[str, str]:
-    """The columns that tell an arm's rows from those on other networks, where the plan has several."""
-    return setting(run.plan, arm) if arm.network else {}
+def _network(run: Run, contender: Contender) -> dict[str, str]:
+    """The columns that tell a contender's rows from those on other networks, where the plan has several."""
+    return setting(run.plan, contender) if contender.network else {}
 
 
-def _against(system: System, run: Run, arm: Arm) -> list[str]:
-    caveats = [system.ours.caveat] if system.ours.caveat and arm.backbone.name == system.ours.backbone else []
-    return [*caveats, *system.conditions(arm), *(system.differences(arm) or [])]
+def _against(printed: PrintedContender, run: Run, contender: Contender) -> list[str]:
+    caveats = [printed.ours.caveat] if printed.ours.caveat and contender.backbone.name == printed.ours.backbone else []
+    return [*caveats, *printed.conditions(contender), *(printed.differences(contender) or [])]
 
 
-def _on(target: Target, run: Run, spec: DatasetSpec, arm: Arm, against: Sequence[str], only: str = "") -> Found:
+def _on(
+    target: Target, run: Run, spec: DatasetSpec, contender: Contender, against: Sequence[str], only: str = ""
+) -> Found:
     """The mean over the target's categories of the mean over seeds, on one dataset of a run; `only`: on that one."""
     rows = run.table[run.table["dataset"] == spec.name]
-    labels = {name: arm.names[name] for name in ("protocol_label", "enhancer_label", "method_label")}
-    for name, value in (labels | _network(run, arm)).items():
+    labels = {name: contender.names[name] for name in ("protocol_label", "enhancer_label", "method_label")}
+    for name, value in (labels | _network(run, contender)).items():
         rows = rows[rows[name] == value]
     rows = rows[rows["status"] == "ok"]
     if rows.empty:
@@ -236,7 +238,7 @@ def _on(target: Target, run: Run, spec: DatasetSpec, arm: Arm, against: Sequence
     complete = there == len(wanted)
     if not complete:
         reasons.append(f"{there} of {len(wanted)} categories")
-    elif arm.protocol.joint and 0 < len(done) < len(run.datasets[spec.name].facts):
+    elif contender.protocol.joint and 0 < len(done) < len(run.datasets[spec.name].facts):
         reasons.append(f"a joint model with {len(done)} of {len(run.datasets[spec.name].facts)} categories")
     if run.plan.evaluate_at == "original" and registry.judged_by_pixel(target.column):
         reasons.append("pixels of the original images, not of the network's input")

@@ -161,7 +161,7 @@ def table(stem: str, folder: Path = FOLDER) -> pd.DataFrame:
 
 def _tolerances(rows: pd.DataFrame) -> list[float]:
     """TOLERANCE, but at most half of what the paper claims: of a printed difference, and of the least one that it
-    prints between two settings or enhancers of a system. Else a claim of 0.18 points would hold whatever is measured.
+    prints between two settings or enhancers of a method. Else a claim of 0.18 points would hold whatever is measured.
     Never less than half a unit in the last printed place, since no print tells more."""
     usual = [
         TOLERANCE * (1.0 if u in POINTS else abs(v) / 100) for u, v in zip(rows["unit"], rows["value"], strict=True)
@@ -178,7 +178,7 @@ def _tolerances(rows: pd.DataFrame) -> list[float]:
 
 
 def _nearest(rows: pd.DataFrame) -> list[float]:
-    """How far the nearest other value of the same system is, on the same data by that metric; inf: there is none."""
+    """How far the nearest other value of the same method is, on the same data by that metric; inf: there is none."""
     groups = rows.groupby(["dataset", "category", "metric", "method"])["value"].agg(list)
     keys = zip(rows["dataset"], rows["category"], rows["metric"], rows["method"], strict=True)
     others = [groups[key] for key in keys]

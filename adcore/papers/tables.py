@@ -32,7 +32,7 @@ KINDS: dict[Outcome, Kind] = {
 ORDER: tuple[Kind, ...] = (*KINDS.values(), NOT_COMPARABLE, NOT_MEASURED, NOT_MATCHED)
 DECIMALS = 1  # of a measured value that nothing is printed for
 
-Of = Target | str | None  # what a row is of; a reason why it is of nothing; None for a system that we lack
+Of = Target | str | None  # what a row is of; a reason why it is of nothing; None for a contender that we lack
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Made:
     """A table that was made: its numbers in the order of the paper, what is missing, and its suites' leaderboards.
 
     rows: IDENTITY, unit, printed (text, '' where nothing is), value, measured, std, seeds, difference (NaN where there
-    is none), judgement, note, ours (whether the system is one of adcore), derived, lower."""
+    is none), judgement, note, ours (whether the contender is one of adcore), derived, lower."""
 
     stem: str
     profile: str
@@ -182,13 +182,13 @@ def shape(rows: pd.DataFrame, table: Table) -> tuple[list[str], list[str]]:
     neither stand side by side in a cell."""
     if table.rows:
         return list(table.rows), list(table.columns)
-    places, systems = (
+    places, contenders = (
         [name for name in names if rows[name].nunique() > 1]
         for names in (("dataset", "category"), ("setting", "method", "enhancer"))
     )
     if "category" in places:
-        return places, systems or ["method"]
-    return [*places, *systems] or ["method"], ["metric"]
+        return places, contenders or ["method"]
+    return [*places, *contenders] or ["method"], ["metric"]
 
 
 def told_apart(columns: Sequence[str]) -> list[str]:

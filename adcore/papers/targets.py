@@ -1,4 +1,4 @@
-"""What a printed number is of, in our names: system, dataset, categories and metric (published/names.yaml)."""
+"""What a printed number is of, in our names: contender, dataset, categories and metric (published/names.yaml)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adcore.protocols.base import Protocol
 
 if TYPE_CHECKING:
     from adcore.core.contracts import Method
-    from adcore.engine.cells import Arm
+    from adcore.engine.cells import Contender
 
 SUBSETS = ("logical", "structural")
 AVERAGES = ("avg_texture", "avg_object", "avg_mtl", "overall", "average", "all", *SUBSETS)
@@ -31,8 +31,8 @@ Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
-class System:
-    """A method with its options, an enhancer, a protocol, on the backbone and images that the paper has.
+class PrintedContender:
+    """A contender as a paper has it: a method with its options, an enhancer, a protocol, on its backbone and images.
 
     marks: options that tell the rows of tables apart; all others only make a result less comparable. ours: as
     names.yaml has it."""
@@ -49,23 +49,23 @@ class System:
         """As the leaderboard calls the method with these options."""
         return registry.label(Choice(name=self.method.name, **self.ours.options), self.options)
 
-    def differences(self, arm: Arm) -> list[str] | None:
-        """In what an arm of a plan differs from it, as texts; None where it is another system."""
-        if arm.method is not self.method or arm.chain.name != self.chain.name or not self._same(arm.protocol):
+    def differences(self, contender: Contender) -> list[str] | None:
+        """In what a contender of a plan differs from it, as texts; None where it stands for something else."""
+        same = contender.method is self.method and contender.chain.name == self.chain.name
+        if not same or not self._same(contender.protocol):
             return None
-        wanted, given = self.options.model_dump(), arm.options.model_dump()
+        wanted, given = self.options.model_dump(), contender.options.model_dump()
         if any(wanted[name] != given[name] for name in self.marks):
             return None
-        found = list(_changed(wanted, given | {name: wanted[name] for name in self._idle(wanted, arm)}))
-        for mine, other in zip(
-            (*self.chain.objects, *self.chain.textures), (*arm.chain.objects, *arm.chain.textures), strict=True
-        ):
-            found += _changed(mine.options.model_dump(), other.options.model_dump(), f"{mine.name} ")
+        found = list(_changed(wanted, given | {name: wanted[name] for name in self._idle(wanted, contender)}))
+        mine, others = ((*each.objects, *each.textures) for each in (self.chain, contender.chain))
+        for one, other in zip(mine, others, strict=True):
+            found += _changed(one.options.model_dump(), other.options.model_dump(), f"{one.name} ")
         return list(dict.fromkeys(found))
 
-    def _idle(self, wanted: Mapping[str, Any], arm: Arm) -> list[str]:
+    def _idle(self, wanted: Mapping[str, Any], contender: Contender) -> list[str]:
         """Options that decide nothing on the paper's backbone, as `weights: auto` and `pretrained` of LGFFP."""
-        paper, given = BackboneSpec(name=self.ours.backbone or ""), arm.options
+        paper, given = BackboneSpec(name=self.ours.backbone or ""), contender.options
         mine = self.method.identity(given, paper)
         changed = [name for name, value in wanted.items() if getattr(given, name) != value]
         others = {name: given.model_copy(update={name: wanted[name]}) for name in changed}
@@ -76,10 +76,11 @@ class System:
             _changed(self.protocol.model_dump(exclude={*SAME_WHATEVER}), protocol.model_dump(exclude={*SAME_WHATEVER}))
         )
 
-    def conditions(self, arm: Arm) -> list[str]:
+    def conditions(self, contender: Contender) -> list[str]:
         """In what backbone and images differ from the paper's, as texts."""
         wanted = {"backbone": self.ours.backbone, "layers": self.ours.layers, "image": self.ours.image}
-        given = {"backbone": arm.backbone.name, "layers": arm.backbone.layers, "image": arm.image.label}
+        backbone, image = contender.backbone, contender.image
+        given = {"backbone": backbone.name, "layers": backbone.layers, "image": image.label}
         open_ = {name for name in ("backbone", "image") if wanted[name] is None}
         return [*_changed({k: v for k, v in wanted.items() if k not in open_}, given)]
 
@@ -94,13 +95,14 @@ def _changed(wanted: Mapping[str, Any], given: Mapping[str, Any], prefix: str = 
 
 @dataclass(frozen=True)
 class Target:
-    """What a printed number is of. combine: `value` of the one system; `delta`, the first's less the second's; `range`
-    of all of them; `versus`: the value less `printed` of a system that we lack. category: ours, or one of AVERAGES."""
+    """What a printed number is of. combine: `value` of the one contender; `delta`, the first's less the second's;
+    `range` of all of them; `versus`: the value less `printed` of one that we lack. category: ours, or one of
+    AVERAGES."""
 
     kind: str
     category: str
     quantity: Quantity
-    systems: tuple[System, ...]
+    contenders: tuple[PrintedContender, ...]
     combine: Combine = "value"
     printed: float = 0.0
 
@@ -116,16 +118,16 @@ class Target:
 
 
 class Joiner:
-    """Joins rows of published tables with our systems. `published`: the rows of all tables of these papers, for
+    """Joins rows of published tables with our contenders. `published`: the rows of all tables of these papers, for
     differences to a printed number."""
 
     def __init__(self, names: Names, published: pd.DataFrame | None = None) -> None:
         self.names = names
         self.published = published
-        self._systems: dict[str, System] = {}
+        self._contenders: dict[str, PrintedContender] = {}
 
     def target(self, stem: str, row: Row) -> Target | str | None:
-        """What a row is of; a reason where it is listed as unmatched; None for a system that we lack.
+        """What a row is of; a reason where it is listed as unmatched; None for a contender that we lack.
 
         Raises PublishedError for a row that names.yaml does not know."""
         reason = self.names.why_unmatched(row)
@@ -141,23 +143,23 @@ class Joiner:
         of_data = quantity.source == "leaderboard"
         kind = self._known(self.names.datasets, row["dataset"], "datasets", stem) if of_data else ""
         category = str(self.names.categories.get(kind, {}).get(row["category"], row["category"]))
-        plain = Target(kind, category, quantity, (self.system(ours),))
+        plain = Target(kind, category, quantity, (self.contender(ours),))
         if derived is None:
             return plain
         if derived[3]:
             return replace(plain, combine="versus", printed=self._printed(row, metric, derived[3]))
         combine: Combine = "delta" if derived[1] == "delta" else "range"
-        return replace(plain, systems=self._several(ours, combine, row), combine=combine)
+        return replace(plain, contenders=self._several(ours, combine, row), combine=combine)
 
-    def system(self, ours: Ours) -> System:
+    def contender(self, ours: Ours) -> PrintedContender:
         """The checked classes of what a row stands for. Raises PublishedError."""
         key = ours.model_dump_json(exclude={"versus", "spread", "caveat"})
-        if key not in self._systems:
+        if key not in self._contenders:
             try:
-                self._systems[key] = self._made(ours)
+                self._contenders[key] = self._made(ours)
             except PlanError as error:
                 raise PublishedError(f"names.yaml: {error}") from None
-        return replace(self._systems[key], ours=ours)
+        return replace(self._contenders[key], ours=ours)
 
     @cached_property
     def _marks(self) -> dict[str, frozenset[str]]:
@@ -178,7 +180,7 @@ class Joiner:
         table = names.table(stem)
         return found.then(table.as_).then(table.systems.get(row["method"], Ours()))
 
-    def _made(self, ours: Ours) -> System:
+    def _made(self, ours: Ours) -> PrintedContender:
         if ours.method is None:
             raise PlanError("an entry of systems names no method")
         cls = registry.method(ours.method)
@@ -187,20 +189,20 @@ class Joiner:
         rules = registry.options(protocol, registry.protocol(protocol.name), "protocol")
         enhancer = chain(Choice(name=ours.enhancer or NONE), BackboneSpec(name=ours.backbone or ""))
         marks = self._marks[ours.method]
-        return System(cls, options, enhancer, rules, marks, ours)
+        return PrintedContender(cls, options, enhancer, rules, marks, ours)
 
-    def _several(self, ours: Ours, combine: str, row: Row) -> tuple[System, ...]:
+    def _several(self, ours: Ours, combine: str, row: Row) -> tuple[PrintedContender, ...]:
         if combine == "delta":
             if ours.versus is None:
                 raise PublishedError(f"names.yaml: {row['metric']} of {row['method']}: no `versus` says over what")
-            return self.system(ours), self.system(ours.then(ours.versus))
+            return self.contender(ours), self.contender(ours.then(ours.versus))
         if not ours.spread:
             raise PublishedError(f"names.yaml: {row['metric']} of {row['method']}: no `spread` says over which options")
         ((option, values),) = ours.spread.items()
-        return tuple(self.system(ours.then(Ours(options={option: value}))) for value in values)
+        return tuple(self.contender(ours.then(Ours(options={option: value}))) for value in values)
 
     def _printed(self, row: Row, metric: str, other: str) -> float:
-        """What the same paper prints for another system under the same conditions."""
+        """What the same paper prints for another contender under the same conditions."""
         same = {name: row[name] for name in ("paper", "dataset", "setting", "category")}
         wanted = {**same, "metric": metric, "method": other, "enhancer": "none"}
         rows = pd.DataFrame() if self.published is None else self.published

@@ -19,10 +19,10 @@ from adcore.report import statistics as told
 from adcore.report import timings as latency
 from adcore.report.leaderboard import failure_lines, gmac, summary, write_atomic
 from adcore.report.table import Cell, Marked, Table
+from adcore.results.contenders import SETTING, ContenderResult, applying, best, headline, leading
 from adcore.results.frame import table_columns
-from adcore.results.groups import CellResult
-from adcore.results.lines import SETTING, Line, applying, best, headline, leading
 from adcore.results.run import Results
+from adcore.results.runs import CellResult
 from adcore.vision.gallery import Entry, Scale
 
 SHOWN = {"hardest normal": 4, "hardest defect": 4}  # strips a contender: bounds the page
@@ -49,7 +49,7 @@ def write_report(path: Path, results: Results, published: Sequence[Beside] = ())
             "statistics": told.section(results.contests, name),
             "published": [beside.of(published, name, averaged) for averaged in (True, False)],
         }
-        for name in results.contests.lines
+        for name in results.contests.contenders
     ]
     metrics = {name for section in sections for name in section["metrics"]}
     explained = [*map(registry.column, registry.in_order(metrics)), *table_columns(results.table, "note", "cost")]
@@ -101,45 +101,47 @@ def report_key(results: Results, published: Sequence[Beside] = ()) -> str:
 
 
 def _section(name: str, results: Results) -> dict[str, Any]:
-    lines = results.contests.lines[name]
-    own = {id(line): [cell for cell in results.finished if _belongs(cell, line)] for line in lines}
-    drawn = [line for line in lines if not math.isnan(line.means.get(headline(lines), math.nan))]
+    contenders = results.contests.contenders[name]
+    own = {id(each): [cell for cell in results.finished if _belongs(cell, each)] for each in contenders}
+    drawn = [each for each in contenders if not math.isnan(each.means.get(headline(contenders), math.nan))]
     return {
         "name": name,
         "note": results.notes.get(name, ""),
         "verdict": verdicts.lead(results.contests.head(name)),
-        "table": summary(lines),
-        "metrics": applying(lines),
+        "table": summary(contenders),
+        "metrics": applying(contenders),
         "categories": [
-            (registry.column(metric).title, _category_table(lines, metric))
-            for metric in dict.fromkeys((headline(lines), *registry.shown_in("categories")))
-            if metric in applying(lines)
+            (registry.column(metric).title, _category_table(contenders, metric))
+            for metric in dict.fromkeys((headline(contenders), *registry.shown_in("categories")))
+            if metric in applying(contenders)
         ],
         "figures": _figures(drawn, own) if drawn else [],
-        "galleries": [shown for line in lines if (shown := _gallery(line, own[id(line)]))],
+        "galleries": [shown for each in contenders if (shown := _gallery(each, own[id(each)]))],
     }
 
 
-def _figures(lines: Sequence[Line], results: Mapping[int, Sequence[CellResult]]) -> list[str]:
+def _figures(contenders: Sequence[ContenderResult], cells: Mapping[int, Sequence[CellResult]]) -> list[str]:
     roc: dict[str, list[plots.Curves]] = {}
-    for line in lines:  # two lines may have one name, and differ in the backbone only
-        roc.setdefault(line.name, []).extend(r.curves["image"] for r in results[id(line)] if r.curves["image"]["fpr"])
-    figures = [plots.category_svg(lines), plots.roc_svg(roc) if any(roc.values()) else "", plots.cost_svg(lines)]
+    for contender in contenders:  # two may have one name, and differ in the backbone only
+        curves = [cell.curves["image"] for cell in cells[id(contender)]]
+        roc.setdefault(contender.name, []).extend(curve for curve in curves if curve["fpr"])
+    means, costs = plots.category_svg(contenders), plots.cost_svg(contenders)
+    figures = [means, plots.roc_svg(roc) if any(roc.values()) else "", costs]
     return [figure for figure in figures if figure]
 
 
-def _belongs(result: CellResult, line: Line) -> bool:
-    return all(str(result.row[key]) == line.setting[key] for key in SETTING)
+def _belongs(cell: CellResult, contender: ContenderResult) -> bool:
+    return all(str(cell.row[key]) == contender.setting[key] for key in SETTING)
 
 
-def _category_table(lines: Sequence[Line], metric: str) -> Table:
+def _category_table(contenders: Sequence[ContenderResult], metric: str) -> Table:
     """Rows of categories and their mean, columns of contenders, means over seeds; the best of a row is marked."""
-    column, means = registry.column(metric), [line.category_means(metric) for line in lines]
-    names = list(dict.fromkeys(str(name) for each in means for name in each.index))
-    winners = best(lines, metric)
-    last = [_cell(line.means[metric], column, line in winners) for line in lines]
-    rows = [[name, *_cells([each.get(name, math.nan) for each in means], column)] for name in names]
-    return Table(["category", *(line.name for line in lines)], [*rows, ["mean", *last]], means=[len(names)])
+    column, means = registry.column(metric), [each.category_means(metric) for each in contenders]
+    names = list(dict.fromkeys(str(name) for mean in means for name in mean.index))
+    winners = best(contenders, metric)
+    last = [_cell(each.means[metric], column, each in winners) for each in contenders]
+    rows = [[name, *_cells([mean.get(name, math.nan) for mean in means], column)] for name in names]
+    return Table(["category", *(each.name for each in contenders)], [*rows, ["mean", *last]], means=[len(names)])
 
 
 def _cells(values: Sequence[float], column: Column) -> list[Cell]:
@@ -150,10 +152,10 @@ def _cell(value: float, column: Column, is_best: bool) -> Cell:
     return Marked(column.format(value), "best") if is_best else column.format(value)
 
 
-def _gallery(line: Line, results: Sequence[CellResult]) -> dict[str, Any] | None:
+def _gallery(contender: ContenderResult, cells: Sequence[CellResult]) -> dict[str, Any] | None:
     """Strips of the contender's first seed, all on one scale."""
-    first = min((r.row["seed"] for r in results), default=0)
-    folders = {str(r.row["category"]): r.gallery for r in results if r.gallery and r.row["seed"] == first}
+    first = min((cell.row["seed"] for cell in cells), default=0)
+    folders = {str(cell.row["category"]): cell.gallery for cell in cells if cell.gallery and cell.row["seed"] == first}
     if not folders:
         return None
     scale = heatmaps.shared_scale(folders.values())
@@ -162,7 +164,7 @@ def _gallery(line: Line, results: Sequence[CellResult]) -> dict[str, Any] | None
         found = heatmaps.hardest(folders, kind, limit)
         kinds.append((kind, [_strip(category, folder, entry, scale) for category, folder, entry in found]))
     low, high = (f"{value:.3g}" for value in scale)
-    return {"name": line.name, "seed": first, "low": low, "high": high, "kinds": kinds}
+    return {"name": contender.name, "seed": first, "low": low, "high": high, "kinds": kinds}
 
 
 def _strip(category: str, folder: Path, entry: Entry, scale: Scale) -> dict[str, str]:

@@ -16,14 +16,9 @@ from adcore.engine import registry
 from adcore.papers.beside import Beside
 from adcore.report import beside, verdicts
 from adcore.report.table import Cell, Marked, Table
+from adcore.results.contenders import ContenderResult, applying, best, shared_and_varying
 from adcore.results.contests import Contests
 from adcore.results.frame import Row, run_place, table_columns
-from adcore.results.lines import (
-    Line,
-    applying,
-    best,
-    shared_and_varying,
-)
 from adcore.results.run import Results
 
 
@@ -50,14 +45,14 @@ def write_atomic(path: Path, text: str) -> None:
 def headline_metrics(contests: Contests) -> dict[str, dict[str, float | None]]:
     """`DATASET/CONTENDER` -> metric -> mean over categories and seeds (6 decimals, None for NaN).
 
-    A contender is its method and whatever else differs among the dataset's lines."""
+    A contender is named by its method and whatever else differs among the dataset's."""
     found: dict[str, dict[str, float | None]] = {}
-    for dataset, lines in contests.lines.items():
-        _, varying = shared_and_varying(lines)
-        for line in lines:
-            parts = [line.setting["method_label"], *(line.setting[key] for key in varying), line.mark]
-            name = " ".join(filter(None, parts))
-            values = {m: None if math.isnan(value) else round(value, 6) for m, value in line.means.items()}
+    for dataset, contenders in contests.contenders.items():
+        _, varying = shared_and_varying(contenders)
+        for contender in contenders:
+            setting = contender.setting
+            name = " ".join(filter(None, [setting["method_label"], *(setting[key] for key in varying), contender.mark]))
+            values = {m: None if math.isnan(value) else round(value, 6) for m, value in contender.means.items()}
             found[f"{dataset}/{name.replace('/', '-')}"] = values
     return found
 
@@ -77,8 +72,8 @@ def markdown(results: Results, published: Sequence[Beside] = ()) -> str:
     print of it, then the failures."""
     lead = "Percent; mean over categories of the mean over seeds, ± over seeds. Best in bold."
     parts = ["# Leaderboard", f"{lead} {gmac()}"]
-    for dataset, lines in results.contests.lines.items():
-        parts += [f"## {dataset}", verdicts.lead(results.contests.head(dataset)), summary(lines).markdown()]
+    for dataset, contenders in results.contests.contenders.items():
+        parts += [f"## {dataset}", verdicts.lead(results.contests.head(dataset)), summary(contenders).markdown()]
         note = results.notes.get(dataset, "")
         parts += [f"Note: {note}"] if note else []
         printed = beside.shown(published, dataset)
@@ -88,11 +83,11 @@ def markdown(results: Results, published: Sequence[Beside] = ()) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def caption(lines: Sequence[Line]) -> str:
-    """What all lines of a table share."""
-    shared, _ = shared_and_varying(lines)
-    categories = counted(max(line.categories for line in lines), "category", "categories")
-    seeds = counted(max(line.seeds for line in lines), "seed", "seeds")
+def caption(contenders: Sequence[ContenderResult]) -> str:
+    """What all contenders of a table share."""
+    shared, _ = shared_and_varying(contenders)
+    categories = counted(max(each.categories for each in contenders), "category", "categories")
+    seeds = counted(max(each.seeds for each in contenders), "seed", "seeds")
     return "; ".join([*(f"{registry.column(n).title} {value}" for n, value in shared.items()), categories, seeds])
 
 
@@ -102,37 +97,38 @@ def gmac() -> str:
     return f"{column.title}: {column.meaning}."
 
 
-def summary(lines: Sequence[Line], place: Place = "leaderboard") -> Table:
-    """One row a line, of the columns that are shown there; the best of each metric is marked."""
-    _, varying = shared_and_varying(lines)
-    columns = _shown(lines, place)
+def summary(contenders: Sequence[ContenderResult], place: Place = "leaderboard") -> Table:
+    """One row a contender, of the columns that are shown there; the best of each metric is marked."""
+    _, varying = shared_and_varying(contenders)
+    columns = _shown(contenders, place)
     settings = [registry.column(name).title for name in varying]
     header = ["method", *settings, *(column.heading for column in columns)]
-    winners = {column.name: best(lines, column.name) for column in columns if column.kind == "metric"}
+    winners = {column.name: best(contenders, column.name) for column in columns if column.kind == "metric"}
     rows: list[list[Cell]] = []
-    for line in lines:
-        texts = {column.name: _text(line, column) for column in columns}
-        numbers = [Marked(text, "best") if line in winners.get(n, ()) else text for n, text in texts.items()]
-        rows.append([_contender(line), *(line.setting[name] for name in varying), *numbers])
-    return Table(header, rows, settings, caption(lines))
+    for contender in contenders:
+        texts = {column.name: _text(contender, column) for column in columns}
+        numbers = [Marked(text, "best") if contender in winners.get(n, ()) else text for n, text in texts.items()]
+        rows.append([_method(contender), *(contender.setting[name] for name in varying), *numbers])
+    return Table(header, rows, settings, caption(contenders))
 
 
-def _contender(line: Line) -> str:
-    failed = f"({line.failed} of {len(line.cells)} cells failed, not comparable)" if line.failed else ""
-    return " ".join(filter(None, [line.setting["method_label"], line.mark, failed]))
+def _method(contender: ContenderResult) -> str:
+    count, failed = len(contender.cells), contender.failed
+    remark = f"({failed} of {count} cells failed, not comparable)" if failed else ""
+    return " ".join(filter(None, [contender.setting["method_label"], contender.mark, remark]))
 
 
-def _shown(lines: Sequence[Line], place: Place) -> list[Column]:
+def _shown(contenders: Sequence[ContenderResult], place: Place) -> list[Column]:
     """The metrics that apply, the one that ranks among them, and every other column that is shown there."""
-    metrics = [registry.column(name) for name in applying(lines)]
+    metrics = [registry.column(name) for name in applying(contenders)]
     shown = [column for column in metrics if place in column.shown] or metrics[:1]
-    return shown + [column for column in table_columns(lines[0].cells, "note", "cost") if place in column.shown]
+    return shown + [column for column in table_columns(contenders[0].cells, "note", "cost") if place in column.shown]
 
 
-def _text(line: Line, column: Column) -> str:
+def _text(contender: ContenderResult, column: Column) -> str:
     if column.kind == "metric":
-        return column.format(line.means[column.name], line.stds[column.name])
-    return line.text(column)
+        return column.format(contender.means[column.name], contender.stds[column.name])
+    return contender.text(column)
 
 
 def failure_text(failure: Row, varying: Sequence[str] = (), more: int = 0) -> str:
@@ -160,8 +156,8 @@ def console(results: Results) -> None:
     from rich.markup import escape
 
     out = Console(stderr=True)
-    for dataset, lines in results.contests.lines.items():
-        out.print(summary(lines, "console").console(f"{dataset} (%, best marked *)"))
+    for dataset, contenders in results.contests.contenders.items():
+        out.print(summary(contenders, "console").console(f"{dataset} (%, best marked *)"))
         out.print(escape(verdicts.lead(results.contests.head(dataset))) + "\n")
     for line in failure_lines(results.failures):
         out.print(f"[red]failed[/red] {escape(line)}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from adcore.core.columns import Column
 from adcore.engine import registry
-from adcore.results.lines import Line, headline
+from adcore.results.contenders import ContenderResult, headline
 from adcore.results.trained import epoch_mean
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ MOST_RANKS = 24  # of which a diagram of ranks can still be read
 Curves = Mapping[str, Sequence[float]]
 
 
-def category_svg(lines: Sequence[Line]) -> str:
+def category_svg(contenders: Sequence[ContenderResult]) -> str:
     """A dot a category and a bar for the mean, best contender on top."""
-    metric, shown = headline(lines), lines[:MOST]
+    metric, shown = headline(contenders), contenders[:MOST]
     column = registry.column(metric)
     figure, axes = _figure(4.4, 1.1 + 0.45 * len(shown))
-    for i, line in enumerate(shown):
-        values = [column.value(mean) for mean in line.category_means(metric)]
+    for i, contender in enumerate(shown):
+        values = [column.value(mean) for mean in contender.category_means(metric)]
         axes.plot(values, np.full(len(values), i), "o", alpha=0.45, markersize=5, markeredgewidth=0, color=f"C{i}")
-        axes.plot([column.value(line.means[metric])] * 2, [i - 0.3, i + 0.3], color=f"C{i}", linewidth=3)
-    axes.set_yticks(range(len(shown)), [_short(line.name) for line in shown])
+        axes.plot([column.value(contender.means[metric])] * 2, [i - 0.3, i + 0.3], color=f"C{i}", linewidth=3)
+    axes.set_yticks(range(len(shown)), [_short(contender.name) for contender in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlabel(_label(column))
     axes.set_title("dot: category, bar: mean", fontsize=8.5)
@@ -58,11 +58,11 @@ def roc_svg(curves: Mapping[str, Sequence[Curves]]) -> str:
     return _svg(figure)
 
 
-def cost_svg(lines: Sequence[Line]) -> str:
+def cost_svg(contenders: Sequence[ContenderResult]) -> str:
     """Headline metric against latency (milliseconds an image, logarithmic), '' where no latency was measured."""
-    metric = headline(lines)
+    metric, shown = headline(contenders), contenders[:MOST]
     column = registry.column(metric)
-    points = [(i, line.cost("score_ms"), column.value(line.means[metric])) for i, line in enumerate(lines[:MOST])]
+    points = [(i, each.cost("score_ms"), column.value(each.means[metric])) for i, each in enumerate(shown)]
     points = [(i, x, y) for i, x, y in points if not math.isnan(x + y)]
     if not points:
         return ""
@@ -74,8 +74,8 @@ def cost_svg(lines: Sequence[Line]) -> str:
     axes.set(xscale="log", xlabel="ms / image (batch 1)", ylabel=_label(column))
     axes.set_title("colours as beside", fontsize=8.5)
     axes.margins(0.25)
-    shown = (1.0, 2.0, 5.0)  # digits at which a tick is told; more would overlap
-    axes.xaxis.set_major_locator(LogLocator(subs=shown))
+    digits = (1.0, 2.0, 5.0)  # at which a tick is told; more would overlap
+    axes.xaxis.set_major_locator(LogLocator(subs=digits))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     return _svg(figure)

@@ -97,13 +97,13 @@ def diagram(contest: Contest) -> str:
     """Critical-difference diagram as SVG; '' where there is too little for one."""
     if not _ranked(contest):
         return ""
-    count = len(contest.contenders), len(contest.categories)
+    count = len(contest.entries), len(contest.categories)
     return ranks_svg(dict(zip(contest.names, contest.ranks.tolist(), strict=True)), over.critical_difference(*count))
 
 
 def _texts(contest: Contest) -> dict[str, Any]:
-    many = len(contest.categories) > 1 and len(contest.contenders) > 1
-    rows = _own_texts(contest, many) if contest.contenders else []
+    many = len(contest.categories) > 1 and len(contest.entries) > 1
+    rows = _own_texts(contest, many) if contest.entries else []
     against = [
         f"{contest.names[0]} against" if rows else "",
         "difference",
@@ -133,7 +133,7 @@ def _own_texts(contest: Contest, many: bool) -> list[list[str]]:
             column.interval(seeds.low[i], seeds.high[i]),
             *([f"{contest.ranks[i]:.2f}"] if many else []),
         ]
-        for i, one in enumerate(contest.contenders)
+        for i, one in enumerate(contest.entries)
     ]
 
 
@@ -154,7 +154,7 @@ def _pair_texts(pair: Pair) -> list[str]:
 
 
 def _notes(contest: Contest) -> Iterator[str]:
-    contenders, count, pairs = len(contest.contenders), len(contest.categories), contest.comparisons
+    contenders, count, pairs = len(contest.entries), len(contest.categories), contest.comparisons
     if contest.left_out:
         yield f"Left out, for failed or missing cells: {', '.join(contest.left_out)}."
     if contenders < 2:
@@ -175,7 +175,7 @@ def _notes(contest: Contest) -> Iterator[str]:
 
 def _ranked(contest: Contest) -> bool:
     """Whether there is enough for average ranks to say something."""
-    return len(contest.contenders) >= FEWEST_CONTENDERS and len(contest.categories) >= FEWEST_CATEGORIES
+    return len(contest.entries) >= FEWEST_CONTENDERS and len(contest.categories) >= FEWEST_CATEGORIES
 
 
 COLUMNS = [
@@ -189,10 +189,10 @@ COUNTS = ("categories", "seeds", "ahead", "behind")
 
 
 def _own_rows(contest: Contest) -> Iterator[dict[str, Any]]:
-    if not contest.contenders:
+    if not contest.entries:
         return
     images, seeds = contest.own_over_images, contest.own_over_seeds
-    for k, one in enumerate(contest.contenders):
+    for k, one in enumerate(contest.entries):
         shared = {"dataset": contest.dataset, "metric": contest.metric, "contender": one.name, "seeds": len(one.seeds)}
         yield shared | {
             "categories": len(contest.categories),
@@ -211,7 +211,7 @@ def _own_rows(contest: Contest) -> Iterator[dict[str, Any]]:
 
 
 def _pair_rows(contest: Contest) -> Iterator[dict[str, Any]]:
-    count = len(contest.contenders)
+    count = len(contest.entries)
     pairs = [contest.pair(i, j) for i in range(count) for j in range(i + 1, count)]
     for pair in pairs:
         (images_low, images_high), (seeds_low, seeds_high) = pair.on_images, pair.on_seeds

@@ -24,7 +24,7 @@ from adcore.papers.tables import (
 from adcore.report import verdicts
 from adcore.report.leaderboard import summary, write_atomic
 from adcore.report.table import Cell, Mark, Marked, Part, Table
-from adcore.results.lines import summarise
+from adcore.results.contenders import summarise
 
 CSV = ("profile", *IDENTITY, "unit", "printed", "measured", "std", "seeds", "difference", "verdict", "note")
 WORDS = {
@@ -63,7 +63,7 @@ def write(folder: Path, made: Made, table: published.Table) -> list[Path]:
 
 
 def page(made: Made, table: published.Table) -> dict[str, Any]:
-    """What Markdown and HTML show: title, small, lead, values, heading, differences (None without a system of ours),
+    """What Markdown and HTML show: title, small, lead, values, heading, differences (None without a contender of ours),
     footnotes, missing, boards, notes."""
     rows = made.rows.reset_index(drop=True)
     axes = shape(rows, table)
@@ -105,7 +105,7 @@ def _with_unit(row: Mapping[str, Any]) -> str:
 
 
 def _values(rows: pd.DataFrame, down: list[str], across: list[str], metrics: Sequence[str], here: str) -> Table:
-    """Printed values, and where a column has a system of ours, measured ones beside them, under the name `here`;
+    """Printed values, and where a column has a contender of ours, measured ones beside them, under the name `here`;
     `metrics` share a cell."""
     apart = told_apart(across)
     bold = {"printed": best(rows, "value", apart), here: best(rows, "measured", apart)}
@@ -141,7 +141,7 @@ def _differences(rows: pd.DataFrame, down: list[str], across: list[str], footnot
 
 
 def _joined(rows: pd.DataFrame | None, texts: Sequence[Part], metrics: Sequence[str], measured: bool) -> Cell:
-    """The metrics of a cell side by side, a dash for one that is not there; nothing measured for a system we lack."""
+    """The metrics of a cell side by side, a dash for one that is not there; nothing measured for one that we lack."""
     if rows is None or (measured and not rows["ours"].any()):
         return ""
     found = {metric: texts[int(str(index))] for index, metric in rows["metric"].items()}
@@ -227,9 +227,9 @@ def _named(field: str) -> str:
 def _boards(boards: Mapping[str, pd.DataFrame]) -> list[tuple[str, Table]]:
     """Title and summary of every dataset of every suite: also what the paper does not print."""
     return [
-        (f"{suite}: {dataset}", summary(lines))
+        (f"{suite}: {dataset}", summary(contenders))
         for suite, frame in boards.items()
-        for dataset, lines in summarise(frame).items()
+        for dataset, contenders in summarise(frame).items()
     ]
 
 

@@ -38,7 +38,7 @@ ONE_SEED: tuple[Outcome, ...] = ("better on images", "worse on images")  # what 
 
 def lead(contest: Contest) -> str:
     """The sentence that stands first: who leads, by how much, and what may be said of it."""
-    if len(contest.contenders) < 2:
+    if len(contest.entries) < 2:
         return "Nothing to compare: fewer than two complete lines."
     pair = contest.pair(0, 1)
     categories = counted(len(contest.categories), "category", "categories")
@@ -55,7 +55,7 @@ def lead(contest: Contest) -> str:
 def _more(contest: Contest) -> str:
     """` So are 2 more.`: those behind the first two whose mean is printed as theirs is."""
     column = registry.column(contest.metric)
-    more = sum(column.rounded(contest.pair(0, place).difference) == 0 for place in range(2, len(contest.contenders)))
+    more = sum(column.rounded(contest.pair(0, place).difference) == 0 for place in range(2, len(contest.entries)))
     return f" So {'is' if more == 1 else 'are'} {more} more." if more else ""
 
 
@@ -141,7 +141,7 @@ def control(over_none: Paired, kind: str, identical: bool) -> str:
 
 
 def conclusion(over_none: Paired) -> str:
-    """An arm against none, in the fewest words."""
+    """An enhancer against none, in the fewest words."""
     if not over_none.pairs:
         return "no pair to compare"
     if over_none.equal:
@@ -174,7 +174,7 @@ def printed(judgement: Judgement) -> str:
 
 def friedman(contest: Contest, p: float) -> str:
     """Whether any of all contenders differ."""
-    facts = f"{len(contest.contenders)} contenders on {len(contest.categories)} categories"
+    facts = f"{len(contest.entries)} contenders on {len(contest.categories)} categories"
     if p < ALPHA:
         return f"Not all of the {facts} are alike (Friedman, {p_text(p)})."
     return f"No difference among {facts} can be shown (Friedman, {p_text(p)})."

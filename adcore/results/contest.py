@@ -58,10 +58,10 @@ def standing(outcome: Outcome) -> Standing:
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One contender on one metric: values (C, S) by category and seed, and the keys of these cells ("": no cell).
+class Entry:
+    """A contender's entry: its values on one metric (C, S) by category and seed, the keys of these cells ("": no cell).
 
-    setting: its leaderboard columns, the same as those of its line."""
+    setting: its leaderboard columns, the same as those of its ContenderResult."""
 
     name: str
     setting: Mapping[str, str]
@@ -134,19 +134,19 @@ class OverCategories:
 
 @dataclass(frozen=True)
 class Pair:
-    """Contender i of a contest against contender j."""
+    """Entry i of a contest against entry j."""
 
     contest: Contest
     i: int
     j: int
 
     @property
-    def one(self) -> Contender:
-        return self.contest.contenders[self.i]
+    def one(self) -> Entry:
+        return self.contest.entries[self.i]
 
     @property
-    def other(self) -> Contender:
-        return self.contest.contenders[self.j]
+    def other(self) -> Entry:
+        return self.contest.entries[self.j]
 
     @property
     def mirrored(self) -> Pair:
@@ -224,25 +224,25 @@ class Pair:
 
 @dataclass(frozen=True)
 class Contest:
-    """Contenders that have a value in all the same categories, best mean first, and the names of those left out.
+    """Entries that have a value in all the same categories, best mean first, and the names of those left out.
 
     sign: 1 where a larger value is better, -1 where a smaller one is."""
 
     dataset: str
     metric: str
     categories: tuple[str, ...]
-    contenders: tuple[Contender, ...]
+    entries: tuple[Entry, ...]
     left_out: tuple[str, ...]
     sign: int = 1
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        return tuple(contender.name for contender in self.contenders)
+        return tuple(entry.name for entry in self.entries)
 
     @cached_property
     def values(self) -> Floats:
         """(K, C) means over seeds."""
-        return np.round([contender.values.mean(axis=1) for contender in self.contenders], DIGITS)
+        return np.round([entry.values.mean(axis=1) for entry in self.entries], DIGITS)
 
     @cached_property
     def ranks(self) -> Floats:
@@ -250,7 +250,7 @@ class Contest:
 
     @property
     def comparisons(self) -> int:
-        return len(self.contenders) * (len(self.contenders) - 1) // 2
+        return len(self.entries) * (len(self.entries) - 1) // 2
 
     @property
     def needed(self) -> int:
@@ -267,13 +267,13 @@ class Contest:
 
     @cached_property
     def _places(self) -> dict[tuple[str, ...], int]:
-        return {tuple(contender.setting.values()): place for place, contender in enumerate(self.contenders)}
+        return {tuple(entry.setting.values()): place for place, entry in enumerate(self.entries)}
 
     @cached_property
     def image_count(self) -> int:
         """Test images of all categories; 0 where they are not the same for all contenders."""
-        first = self.contenders[0]
-        if any("" in contender.images or contender.images != first.images for contender in self.contenders):
+        first = self.entries[0]
+        if any("" in entry.images or entry.images != first.images for entry in self.entries):
             return 0
         return sum(len(seeds[0].deviations) for seeds in first.samples if seeds[0])
 
@@ -281,19 +281,19 @@ class Contest:
     def own_over_images(self) -> Bounds:
         """95 % intervals (K,) over images of each contender's mean over categories."""
         if self._draws is None:
-            return Bounds.unknown(len(self.contenders))
+            return Bounds.unknown(len(self.entries))
         return Bounds(*percentiles(self._draws.mean(axis=1)))
 
     def own_of_category(self, index: int) -> Bounds:
         """95 % intervals (K,) over images of each contender's value in one category."""
         if self._draws is None:
-            return Bounds.unknown(len(self.contenders))
+            return Bounds.unknown(len(self.entries))
         return Bounds(*percentiles(self._draws[:, index]))
 
     @cached_property
     def own_over_seeds(self) -> Bounds:
         """95 % intervals (K,) over seeds of each contender."""
-        intervals = [seed_interval(contender.values) for contender in self.contenders]
+        intervals = [seed_interval(entry.values) for entry in self.entries]
         return Bounds(np.array([float(low) for low, _ in intervals]), np.array([float(high) for _, high in intervals]))
 
     @cached_property
@@ -309,7 +309,7 @@ class Contest:
 
     @cached_property
     def over_categories(self) -> OverCategories:
-        count = len(self.contenders)
+        count = len(self.entries)
         p, lean = np.full((count, count), np.nan), np.zeros((count, count))
         for i, j in zip(*np.triu_indices(count, 1), strict=True):
             chance, lean[i, j] = over.signed_rank(np.round(self.sign * (self.values[i] - self.values[j]), DIGITS))
@@ -330,12 +330,12 @@ class Contest:
     @cached_property
     def over_seeds(self) -> Bounds:
         """Intervals over seeds (K, K) of all differences of contenders that have the same seeds."""
-        bounds = Bounds.unknown(len(self.contenders), len(self.contenders))
+        bounds = Bounds.unknown(len(self.entries), len(self.entries))
         low, high = bounds.low, bounds.high
-        for i, one in enumerate(self.contenders):
-            others = [j for j in range(i + 1, len(self.contenders)) if self.contenders[j].seeds == one.seeds]
+        for i, one in enumerate(self.entries):
+            others = [j for j in range(i + 1, len(self.entries)) if self.entries[j].seeds == one.seeds]
             if others:
-                differences = one.values - np.array([self.contenders[j].values for j in others])
+                differences = one.values - np.array([self.entries[j].values for j in others])
                 low[i, others], high[i, others] = seed_interval(np.round(differences, DIGITS))
                 low[others, i], high[others, i] = -high[i, others], -low[i, others]
         return bounds
@@ -346,11 +346,11 @@ class Contest:
         if self.metric not in DRAWN:
             return None
         which = DRAWN.index(self.metric)
-        return np.array([[_mean_draws(s, which) for s in contender.samples] for contender in self.contenders])
+        return np.array([[_mean_draws(s, which) for s in entry.samples] for entry in self.entries])
 
     def _over_images(self, difference: Floats, chosen: Sequence[int]) -> OverImages:
         """Of the mean over the chosen categories."""
-        if self._draws is None or len(self.contenders) < 2:
+        if self._draws is None or len(self.entries) < 2:
             nothing = np.full(difference.shape, np.nan)
             return OverImages(nothing, nothing, nothing, nothing)
         if self.metric == "i_auroc":
@@ -358,18 +358,18 @@ class Contest:
             numbers = delong(difference, np.asarray(covariance))
         else:
             numbers = bootstrapped(self._draws[:, chosen].mean(axis=1))
-        images = np.array([contender.images for contender in self.contenders])[:, chosen]
+        images = np.array([entry.images for entry in self.entries])[:, chosen]
         same = ((images[:, None] == images) & (images != "")).all(axis=2) & ~np.eye(len(images), dtype=bool)
         low, high, p = (np.where(same, number, np.nan) for number in numbers)
         return OverImages(low=low, high=high, p=p, corrected=corrected(p))
 
     def _covariance(self, category: int) -> Floats:
         """(K, K) covariance over images of the AUROCs of one category; NaN for contenders with other images."""
-        covariance = np.full((len(self.contenders),) * 2, np.nan)
-        images = np.array([contender.images[category] for contender in self.contenders])
+        covariance = np.full((len(self.entries),) * 2, np.nan)
+        images = np.array([entry.images[category] for entry in self.entries])
         for who in set(images) - {""}:
             own = np.flatnonzero(images == who)
-            rows = [np.mean([s.deviations for s in self.contenders[k].samples[category] if s], axis=0) for k in own]
+            rows = [np.mean([s.deviations for s in self.entries[k].samples[category] if s], axis=0) for k in own]
             covariance[np.ix_(own, own)] = np.array(rows) @ np.array(rows).T
         return covariance
 

@@ -1,4 +1,4 @@
-"""The contests of a leaderboard: its lines laid on a grid of category and seed, and compared on each metric."""
+"""The contests of a leaderboard: its contenders laid on a grid of category and seed, and compared on each metric."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from adcore.engine import registry
-from adcore.results.contest import DIGITS, Contender, Contest, Samples
+from adcore.results.contenders import ContenderResult, applying, headline, shared_and_varying, summarise
+from adcore.results.contest import DIGITS, Contest, Entry, Samples
 from adcore.results.images import Sample
-from adcore.results.lines import Line, applying, headline, shared_and_varying, summarise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,16 +33,16 @@ class Contests:
         self._grids: dict[tuple[str, frozenset[str] | None], list[_Grid]] = {}
 
     @cached_property
-    def lines(self) -> dict[str, list[Line]]:
+    def contenders(self) -> dict[str, list[ContenderResult]]:
         """Dataset -> its contenders, best first."""
         return summarise(self.table)
 
     def of(self, dataset: str, metric: str, categories: Collection[str] | None = None) -> Contest:
-        """A dataset's lines on a metric, on all categories that have it or on some of them.
+        """A dataset's contenders on a metric, on all categories that have it or on some of them.
 
-        A line with a failed cell, or without a value in a category where another has one, is left out; of a metric that
-        nobody has there are no contenders."""
-        own = {name for line in self.lines[dataset] for name in line.cells["category"]}
+        A contender with a failed cell, or without a value in a category where another has one, is left out; of a metric
+        that nobody has there are no entries."""
+        own = {name for each in self.contenders[dataset] for name in each.cells["category"]}
         chosen = None if categories is None or own <= set(categories) else frozenset(categories)
         place = dataset, metric, chosen
         if place not in self._made:
@@ -50,14 +50,14 @@ class Contests:
         return self._made[place]
 
     def head(self, dataset: str) -> Contest:
-        """The contest of the metric that ranks a dataset's lines."""
-        return self.of(dataset, headline(self.lines[dataset]))
+        """The contest of the metric that ranks a dataset's contenders."""
+        return self.of(dataset, headline(self.contenders[dataset]))
 
     @cached_property
     def by_metric(self) -> dict[str, dict[str, Contest]]:
-        """Dataset -> metric -> contest, of the metrics that some line can be compared on."""
-        every = {name: {m: self.of(name, m) for m in applying(lines)} for name, lines in self.lines.items()}
-        return {name: {m: one for m, one in found.items() if one.contenders} for name, found in every.items()}
+        """Dataset -> metric -> contest, of the metrics that some contender can be compared on."""
+        every = {name: {m: self.of(name, m) for m in applying(own)} for name, own in self.contenders.items()}
+        return {name: {m: one for m, one in found.items() if one.entries} for name, found in every.items()}
 
     @cached_property
     def _samples(self) -> Mapping[str, Sample]:
@@ -65,16 +65,16 @@ class Contests:
 
     def _gridded(self, dataset: str, categories: frozenset[str] | None) -> list[_Grid]:
         if (dataset, categories) not in self._grids:
-            lines = self.lines[dataset]
-            named = zip(lines, unique_names(lines), strict=True)
-            grids = [_Grid.of(line, name, categories, lambda: self._samples) for line, name in named]
+            contenders = self.contenders[dataset]
+            named = zip(contenders, unique_names(contenders), strict=True)
+            grids = [_Grid.of(contender, name, categories, lambda: self._samples) for contender, name in named]
             self._grids[dataset, categories] = [grid for grid in grids if len(grid.cells)]
         return self._grids[dataset, categories]
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """The cells of a line by category and seed; rows: (C, S) row of `cells`, -1 where there is none."""
+    """The cells of a contender by category and seed; rows: (C, S) row of `cells`, -1 where there is none."""
 
     name: str
     setting: Mapping[str, str]
@@ -86,14 +86,16 @@ class _Grid:
     samples: Samples
 
     @classmethod
-    def of(cls, line: Line, name: str, categories: frozenset[str] | None, samples: Samples) -> _Grid:
-        cells = line.cells if categories is None else line.cells[line.cells["category"].isin(list(categories))]
+    def of(cls, contender: ContenderResult, name: str, categories: frozenset[str] | None, samples: Samples) -> _Grid:
+        cells = contender.cells
+        if categories is not None:
+            cells = cells[cells["category"].isin(list(categories))]
         category, own = pd.factorize(cells["category"])
         seed, seeds = pd.factorize(cells["seed"], sort=True)
         rows = np.full((len(own), len(seeds)), -1)
         rows[category, seed] = np.arange(len(cells))
         failed = bool((cells["status"] != "ok").any())
-        return cls(name, line.setting, failed, cells, tuple(own), tuple(map(int, seeds)), rows, samples)
+        return cls(name, contender.setting, failed, cells, tuple(own), tuple(map(int, seeds)), rows, samples)
 
     def values(self, metric: str) -> dict[str, Floats]:
         """(S,) by category, for the categories with any value."""
@@ -111,22 +113,22 @@ class _Grid:
 def _contest(dataset: str, metric: str, grids: Sequence[_Grid]) -> Contest:
     values = [grid.values(metric) for grid in grids]
     categories = tuple(dict.fromkeys(category for own in values for category in own))
-    contenders, left_out = [], []
+    entries, left_out = [], []
     for grid, own in zip(grids, values, strict=True):
         if grid.failed or not own or len(own) < len(categories) or np.isnan(list(own.values())).any():
             left_out.append(grid.name)
             continue
         matrix = np.array([own[category] for category in categories])
         keys = grid.keys(categories)
-        contenders.append(Contender(grid.name, grid.setting, grid.seeds, matrix, keys, grid.samples))
+        entries.append(Entry(grid.name, grid.setting, grid.seeds, matrix, keys, grid.samples))
     sign = 1 if registry.column(metric).better == "higher" else -1
-    ranked = tuple(sorted(contenders, key=lambda contender: -sign * round(contender.mean, DIGITS)))
+    ranked = tuple(sorted(entries, key=lambda entry: -sign * round(entry.mean, DIGITS)))
     return Contest(dataset, metric, categories, ranked, tuple(left_out), sign)
 
 
-def unique_names(lines: Sequence[Line]) -> list[str]:
-    """Names of lines, with the settings in which they differ where a name alone stands for several."""
-    names = [line.name for line in lines]
-    _, varying = shared_and_varying(lines)
-    full = [f"{line.name} [{', '.join(line.setting[key] for key in varying)}]" for line in lines]
+def unique_names(contenders: Sequence[ContenderResult]) -> list[str]:
+    """Names of contenders, with the settings in which they differ where a name alone stands for several."""
+    names = [each.name for each in contenders]
+    _, varying = shared_and_varying(contenders)
+    full = [f"{each.name} [{', '.join(each.setting[key] for key in varying)}]" for each in contenders]
     return [long if names.count(name) > 1 else name for name, long in zip(names, full, strict=True)]

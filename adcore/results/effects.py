@@ -11,11 +11,11 @@ import pandas as pd
 
 from adcore.core.columns import STAND_IN
 from adcore.engine import registry
+from adcore.results.contenders import SETTING, ContenderResult
 from adcore.results.contests import Contests
 from adcore.results.frame import metric_columns
-from adcore.results.groups import weights_mark
-from adcore.results.lines import SETTING, Line
 from adcore.results.paired import Paired, paired
+from adcore.results.runs import weights_mark
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,10 +70,10 @@ def compare(
     `random` for those that are controls. parts: enhancer_label -> the enhancers in it; a control is one for the chains
     that have all its parts (default: for all)."""
     effects: list[Effect] = []
-    for dataset, lines in contests.lines.items():
-        cells = pd.concat([line.cells for line in lines]).sort_index()
+    for dataset, contenders in contests.contenders.items():
+        cells = pd.concat([each.cells for each in contenders]).sort_index()
         groups = _groups(cells, textures.get(dataset, ()))
-        for host in _hosts(contests, dataset, lines, controls, parts or {}):
+        for host in _hosts(contests, dataset, contenders, controls, parts or {}):
             for group, categories in groups.items():
                 effects += host.effects(group, categories)
     return effects
@@ -91,55 +91,56 @@ def _groups(cells: pd.DataFrame, textures: Collection[str]) -> dict[str, list[st
 def _hosts(
     contests: Contests,
     dataset: str,
-    lines: Sequence[Line],
+    contenders: Sequence[ContenderResult],
     controls: Mapping[str, str],
     parts: Mapping[str, Collection[str]],
 ) -> list[_Host]:
-    """The lines of a dataset by what they have in common but for the enhancer, in the order of the rows."""
-    settings: dict[tuple[str, ...], list[Line]] = {}
-    for line in sorted(lines, key=lambda line: int(str(line.cells.index[0]))):
-        settings.setdefault(tuple(_host_setting(line).values()), []).append(line)
-    varying = [key for key in HOST if key != "method_label" and len({_host_setting(line)[key] for line in lines}) > 1]
+    """The contenders of a dataset by what they have in common but for the enhancer, in the order of the rows."""
+    settings: dict[tuple[str, ...], list[ContenderResult]] = {}
+    for contender in sorted(contenders, key=lambda each: int(str(each.cells.index[0]))):
+        settings.setdefault(tuple(_host_setting(contender).values()), []).append(contender)
+    hosts = [_host_setting(each) for each in contenders]
+    varying = [key for key in HOST if key != "method_label" and len({host[key] for host in hosts}) > 1]
     return [_Host(contests, dataset, varying, own, controls, parts) for own in settings.values()]
 
 
-def _host_setting(line: Line) -> dict[str, str]:
+def _host_setting(contender: ContenderResult) -> dict[str, str]:
     """Without the enhancer, whose label says that its weights are stand-ins: the host is the same."""
-    setting = {key: line.setting[key] for key in HOST}
+    setting = {key: contender.setting[key] for key in HOST}
     return setting | {"weights": setting["weights"].removeprefix(STAND_IN)}
 
 
 class _Host:
-    """The lines of one host on one dataset, laid over each other on its grid of category x seed."""
+    """The contenders of one host on one dataset, laid over each other on its grid of category x seed."""
 
     def __init__(
         self,
         contests: Contests,
         dataset: str,
         varying: Sequence[str],
-        lines: Sequence[Line],
+        contenders: Sequence[ContenderResult],
         controls: Mapping[str, str],
         parts: Mapping[str, Collection[str]],
     ) -> None:
-        self.contests, self.dataset, self.setting = contests, dataset, _host_setting(lines[0])
+        self.contests, self.dataset, self.setting = contests, dataset, _host_setting(contenders[0])
         extra = ", ".join(self.setting[key] for key in varying)
         words = [self.setting["method_label"], extra and f"[{extra}]", weights_mark(self.setting["weights"])]
         self.name = " ".join(filter(None, words))
-        self.lines = {line.setting["enhancer_label"]: line for line in lines}
-        cells = pd.concat([line.cells for line in lines])
+        self.contenders = {each.setting["enhancer_label"]: each for each in contenders}
+        cells = pd.concat([each.cells for each in contenders])
         self.grid = cells[CELL].drop_duplicates().sort_values(CELL, ignore_index=True)
         index = pd.MultiIndex.from_frame(self.grid)
         self.values = {
-            label: line.cells.set_index(CELL)[metric_columns(cells)].reindex(index).reset_index(drop=True)
-            for label, line in self.lines.items()
+            label: contender.cells.set_index(CELL)[metric_columns(cells)].reindex(index).reset_index(drop=True)
+            for label, contender in self.contenders.items()
         }
-        self.controls = {label: controls[label] for label in self.lines if label in controls}
+        self.controls = {label: controls[label] for label in self.contenders if label in controls}
         self.parts = parts
         self.applicable = _applicable(cells)
 
     def effects(self, group: str, categories: Sequence[str]) -> Iterator[Effect]:
         """Effects on some categories, enhancer by enhancer and metric by metric."""
-        for label in self.lines:
+        for label in self.contenders:
             for metric, having in self.applicable.items():
                 inside = self.grid["category"].isin(having.intersection(categories)).to_numpy()
                 if label != "none" and inside.any():
@@ -150,7 +151,7 @@ class _Host:
     ) -> Effect:
         control = self.controls.get(label, "")
         its = [] if control else [name for name in self.controls if self._controls(name, label)]
-        bare = "none" in self.lines
+        bare = "none" in self.contenders
         return Effect(
             self.dataset,
             self.setting,
@@ -173,11 +174,11 @@ class _Host:
         self, label: str, other: str, metric: str, categories: Sequence[str], inside: NDArray[np.bool_]
     ) -> Paired:
         with_ = self.values[label][metric].to_numpy()[inside]
-        if other not in self.lines:
+        if other not in self.contenders:
             return paired(self.grid[inside], with_, np.full(len(with_), np.nan), other, "incomplete")
         without = self.values[other][metric].to_numpy()[inside]
         contest = self.contests.of(self.dataset, metric, categories)
-        pair = contest.between(self.lines[label].setting, self.lines[other].setting)
+        pair = contest.between(self.contenders[label].setting, self.contenders[other].setting)
         return paired(self.grid[inside], with_, without, other, pair.outcome if pair else "incomplete")
 
     def _identical(self, label: str, inside: NDArray[np.bool_]) -> bool:

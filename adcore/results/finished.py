@@ -17,7 +17,7 @@ from adcore.engine import registry
 from adcore.engine.bench import Bench, Failure
 from adcore.engine.cells import Cell, columns, setting
 from adcore.results.frame import metric_columns
-from adcore.results.groups import CellResult
+from adcore.results.runs import CellResult
 from adcore.results.trained import Trained
 
 
@@ -68,7 +68,7 @@ def result(store: Store, cell: Cell, metrics: Sequence[str], twins: Collection[t
     row |= {each.column.name: _value(each, finished) for each in _columns(metrics)}
     row |= {"key": cell.key, "mlflow_run_id": "", "status": "ok"}
     # Of the maps only the curves of a training are read: where there was none, they are not fetched for it.
-    trained = cell.arm.method.passes(cell.arm.options) is not None
+    trained = cell.contender.method.passes(cell.contender.options) is not None
     maps = (store.path if trained else store.here)("maps", cell.maps_key)
     gallery = store.path("gallery", cell.gallery_key) if store.has("gallery", cell.gallery_key) else None
     return CellResult(row, folder, gallery, maps if maps.exists() else None, _trained(store, cell))
@@ -113,7 +113,7 @@ def _latency(store: Store, cell: Cell) -> dict[str, Any] | None:
 
 def _trained(store: Store, cell: Cell) -> tuple[Trained, ...]:
     names = cell.names
-    label = " on ".join(filter(None, [names["enhancer_label"], cell.arm.network]))
+    label = " on ".join(filter(None, [names["enhancer_label"], cell.contender.network]))
     where = names["dataset"], names["category"], names["seed"], label
     folders = [(link.enhancer.name, store.path("enhancer", link.key)) for link in cell.links]
     return tuple(Trained(*where, part, folder) for part, folder in folders if folder.exists())
@@ -121,8 +121,13 @@ def _trained(store: Store, cell: Cell) -> tuple[Trained, ...]:
 
 def failed_rows(bench: Bench, failures: Iterable[Failure]) -> list[dict[str, Any]]:
     """A leaderboard row for every cell that a failed category would have had."""
-    arms = [(arm, setting(bench.plan, arm)) for arm in bench.arms]
-    names = (columns(lost.dataset, lost.category, arm, shared) for lost in failures for arm, shared in arms)
+    settings = [(contender, setting(bench.plan, contender)) for contender in bench.contenders]
+    names = (
+        columns(lost.dataset, lost.category, contender, seed, shared)
+        for lost in failures
+        for contender, shared in settings
+        for seed in contender.seeds
+    )
     return [failed_row(name, bench.plan) for name in names]
 
 

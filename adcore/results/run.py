@@ -17,7 +17,7 @@ from adcore.results import effects, finished
 from adcore.results.contests import Contests
 from adcore.results.effects import Effect
 from adcore.results.frame import Row, frame
-from adcore.results.groups import CellResult, Group, group_rows
+from adcore.results.runs import CellResult, RunResult, run_results
 from adcore.results.samples import samples
 from adcore.results.trained import Trained, cautions
 
@@ -51,9 +51,9 @@ class Results:
         return list(dict.fromkeys(training for cell in self.finished for training in cell.trained))
 
     @cached_property
-    def groups(self) -> list[Group]:
+    def runs(self) -> list[RunResult]:
         """The finished cells by MLflow run."""
-        return group_rows(self.finished)
+        return run_results(self.finished)
 
 
 def gather(bench: Bench, store: Store, name: str, failed: Sequence[Row], failures: Sequence[Row]) -> Results:

@@ -8,8 +8,8 @@ import numpy as np
 
 from adcore.core.keys import code, digest
 from adcore.core.store import Store
-from adcore.results.groups import CellResult
 from adcore.results.images import Sample, sample
+from adcore.results.runs import CellResult
 
 
 def identity() -> str:

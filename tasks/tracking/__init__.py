@@ -1,4 +1,4 @@
-"""Finished groups as MLflow runs, each logged once: where MLFLOW_TRACKING_URI says, else on SQLite in the workspace.
+"""Finished cells as MLflow runs, each logged once: where MLFLOW_TRACKING_URI says, else on SQLite in the workspace.
 
 Only this package imports mlflow."""
 

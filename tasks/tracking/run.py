@@ -1,4 +1,4 @@
-"""What MLflow is told of a group: means, costs, settings, curves of its training, and its artifacts."""
+"""What MLflow is told of a run: means, costs, settings, curves of its training, and its artifacts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adcore.report.table import Table
+from adcore.results.contenders import aggregate
 from adcore.results.frame import frame, metric_columns, table_columns
-from adcore.results.groups import NAMES, Group
-from adcore.results.lines import aggregate
+from adcore.results.runs import NAMES, RunResult
 from adcore.results.trained import by_curve, epoch_mean, epoch_table
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 MOST_METRICS = 40  # the page gets slow with many columns
 
 
-def log(client: MlflowClient, run: Run, group: Group, tags: dict[str, str]) -> None:
-    """Log a group into its run; into one that was cut off, or that another process logs as well, to the same effect."""
+def log(client: MlflowClient, run: Run, result: RunResult, tags: dict[str, str]) -> None:
+    """Log a result into its run; into one that was cut off, or that another process logs, too, to the same effect."""
     from mlflow.entities import Metric, Param, RunTag
 
-    table = frame([result.row for result in group.results])
+    table = frame([cell.row for cell in result.cells])
     # The run's own start as the time of each metric: logging it once more repeats points, and adds none.
     run_id, start = run.info.run_id, run.info.start_time
     note = f"{len(table)} categories\n\n{_markdown(table)}"
@@ -33,23 +33,23 @@ def log(client: MlflowClient, run: Run, group: Group, tags: dict[str, str]) -> N
     points = [Metric(name, value, start, 0) for name, value in metrics.items()]
     points += [
         Metric(name, value, start, epoch)
-        for name, values in _training(group, MOST_METRICS - len(metrics)).items()
+        for name, values in _training(result, MOST_METRICS - len(metrics)).items()
         for epoch, value in enumerate(values, 1)
     ]
     client.log_batch(
         run_id,
         metrics=points,
-        params=[Param(name, str(value)) for name, value in _params(group).items()],
+        params=[Param(name, str(value)) for name, value in _params(result).items()],
         tags=[RunTag(k, str(v)) for k, v in {**tags, "mlflow.note.content": note}.items()],
     )
     with tempfile.TemporaryDirectory() as folder:
-        write_artifacts(Path(folder), group)
+        write_artifacts(Path(folder), result)
         client.log_artifacts(run_id, folder)
 
 
-def _params(group: Group) -> dict[str, Any]:
-    params = {name: getattr(group, name) for name in NAMES}
-    return {**params, "categories": ", ".join(str(result.row["category"]) for result in group.results)[:500]}
+def _params(result: RunResult) -> dict[str, Any]:
+    params = {name: getattr(result, name) for name in NAMES}
+    return {**params, "categories": ", ".join(str(cell.row["category"]) for cell in result.cells)[:500]}
 
 
 def _metrics(table: pd.DataFrame) -> dict[str, float]:
@@ -60,27 +60,27 @@ def _metrics(table: pd.DataFrame) -> dict[str, float]:
     return {name: value for name, value in values.items() if pd.notna(value)}
 
 
-def _training(group: Group, most: int) -> dict[str, list[float]]:
+def _training(result: RunResult, most: int) -> dict[str, list[float]]:
     """Curves of the method's and the enhancers' training, a value an epoch: means over categories, at most so many."""
-    curves = group.fit_curves | by_curve(item for result in group.results for item in result.trained)
+    curves = result.fit_curves | by_curve(item for cell in result.cells for item in cell.trained)
     return {name: epoch_mean(list(curves[name].values())) for name in list(curves)[:most]}
 
 
-def write_artifacts(folder: Path, group: Group) -> None:
+def write_artifacts(folder: Path, result: RunResult) -> None:
     """categories.csv, images.csv, curves.png, and where there is something to show gallery.jpg, training.png of the
     method and, of the enhancers' training, pretext.csv and pretext.png."""
     from adcore.report import heatmaps, plots
 
-    frame([result.row for result in group.results]).to_csv(folder / "categories.csv", index=False)
-    images = [r.images.assign(category=r.row["category"]) for r in group.results]
+    frame([cell.row for cell in result.cells]).to_csv(folder / "categories.csv", index=False)
+    images = [cell.images.assign(category=cell.row["category"]) for cell in result.cells]
     pd.concat(images, ignore_index=True).to_csv(folder / "images.csv", index=False)
-    plots.curves_png(folder / "curves.png", {r.row["category"]: r.curves for r in group.results})
-    if group.fit_curves:
-        plots.epochs_png(folder / "training.png", group.fit_curves)
-    galleries = {str(r.row["category"]): r.gallery for r in group.results if r.gallery}
+    plots.curves_png(folder / "curves.png", {cell.row["category"]: cell.curves for cell in result.cells})
+    if result.fit_curves:
+        plots.epochs_png(folder / "training.png", result.fit_curves)
+    galleries = {str(cell.row["category"]): cell.gallery for cell in result.cells if cell.gallery}
     if galleries:
         heatmaps.sheet(galleries).save(folder / "gallery.jpg", quality=85)
-    trained = [item for result in group.results for item in result.trained]
+    trained = [item for cell in result.cells for item in cell.trained]
     if curves := by_curve(trained):
         epoch_table(trained).to_csv(folder / "pretext.csv", index=False)
         plots.epochs_png(folder / "pretext.png", curves)

@@ -1,4 +1,4 @@
-"""Runs of groups: a flat one a group of cells, logged once, by whichever process comes first."""
+"""MLflow runs: a flat one a contender with one seed on one dataset, logged once, by whichever process comes first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from adcore.results.groups import Group
+from adcore.results.runs import RunResult
 from tasks.tracking import run as runs
 from tasks.tracking.elsewhere import Elsewhere
 from tasks.tracking.place import FINISHED, Place, unanswered
@@ -25,22 +25,22 @@ T = TypeVar("T")
 
 
 class Tracker:
-    """Logs groups of finished cells where MLFLOW_TRACKING_URI says, else to SQLite in the workspace."""
+    """Logs results of runs where MLFLOW_TRACKING_URI says, else to SQLite in the workspace."""
 
     def __init__(self, workspace: Path, experiment: str = "adcore") -> None:
         uri = os.environ.get("MLFLOW_TRACKING_URI", "")
         self.place: Place = Elsewhere(uri, workspace) if uri else WorkspaceDatabase(workspace)
         self.experiment = experiment
 
-    def log_groups(self, groups: Sequence[Group], tags: Mapping[str, str] | None = None) -> dict[str, str]:
+    def log_runs(self, results: Sequence[RunResult], tags: Mapping[str, str] | None = None) -> dict[str, str]:
         """run_key -> MLflow run id, logging what is missing and completing what was cut off. Raises TrackingError.
 
         tags: what is true of the whole plan (git_commit, data_version, plan)."""
-        wanted = {group.run_key: group for group in groups}
+        wanted = {result.run_key: result for result in results}
         if not wanted:
             return {}
         found = self.place.finished(self.experiment, wanted)
-        missing = {key: group for key, group in wanted.items() if key not in found}
+        missing = {key: result for key, result in wanted.items() if key not in found}
         if missing:
             found |= self._log_missing(missing, dict(tags or {}))
         return found
@@ -59,13 +59,13 @@ class Tracker:
         """Address at which the experiment opens as a leaderboard. Raises TrackingError."""
         return view_url(self.experiment_id, *filter(None, [self.place.pages]))
 
-    def _log_missing(self, missing: Mapping[str, Group], tags: dict[str, str]) -> dict[str, str]:
+    def _log_missing(self, missing: Mapping[str, RunResult], tags: dict[str, str]) -> dict[str, str]:
         found: dict[str, str] = {}
         with self.place.client() as client:
             experiment = _insist(lambda: self._open(client))
             try:
-                for key, group in missing.items():
-                    found[key] = _logged(client, experiment, key, group, tags)
+                for key, result in missing.items():
+                    found[key] = _logged(client, experiment, key, result, tags)
             finally:
                 self.place.remember(self.experiment, found)
         return found
@@ -82,8 +82,8 @@ class Tracker:
         return str(experiment.experiment_id)
 
 
-def _logged(client: MlflowClient, experiment: str, key: str, group: Group, tags: dict[str, str]) -> str:
-    """Id of the complete run of a group, which is logged if nobody has done so.
+def _logged(client: MlflowClient, experiment: str, key: str, result: RunResult, tags: dict[str, str]) -> str:
+    """Id of the complete run of a result, which is logged if nobody has done so.
 
     No lock holds between machines, so several may each make a run of a key at once. All then complete the first of
     them, which does no harm, and delete what is not the first: their own, and those that somebody has completed."""
@@ -93,7 +93,7 @@ def _logged(client: MlflowClient, experiment: str, key: str, group: Group, tags:
         """One step nearer to a run that all see as complete; its id once it is."""
         there = _of_key(client, experiment, key)
         if not there:
-            mine.add(client.create_run(experiment, run_name=group.name, tags={"run_key": key}).info.run_id)
+            mine.add(client.create_run(experiment, run_name=result.name, tags={"run_key": key}).info.run_id)
             return ""
         run, *doubles = there
         for double in doubles:
@@ -101,7 +101,7 @@ def _logged(client: MlflowClient, experiment: str, key: str, group: Group, tags:
                 client.delete_run(double.info.run_id)
         if run.info.status == FINISHED:
             return str(run.info.run_id)
-        runs.log(client, run, group, tags)
+        runs.log(client, run, result, tags)
         client.set_terminated(run.info.run_id)  # only now is it complete
         return ""
 

@@ -31,7 +31,7 @@ from adcore.core.plan import BackboneSpec, Choice, DatasetSpec, ImageSpec, PlanE
 from adcore.datasets.base import Dataset, Entry
 from adcore.datasets.manifest import COLUMNS, build
 from adcore.engine import registry
-from adcore.engine.cells import arms
+from adcore.engine.cells import contenders
 from adcore.engine.sizes import size
 from adcore.features.extractor import Extraction, Extractor
 from adcore.features.held import Held, HeldImages
@@ -150,8 +150,8 @@ def test_every_option_has_a_default_and_is_closed(cls: type[Method]) -> None:
     assert not [name for name, field in cls.Options.model_fields.items() if field.is_required()]
     assert cls.Options.model_config["extra"] == "forbid" and cls.Options.model_config["frozen"]
     hash(cls.Options())  # an option that cannot be hashed could not be a key
-    arm = arms(parse({"datasets": ["elpv"], "methods": [cls.name]}))[0]
-    assert arm.options == cls.Options() and arm.names["method_label"] == cls.name
+    (contender,) = contenders(parse({"datasets": ["elpv"], "methods": [cls.name]}))
+    assert contender.options == cls.Options() and contender.names["method_label"] == cls.name
 
 
 def test_the_bytes_of_a_state_are_foreseen(case: Case, fitted: Method) -> None:

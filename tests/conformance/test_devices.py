@@ -80,7 +80,7 @@ def test_a_network_is_counted_and_its_throughput_taken(
 ) -> None:
     monkeypatch.setattr(efficiency, "SECONDS", 0.0)
     found = opened(methods=[short(name)])
-    row = efficiency.measure(found.plan, found.cells[0].arm)
+    row = efficiency.measure(found.plan, found.cells[0].contender)
     assert row["images_per_s_b32"] > 0
 
 

@@ -110,7 +110,7 @@ def bench_images(cell: Cell):
 
 def test_it_changes_the_features_and_leaves_those_of_none_alone(opened: Bench) -> None:
     plain, changed = opened.cells[0], opened.cells[2]
-    assert not plain.links and changed.links and plain.arm.method is changed.arm.method
+    assert not plain.links and changed.links and plain.contender.method is changed.contender.method
     sources: list[Any] = [opened.computer._source(cell, "test") for cell in (plain, changed)]
     one, other = (next(iter(source)) for source in sources)
     assert len(one) != len(other) or any(not torch.equal(a, b) for a, b in zip(one, other, strict=True))

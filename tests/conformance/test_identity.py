@@ -29,7 +29,7 @@ ROOT = Path(adcore.__file__).parent
 WORDS = {
     ("adcore.engine.cells", "Cell"),
     ("adcore.engine.cells", "columns"),
-    ("adcore.engine.cells", "Arm"),
+    ("adcore.engine.cells", "Contender"),
     ("adcore.engine.registry", ""),
 }
 # Methods whose answer stands in keys itself.
@@ -109,7 +109,7 @@ def test_of_a_method(name: str, opened: Opened, monkeypatch: pytest.MonkeyPatch)
     made = opened(methods=[short(name)])
     cell, computer = made.cells[0], made.computer
     levels = made.levels(cell)
-    method = cell.arm.method
+    method = cell.contender.method
     steps: list[tuple[Callable[[], None], list[Definitions]]] = [
         (lambda: computer.extract(cell, levels, silent), [behind(identity.features)]),
         (lambda: computer.fit(cell, silent), [behind(identity.fit, method, False)]),
@@ -136,7 +136,7 @@ def test_of_an_enhancer(name: str, opened: Opened) -> None:
     with recorded() as calls:
         computer.extract(cell, levels, silent)
         computer.fit(cell, silent)
-    parts += [behind(identity.features), behind(identity.fit, cell.arm.method, False)]
+    parts += [behind(identity.features), behind(identity.fit, cell.contender.method, False)]
     assert missing(calls, joined(parts)) == set()
 
 
@@ -147,7 +147,7 @@ def joined(parts: list[Definitions]) -> Definitions:
 def test_a_call_outside_is_seen(opened: Opened) -> None:
     cell = opened().cells[0]
     with recorded() as calls:
-        cell.arm.method.identity(cell.arm.options, cell.backbone)
-    assert missing(calls, behind(identity.fit, cell.arm.method, False)) == {
+        cell.contender.method.identity(cell.contender.options, cell.backbone)
+    assert missing(calls, behind(identity.fit, cell.contender.method, False)) == {
         ("adcore.core.contracts", "Method.identity")
     }

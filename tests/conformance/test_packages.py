@@ -53,7 +53,7 @@ def cells(bench: Bench) -> Iterator[tuple[Cell, np.ndarray]]:
 @pytest.mark.slow
 def test_every_method_gives_finite_maps_that_differ(bench: Bench) -> None:
     found = dict(cells(bench))
-    assert [cell.arm.names["method"] for cell in found] == METHODS
+    assert [cell.contender.names["method"] for cell in found] == METHODS
     assert [cell.title for cell, maps in found.items() if len(maps) != len(cell.test)] == []
     assert [cell.title for cell, maps in found.items() if not np.isfinite(maps).all()] == []
     assert [cell.title for cell, maps in found.items() if np.ptp(maps, 0).max() == 0] == []

@@ -193,8 +193,8 @@ def test_no_table_calls_the_vit_by_a_name_that_its_weights_are_not() -> None:
     from adcore.engine import cells
 
     plan = parse({"backbone": {"name": VIT}, "datasets": ["generated"], "methods": ["padim"]})
-    (arm,) = cells.arms(plan)
-    assert cells.setting(plan, arm)["backbone"] == VIT_LABEL
+    (contender,) = cells.contenders(plan)
+    assert cells.setting(plan, contender)["backbone"] == VIT_LABEL
     labels = [backbones.title(name) for name, package in PACKAGES.items() if package.architecture != name]
     assert labels == [VIT_LABEL]
     assert not [name for name in [*PACKAGES, *labels] if "dino" in name.lower()]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adcore.core.plan import Choice, DatasetSpec, Plan, PlanError, load, parse
 from adcore.datasets.base import DataError
 from adcore.engine import bench, registry
-from adcore.engine.cells import arms
+from adcore.engine.cells import contenders
 
 SMALL: dict[str, Any] = {"datasets": ["elpv"], "methods": ["padim"]}
 
@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {"datasets": ["elpv"], "methods": ["padim"]}
 def refusal(content: dict[str, Any]) -> str:
     """What parsing and expanding a plan says against it."""
     with pytest.raises(PlanError) as error:
-        arms(parse(content))
+        contenders(parse(content))
     return str(error.value)
 
 
@@ -29,8 +29,8 @@ def test_defaults() -> None:
     plan = parse(SMALL)
     assert [image.size for image in plan.every_image] == [256]
     assert plan.seeds == (0,) and plan.metrics == tuple(registry.modules("metrics"))
-    assert [arm.names["protocol"] for arm in arms(plan)] == ["one-class"]
-    assert arms(plan)[0].chain.objects == ()
+    assert [contender.names["protocol"] for contender in contenders(plan)] == ["one-class"]
+    assert contenders(plan)[0].chain.objects == ()
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,8 @@ def test_a_texture_beside_the_categories_of_the_plan_is_one(parts: Path, tmp_pat
 
 def test_the_demo_plan_is_sound() -> None:
     plan = load(Path(__file__).parents[2] / "params.yaml")
-    assert len(arms(plan)) == len(plan.methods) * len(plan.enhancers) * len(plan.protocols) * len(plan.seeds)
+    count = sum(len(contender.seeds) for contender in contenders(plan))
+    assert count == len(plan.methods) * len(plan.enhancers) * len(plan.protocols) * len(plan.seeds)
 
 
 def test_a_plan_survives_being_text() -> None:

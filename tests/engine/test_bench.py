@@ -206,8 +206,8 @@ def test_nothing_is_computed_twice(computed: Bench, monkeypatch: pytest.MonkeyPa
         raise AssertionError("computed again")
 
     for cell in computed.cells:
-        monkeypatch.setattr(cell.arm.method, "fit", never)
-        monkeypatch.setattr(cell.arm.method, "score", never)
+        monkeypatch.setattr(cell.contender.method, "fit", never)
+        monkeypatch.setattr(cell.contender.method, "score", never)
     monkeypatch.setattr("adcore.engine.evaluation.evaluate", never)
     fresh = Bench(computed.plan, computed.layout.workspace, computed.manifests)
     for cell in fresh.cells:
@@ -467,11 +467,11 @@ def test_a_run_asks_reads_and_expands_once(computed: Bench, monkeypatch: pytest.
     """From what is missing to what the pages and MLflow are given."""
     fresh = Bench(computed.plan, computed.layout.workspace, computed.manifests)
     sums = counting(monkeypatch, store, "intact")
-    plans = counting(monkeypatch, cells, "arms")
+    plans = counting(monkeypatch, cells, "contenders")
     manifests = counting(monkeypatch, manifest, "read_manifest")
     work = Work.find(fresh)
     results = gather(fresh, work.store, "tiny", [], [])
-    assert len(results.groups) == 2
+    assert len(results.runs) == 2
     folders = {str(fresh.store.path(kind, key)) for cell in fresh.cells for kind, key in cell.artifacts}
     asked = {folder for folder in sums if Path(folder).parent.name not in ("validation", "sample", "manifest")}
     assert asked == {folder for folder in folders if Path(folder).parent.name in ("cell", "gallery", "latency")}
@@ -486,7 +486,7 @@ def test_results_have_the_metrics_of_the_plan_and_mlflow_all(computed: Bench) ->
     results = gather(opened, opened.store, "tiny", [], [])
     assert metric_columns(results.table) == ["p_auroc"]
     assert "i_auroc_untwinned" not in results.table
-    assert set(registry.metrics()) <= set(results.groups[0].results[0].row)
+    assert set(registry.metrics()) <= set(results.runs[0].cells[0].row)
     again = frame([cell.row for cell in finished.read(opened, opened.store, ["p_auroc"])])
     pd.testing.assert_frame_equal(results.table, again)
 

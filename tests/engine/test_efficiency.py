@@ -14,7 +14,7 @@ from torch import nn
 
 from adcore.core.plan import Plan
 from adcore.engine import efficiency
-from adcore.engine.cells import arms
+from adcore.engine.cells import contenders
 from adcore.engine.efficiency import measure
 from adcore.engine.sizes import Macs, counted, size
 from adcore.features.extractor import Extraction, Extractor
@@ -38,7 +38,7 @@ def test_attention_products_are_seen_and_counted_apart(training: bool) -> None:
 def test_rows_of_methods_with_and_without_a_network(plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficiency, "SECONDS", 0.0)
     made = plan(methods=["padim", {"name": "cfa", "gamma_d": 2}])
-    padim, cfa = (measure(made, arm) for arm in arms(made))
+    padim, cfa = (measure(made, contender) for contender in contenders(made))
     # resnet18 up to layer3 of 256 channels: 11,176,512 without the classifier, of which layer4 has 8,393,728
     assert padim["learnable_params"] == 0 and padim["total_params"] == 11_176_512 - 8_393_728
     channels, width = 64 + 128 + 256, 224
@@ -63,7 +63,7 @@ def test_what_enhancers_add_is_counted(plan: Callable[..., Plan]) -> None:
 
 def test_a_table_is_written(plan: Callable[..., Plan], tmp_path: Path) -> None:
     made = plan(methods=["padim"])
-    rows = [measure(made, arm) for arm in arms(made)]
+    rows = [measure(made, contender) for contender in contenders(made)]
     write(tmp_path, rows)
     assert pd.read_csv(tmp_path / "efficiency.csv")["total_params"].tolist() == [rows[0]["total_params"]]
     assert "| padim | resnet18 | 64 | 0.00 | 2.78 | 0.11 | 0.11 | 0.00 | 0.11 | – | – |  |" in markdown(rows)
@@ -90,5 +90,5 @@ def test_a_template_beyond_the_images_that_are_timed(
     monkeypatch.setattr(efficiency, "SECONDS", 0.0)
     method = {"name": "tfa_net", "preset": "small", "grid": 8, "template": 5, "template_raw": True}
     made = plan(methods=[method])
-    (row,) = (measure(made, arm) for arm in arms(made))
+    (row,) = (measure(made, contender) for contender in contenders(made))
     assert row["images_per_s_b1"] > 0

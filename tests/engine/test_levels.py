@@ -10,7 +10,7 @@ import pytest
 
 import adcore
 from adcore.core.plan import Plan, PlanError
-from adcore.engine.cells import arms
+from adcore.engine.cells import contenders
 
 CENTRE = """
 from __future__ import annotations
@@ -72,13 +72,13 @@ def test_one_pass_over_the_images_gives_all_that_is_read(both: Callable[..., Pla
 def test_an_enhancer_of_maps_refuses_a_vector(both: Callable[..., Plan]) -> None:
     message = "enhancer 'pfam': centre reads 'cls', which is no map to enhance; name the enhancers of centre without it"
     with pytest.raises(PlanError, match=message):
-        arms(both(enhancers=["none", "pfam"]))
+        contenders(both(enhancers=["none", "pfam"]))
 
 
 def test_an_enhancer_of_the_backbone_may_stand_before_it(both: Callable[..., Plan]) -> None:
-    assert len(arms(both(enhancers=["none", "sbm"]))) == 6
+    assert len(contenders(both(enhancers=["none", "sbm"]))) == 6
 
 
 def test_a_level_that_there_is_not_is_refused(both: Callable[..., Plan]) -> None:
     with pytest.raises(PlanError, match="method 'centre': it reads 'block0', which is no level; a block is such as"):
-        arms(both(methods=[{"name": "centre", "block": 0}]))
+        contenders(both(methods=[{"name": "centre", "block": 0}]))

@@ -15,7 +15,7 @@ from adcore.core import keys
 from adcore.core.contracts import Method
 from adcore.core.plan import Choice, PlanError, parse
 from adcore.engine import identity, registry
-from adcore.engine.cells import arms
+from adcore.engine.cells import contenders
 from adcore.metrics.base import Scored, values
 
 METHOD = """
@@ -76,9 +76,9 @@ def test_another_package_brings_a_method(installed: Callable[..., None]) -> None
     assert issubclass(found, Method) and found.__module__ == "their_methods"
     assert len(keys.code(found.__module__)) == 32
     plan = parse({"datasets": ["elpv"], "methods": [{"name": "mine", "width": 5}, "padim"]})
-    assert [arm.names["method_label"] for arm in arms(plan)] == ["mine(width=5)", "padim"]
+    assert [contender.names["method_label"] for contender in contenders(plan)] == ["mine(width=5)", "padim"]
     with pytest.raises(PlanError, match=r"method 'mine': unknown key 'widht' \(did you mean 'width'\?\)"):
-        arms(parse({"datasets": ["elpv"], "methods": [{"name": "mine", "widht": 5}]}))
+        contenders(parse({"datasets": ["elpv"], "methods": [{"name": "mine", "widht": 5}]}))
 
 
 def test_another_package_brings_a_metric_and_a_column(installed: Callable[..., None]) -> None:

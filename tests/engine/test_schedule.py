@@ -34,6 +34,6 @@ def test_a_method_that_is_given_images_needs_no_features(steps: Callable[..., tu
 
 def test_features_are_those_that_the_others_read(steps: Callable[..., tuple[Bench, list[Step]]]) -> None:
     opened, found = steps(AGPNET, {"name": "patchcore", "coreset": 0.5})
-    keys = {cell.fit_key for cell in opened.cells if cell.arm.names["method"] == "patchcore"}
+    keys = {cell.fit_key for cell in opened.cells if cell.contender.names["method"] == "patchcore"}
     assert {step.key for step in found if step.name == "extract"} == keys
     assert opened.levels(opened.cells[0]) == (2, 3)

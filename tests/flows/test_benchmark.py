@@ -21,9 +21,10 @@ from prefect.states import Running
 import adcore
 from adcore.api import in_place
 from adcore.core.contracts import FeatureSource
+from adcore.engine.bench import Layout
 from adcore.methods.padim import PaDiM
 from adcore.results.frame import read, same
-from flows import _start
+from flows import _start, stages
 from flows.benchmark import benchmark
 from flows.leaderboard import leaderboard
 from tasks.tracking import workspace as workspace_database
@@ -159,6 +160,16 @@ def test_a_corrupt_image_stops_its_category_only(plan_file: PlanFile, own_parts:
     assert found["status"].to_dict() == {"bolt": "failed", "cloth": "ok"}
     assert np.isnan(found["i_auroc"]["bolt"])
     assert "bolt/train/good/000.png" in (work / "results" / "leaderboard.md").read_text()
+
+
+def test_a_category_that_cannot_be_used_counts_its_cells_of_all_seeds(
+    plan_file: PlanFile, own_parts: Path, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_parts / "bolt" / "train" / "good" / "000.png").write_bytes(b"no image")
+    plan = plan_file(methods=["padim"], seeds=[0, 1])
+    assert not stages.list_missing(adcore.load_plan(plan), Layout(work))
+    assert capsys.readouterr().out.splitlines()[-1] == "cells: 0 computed, 0 cached, 2 failed"
+    assert run(plan, work)["last_line"] == "cells: 2 computed, 0 cached, 2 failed"
 
 
 def test_a_missing_root_fails_and_other_datasets_go_on(

@@ -9,7 +9,7 @@ import pytest
 from adcore.core.plan import Plan, parse
 from adcore.engine import efficiency
 from adcore.engine.bench import Layout
-from adcore.engine.cells import Arm
+from adcore.engine.cells import Contender
 from flows.efficiency import rows
 
 
@@ -22,9 +22,9 @@ def test_a_method_is_counted_once_whatever_its_seeds(tmp_path: Path, monkeypatch
     layout, counted = Layout(tmp_path), []
     real = efficiency.measure
 
-    def measure(plan: Plan, arm: Arm) -> dict[str, object]:
-        counted.append(arm)
-        return real(plan, arm)
+    def measure(plan: Plan, contender: Contender) -> dict[str, object]:
+        counted.append(contender)
+        return real(plan, contender)
 
     monkeypatch.setattr(efficiency, "measure", measure)
     first = rows(plan(), layout)

@@ -64,61 +64,61 @@ def test_nothing_in_the_mapping_is_stale() -> None:
 
 @pytest.mark.parametrize("stem", TABLES)
 def test_a_full_suite_has_every_system_as_the_paper_has_it(stem: str, targets: dict[str, list[Any]]) -> None:
-    found = [(plan, arm) for plan in plans(stem, "full") for arm in cells.arms(plan)]
+    found = [(plan, contender) for plan in plans(stem, "full") for contender in cells.contenders(plan)]
     for row, of in targets[stem]:
         if not isinstance(of, Target) or of.quantity.source == "efficiency":
             continue
-        for system in of.systems:
+        for printed in of.contenders:
             exact = [
                 plan
-                for plan, arm in found
-                if system.differences(arm) == [] and arm.backbone.name == system.ours.backbone
-                if not system.conditions(arm)
+                for plan, contender in found
+                if printed.differences(contender) == [] and contender.backbone.name == printed.ours.backbone
+                if not printed.conditions(contender)
                 if of.quantity.source == "latency" or of.kind in {spec.of_kind for spec in plan.datasets}
             ]
-            assert exact, (row, system.label)
+            assert exact, (row, printed.label)
 
 
 @pytest.mark.parametrize("stem", TABLES)
 def test_a_small_suite_has_every_system_in_some_size(stem: str, targets: dict[str, list[Any]]) -> None:
-    found = [(plan, arm) for plan in plans(stem, "small") for arm in cells.arms(plan)]
+    found = [(plan, contender) for plan in plans(stem, "small") for contender in cells.contenders(plan)]
     assert {spec.of_kind for plan, _ in found for spec in plan.datasets} <= {"generated", "elpv"}
     for row, of in targets[stem]:
         if not isinstance(of, Target) or of.quantity.source == "efficiency":
             continue
-        for system in of.systems[:1]:
-            wanted = (None, "-") if system.ours.small == "-" else (None, system.ours.small)
-            there = [arm for _, arm in found if system.differences(arm) is not None]
-            assert there or system.ours.small == "-", (row, system.label)
+        for printed in of.contenders[:1]:
+            wanted = (None, "-") if printed.ours.small == "-" else (None, printed.ours.small)
+            there = [contender for _, contender in found if printed.differences(contender) is not None]
+            assert there or printed.ours.small == "-", (row, printed.label)
             if wanted[1] not in (None, "-"):
-                assert wanted[1] in {arm.backbone.name for arm in there}, (row, system.label)
+                assert wanted[1] in {contender.backbone.name for contender in there}, (row, printed.label)
 
 
 def test_variants_are_told_apart_and_other_options_make_less_comparable(targets: dict[str, list[Any]]) -> None:
-    def arm(**options: Any) -> cells.Arm:
+    def measured(**options: Any) -> cells.Contender:
         content = {"datasets": ["mvtec_ad"], "methods": [{"name": "tfa_net", **options}]}
-        return cells.arms(Plan.model_validate(content))[0]
+        return cells.contenders(Plan.model_validate(content))[0]
 
-    by_setting = {row["setting"]: of.systems[0] for row, of in targets["tfa-net_table4"]}
+    by_setting = {row["setting"]: of.contenders[0] for row, of in targets["tfa-net_table4"]}
     cosine = by_setting["one-class, anomaly map = cosine only"]
-    assert cosine.differences(arm()) is None
-    assert cosine.differences(arm(distance="cosine")) == []
-    assert cosine.differences(arm(distance="cosine", epochs=5)) == ["epochs 5 instead of 400"]
-    small = cosine.differences(arm(distance="cosine", preset="small", epochs=5))
+    assert cosine.differences(measured()) is None
+    assert cosine.differences(measured(distance="cosine")) == []
+    assert cosine.differences(measured(distance="cosine", epochs=5)) == ["epochs 5 instead of 400"]
+    small = cosine.differences(measured(distance="cosine", preset="small", epochs=5))
     assert small == ["preset small instead of paper", "epochs 5 instead of 400"]
 
 
 def test_caits_weights_asked_for_are_the_papers_and_stand_ins_are_not(targets: dict[str, list[Any]]) -> None:
     """On the paper's backbone `auto` and `pretrained` are the same weights, so neither is a difference."""
-    system = next(
-        of.systems[0] for row, of in targets["mffa_text"] if isinstance(of, Target) and row["method"] == "MFFA"
+    printed = next(
+        of.contenders[0] for row, of in targets["mffa_text"] if isinstance(of, Target) and row["method"] == "MFFA"
     )
 
     def differences(weights: str) -> list[str] | None:
         mffa = {"name": "mffa", "weights": weights}
         content = {"datasets": ["mvtec_ad"], "methods": [mffa], "enhancers": ["psg"]}
-        plan = Plan.model_validate({**content, "backbone": {"name": system.ours.backbone}})
-        return system.differences(cells.arms(plan)[0])
+        plan = Plan.model_validate({**content, "backbone": {"name": printed.ours.backbone}})
+        return printed.differences(cells.contenders(plan)[0])
 
     assert differences("auto") == []
     assert differences("pretrained") == []
@@ -128,18 +128,18 @@ def test_caits_weights_asked_for_are_the_papers_and_stand_ins_are_not(targets: d
 def test_the_suite_of_mffa_has_caits_weights_wherever_it_runs() -> None:
     """Not random blocks where the file is not on the machine yet: no row is a stand-in, so all can be compared."""
     (plan,) = plans("mffa_text", "full")
-    assert not [arm.title for arm in cells.arms(plan) if arm.stand_in]
+    assert not [each.title for each in cells.contenders(plan) if each.stand_in]
 
 
 def test_an_enhancers_options_and_the_conditions_count(targets: dict[str, list[Any]]) -> None:
     rows = [(row, of) for row, of in targets["sbm-pfam_table1"] if row["enhancer"] == "SBM+PFAM"]
-    system = rows[0][1].systems[0]
+    printed = rows[0][1].contenders[0]
     content = {"datasets": ["mvtec_ad"], "methods": ["padim"], "image": {"resize": 224}}
     plan = Plan.model_validate({**content, "enhancers": ["none", {"name": "paper", "epochs": 5}]})
-    plain, enhanced = cells.arms(plan)
-    assert system.differences(plain) is None
-    assert system.differences(enhanced) == ["sbm epochs 5 instead of 30", "pfam epochs 5 instead of 30"]
-    assert system.conditions(cells.arms(plan)[0]) == [
+    plain, enhanced = cells.contenders(plan)
+    assert printed.differences(plain) is None
+    assert printed.differences(enhanced) == ["sbm epochs 5 instead of 30", "pfam epochs 5 instead of 30"]
+    assert printed.conditions(cells.contenders(plan)[0]) == [
         "backbone tf_efficientnet_lite0 instead of wide_resnet50_2.tv_in1k",
         "image 224 instead of 256",
     ]

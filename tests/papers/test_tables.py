@@ -38,8 +38,7 @@ MVTEC = registry.dataset("mvtec_ad")
 def a_run(rows: list[dict[str, Any]], **changes: Any) -> Run:
     plan = parse(CONTENT | changes)
     datasets = {spec.name: registry.dataset(spec.of_kind)(spec, Path("data")) for spec in plan.datasets}
-    arms = {tuple(arm.names.values()): arm for arm in cells.arms(plan)}
-    return Run("suite", plan, list(arms.values()), frame(rows), datasets)
+    return Run("suite", plan, cells.contenders(plan), frame(rows), datasets)
 
 
 def all_of(row: Make, seeds: int = 1, **changes: Any) -> list[dict[str, Any]]:
@@ -262,7 +261,7 @@ def test_latency_and_sizes_come_from_their_own_files(row: Make) -> None:
     scopes = {"total": {"median_ms": 44.0}}
     timing = {"method_label": "padim", "enhancer_label": "none", "device": "cpu", "threads": 2}
     run = a_run(all_of(row), image={"resize": 256, "crop": 224})
-    run = Run(run.name, run.plan, run.arms, run.table, run.datasets, [{**timing, "latency": {"scopes": scopes}}])
+    run = Run(run.name, run.plan, run.contenders, run.table, run.datasets, [{**timing, "latency": {"scopes": scopes}}])
     found = cell(made(run, "sbm-pfam_table2"), "all", "time_ms")
     assert found["measured"] == 44.0
     assert found["verdict"] == "not comparable: timed on cpu with 2 threads, printed for another machine"

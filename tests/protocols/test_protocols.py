@@ -92,7 +92,7 @@ def test_paper_on_a_joint_model_is_for_textures_only_if_all_are() -> None:
 def test_few_shot_takes_k_images_in_32_versions_and_draws_anew() -> None:
     found = expand({"name": "few-shot", "k": 2, "draws": 3}, seeds=[0, 5])
     bolts = [cell for cell in found if cell.category.name == "bolt"]
-    assert [cell.arm.seed for cell in bolts] == [0, 1, 2, 15, 16, 17]
+    assert [cell.seed for cell in bolts] == [0, 1, 2, 15, 16, 17]
     for cell in bolts:
         assert len(cell.train) == 64 and cell.train["path"].nunique() == 2
         assert sorted(cell.train.groupby("path")["variant"].agg(set).map(len)) == [32, 32]

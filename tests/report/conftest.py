@@ -15,7 +15,7 @@ from PIL import Image
 
 from adcore.engine import registry
 from adcore.metrics import curves
-from adcore.results.groups import CellResult
+from adcore.results.runs import CellResult
 from adcore.results.trained import Trained
 from adcore.vision.gallery import make_gallery
 

@@ -29,7 +29,7 @@ from adcore.results.images import Sample, sample
 from adcore.results.run import Results
 from tests.report.conftest import a_row
 
-ARMS = ("none", "sbm", "sbm(epochs=0)")  # the last is the control
+ENHANCERS = ("none", "sbm", "sbm(epochs=0)")  # the last is the control
 IMAGES = 16  # of a category
 NAMES = """
 datasets: {Mine: folder}
@@ -63,14 +63,14 @@ def boards(draw: st.DrawFn) -> Board:
     """Scores of drawn quality on drawn images; now and then without samples, or with a failed cell."""
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     categories, seeds = draw(st.integers(1, 8)), draw(st.integers(1, 3))
-    quality = {name: draw(st.sampled_from([0.3, 0.8, 0.85, 2.5])) for name in ARMS}
+    quality = {name: draw(st.sampled_from([0.3, 0.8, 0.85, 2.5])) for name in ENHANCERS}
     same = draw(st.booleans())  # the control and what it controls score alike
     labels = np.arange(IMAGES) % 2
     rows: list[Any] = []
     samples: dict[Any, Any] = {}
     for category in (f"c{i}" for i in range(categories)):
         signal = rng.normal(size=IMAGES)
-        for enhancer in ARMS:
+        for enhancer in ENHANCERS:
             for seed in range(seeds):
                 repeat = 0 if enhancer == "none" else seed  # none has no chance in it
                 noise = np.random.default_rng([len(rows) * (not same), repeat]).normal(size=IMAGES)
@@ -94,9 +94,8 @@ def printed(board: Board, folder: Path) -> list[beside.Beside]:
     (folder / "a-paper_table1.csv").write_text(PRINTED + row)
     spec = {"name": "mine", "kind": "folder", "root": str(folder)}
     plan = parse({"datasets": [spec], "methods": ["padim"], "enhancers": ["none", "sbm"]})
-    arms = {tuple(arm.names.values()): arm for arm in cells.arms(plan)}
     dataset = registry.dataset("folder")(plan.datasets[0], folder)
-    return beside.compare(Run("suite", plan, list(arms.values()), board.contests.table, {"mine": dataset}), folder)
+    return beside.compare(Run("suite", plan, cells.contenders(plan), board.contests.table, {"mine": dataset}), folder)
 
 
 def told(sentence: str, one: str, other: str) -> str:
@@ -159,7 +158,7 @@ def test_the_lead_sentence_says_what_the_statistics_say_on_every_page(board: Boa
     contests = board.contests
     contest = contests.head("mine")
     lead = leaderboard.markdown(Results(contests)).split("\n\n")[3]
-    if len(contest.contenders) < 2:
+    if len(contest.entries) < 2:
         assert lead == "Nothing to compare: fewer than two complete lines."
         return
     first, second = contest.names[:2]
@@ -178,7 +177,7 @@ def test_the_lead_sentence_says_what_the_statistics_say_on_every_page(board: Boa
 def test_the_printed_column_never_says_the_opposite(folder: Path, board: Board) -> None:
     contests = board.contests
     contest = contests.head("mine")
-    setting = {line.setting["enhancer_label"]: line.setting for line in contests.lines["mine"]}
+    setting = {each.setting["enhancer_label"]: each.setting for each in contests.contenders["mine"]}
     pair = contest.between(setting["sbm"], setting["none"])
     if pair is None:
         return

@@ -11,11 +11,11 @@ import pytest
 from adcore.report import plots, pretext
 from adcore.report.html import write_report
 from adcore.results import effects
+from adcore.results.contenders import summarise
 from adcore.results.contests import Contests
 from adcore.results.frame import frame
-from adcore.results.groups import CellResult
-from adcore.results.lines import summarise
 from adcore.results.run import Results
+from adcore.results.runs import CellResult
 from adcore.results.trained import cautions
 from tests.report.conftest import a_row
 
@@ -27,7 +27,7 @@ def of(rows, **given):
 
 
 def behind(folder, trainings):
-    """A finished cell of no line of the page, behind which these trainings stand."""
+    """A finished cell of no contender of the page, behind which these trainings stand."""
     return [CellResult(a_row(dataset="elsewhere"), folder, trained=tuple(trainings))]
 
 
@@ -91,11 +91,11 @@ def test_only_failures_still_make_a_page(tmp_path, row):
     assert "1 of 1 cells failed" in text and "<svg" not in text
 
 
-def enhanced(row, *arms):
+def enhanced(row, *others):
     """Rows of two categories with and without enhancers, and their effects."""
     rows = [
         row(enhancer_label=e, category=c, i_auroc=x + 0.01 * (c == "poly"))
-        for e, x in (("none", 0.8), *arms)
+        for e, x in (("none", 0.8), *others)
         for c in ("mono", "poly")
     ]
     return rows, effects.compare(Contests(frame(rows)), {"elpv": ["poly"]}, {"pfam(train=identity)": "identity"})
@@ -186,9 +186,9 @@ def test_mean_roc_averages_true_positive_rates():
 
 def test_figures_are_reproducible_and_bounded(row):
     rows = [row(method_label=f"m{i}", i_auroc=0.5 + i / 100) for i in range(12)]
-    (lines,) = summarise(frame(rows)).values()
-    svg = plots.category_svg(lines)
-    assert svg == plots.category_svg(lines)
+    (contenders,) = summarise(frame(rows)).values()
+    svg = plots.category_svg(contenders)
+    assert svg == plots.category_svg(contenders)
     assert len(set(re.findall(r">(m\d+)<", svg))) == plots.MOST
 
 

@@ -9,8 +9,8 @@ import pytest
 from adcore.engine import registry
 from adcore.report import leaderboard, verdicts
 from adcore.results import frame
+from adcore.results.contenders import best
 from adcore.results.contests import Contests
-from adcore.results.lines import best
 from adcore.results.run import Results
 
 
@@ -18,8 +18,8 @@ def of(rows, failures=(), **notes):
     return Results(Contests(frame.frame(rows)), failures=failures, notes=notes)
 
 
-def lines(rows):
-    (found,) = of(rows).contests.lines.values()
+def contenders(rows):
+    (found,) = of(rows).contests.contenders.values()
     return found
 
 
@@ -66,25 +66,25 @@ def test_anything_else_does(row, change):
 
 
 def test_means_are_over_categories_of_means_over_seeds(row):
-    (line,) = lines(grid(row, {"padim": {"mono": [0.8, 0.9], "poly": [0.5, 0.7]}}))
-    assert line.means["i_auroc"] == pytest.approx((0.85 + 0.6) / 2)
-    assert line.stds["i_auroc"] == pytest.approx(math.sqrt(2) * (0.8 - 0.65) / 2)  # seeds 0.65 and 0.80, n - 1
-    assert math.isnan(line.means["aupro"])
+    (contender,) = contenders(grid(row, {"padim": {"mono": [0.8, 0.9], "poly": [0.5, 0.7]}}))
+    assert contender.means["i_auroc"] == pytest.approx((0.85 + 0.6) / 2)
+    assert contender.stds["i_auroc"] == pytest.approx(math.sqrt(2) * (0.8 - 0.65) / 2)  # seeds 0.65 and 0.80, n - 1
+    assert math.isnan(contender.means["aupro"])
 
 
 def test_a_contender_with_a_failed_cell_is_last_and_never_best(row):
     rows = grid(row, {"padim": {"a": [0.7], "b": [0.7]}, "cfa": {"a": [0.99]}, "stfpm": {"a": [0.6], "b": [0.6]}})
     rows.append(row(method_label="cfa", category="b", i_auroc=math.nan, status="failed"))
-    found = lines(rows)
-    assert [line.name for line in found] == ["padim", "stfpm", "cfa"]
+    found = contenders(rows)
+    assert [each.name for each in found] == ["padim", "stfpm", "cfa"]
     assert best(found, "i_auroc") == [found[0]]
     text = leaderboard.markdown(of(rows, [{"dataset": "elpv", "category": "b", "error": "boom"}]))
     assert "| cfa (1 of 2 cells failed, not comparable) | 99.0 |" in text and "* elpv · b: boom" in text
 
 
 def test_equal_as_printed_is_equally_best(row):
-    found = lines(grid(row, {"padim": {"a": [0.90001]}, "cfa": {"a": [0.89999]}, "stfpm": {"a": [0.5]}}))
-    assert {line.name for line in best(found, "i_auroc")} == {"padim", "cfa"}
+    found = contenders(grid(row, {"padim": {"a": [0.90001]}, "cfa": {"a": [0.89999]}, "stfpm": {"a": [0.5]}}))
+    assert {each.name for each in best(found, "i_auroc")} == {"padim", "cfa"}
 
 
 @pytest.mark.parametrize(

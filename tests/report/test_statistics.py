@@ -37,7 +37,7 @@ def ahead(*gaps, base=0.8):
 
 def contest_of(rows, metric="i_auroc", samples=None):
     contests = Contests(frame(rows), lambda: samples or {})
-    return contests.of(next(iter(contests.lines)), metric)
+    return contests.of(next(iter(contests.contenders)), metric)
 
 
 def images_of(labels, scores):
@@ -117,7 +117,7 @@ def test_seeds_are_repeats_of_a_category_not_more_categories(row):
     }
     found = contest_of(cells(row, values))
     assert found.values.shape == (2, 6) and found.over_categories.p[0, 1] == pytest.approx(2 / 2**6)
-    assert found.contenders[0].sd == pytest.approx(0.001)
+    assert found.entries[0].sd == pytest.approx(0.001)
 
 
 def test_one_category_is_judged_on_its_images(row):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from adcore.core.store import Store
-from adcore.results.groups import CellResult
+from adcore.results.runs import CellResult
 from adcore.results.samples import samples
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from adcore.core.words import TRAINING
-from adcore.results.groups import CellResult
+from adcore.results.runs import CellResult
 from adcore.results.trained import Trained
 from adcore.vision.gallery import make_gallery
 from flows import _start

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import tasks
-from adcore.results.groups import group_rows
+from adcore.results.runs import run_results
 from tasks.tracking import Tracker, TrackingError, run
 from tasks.tracking.place import open_client
 from tests.tasks.conftest import PATIENT
@@ -48,7 +48,7 @@ def runs(tracker):
 
 
 def make_at_once(monkeypatch, other, **changes):
-    """Just before a tracker makes its run, which it has not found, the other does all that it does for the same group;
+    """Just before a tracker makes its run, which it has not found, the other does all that it does for the same one;
     `changes` are made to the slower one's run."""
     from mlflow import MlflowClient
 
@@ -68,36 +68,36 @@ def make_at_once(monkeypatch, other, **changes):
 
 @pytest.mark.parametrize("changes", [{}, {"start_time": 1}], ids=["clocks agree", "the slower one's clock is behind"])
 def test_a_run_that_another_machine_completed_meanwhile_is_not_doubled(two, cells, monkeypatch, changes):
-    groups = group_rows(cells)
-    first = make_at_once(monkeypatch, lambda: two[1].log_groups(groups), **changes)
-    found = two[0].log_groups(groups)
+    results = run_results(cells)
+    first = make_at_once(monkeypatch, lambda: two[1].log_runs(results), **changes)
+    found = two[0].log_runs(results)
     assert found == first[1] and [run.info.run_id for run in runs(two[0])] == [*found.values()]
 
 
 def test_a_run_that_another_machine_has_just_made_is_completed_by_both(two, cells, monkeypatch):
-    (group,) = group_rows(cells)
+    (result,) = run_results(cells)
     experiment, client = two[1].experiment_id, open_client(two[1].place.url)
-    first = make_at_once(monkeypatch, lambda: client.create_run(experiment, tags={"run_key": group.run_key}))
-    found = two[0].log_groups([group])
+    first = make_at_once(monkeypatch, lambda: client.create_run(experiment, tags={"run_key": result.run_key}))
+    found = two[0].log_runs([result])
     (left,) = runs(two[0])
     assert [left.info.run_id] == [*found.values()] == [first[1].info.run_id] and left.info.status == "FINISHED"
 
 
 def test_two_that_finish_a_run_of_their_own_leave_the_same_one(two, cells, monkeypatch):
     """The slower one's run counts as the older, and completes while the other has gone."""
-    groups = group_rows(cells)
+    results = run_results(cells)
     log, inside = run.log, []
 
     def slow(*arguments):
         if not inside:
             inside.append(True)
             experiment, client = two[1].experiment_id, open_client(two[1].place.url)
-            made = client.create_run(experiment, start_time=1, tags={"run_key": groups[0].run_key})
+            made = client.create_run(experiment, start_time=1, tags={"run_key": results[0].run_key})
             client.set_terminated(made.info.run_id)
         log(*arguments)
 
     monkeypatch.setattr(run, "log", slow)
-    found = two[0].log_groups(groups)
+    found = two[0].log_runs(results)
     assert [left.info.run_id for left in runs(two[0])] == [*found.values()]
 
 
@@ -112,7 +112,7 @@ def test_a_write_that_is_refused_because_another_machine_made_the_same_is_made_a
     """As MLflow's `set_experiment_tag` and `delete_run` are, when two send them at once."""
     from mlflow import MlflowClient, MlflowException
 
-    groups, original, told = group_rows(cells), getattr(MlflowClient, write), []
+    results, original, told = run_results(cells), getattr(MlflowClient, write), []
 
     def refuse(self, *arguments, **named):
         if not told:
@@ -123,21 +123,21 @@ def test_a_write_that_is_refused_because_another_machine_made_the_same_is_made_a
         return original(self, *arguments, **named)
 
     if write == "delete_run":
-        make_at_once(monkeypatch, lambda: two[1].log_groups(groups))
+        make_at_once(monkeypatch, lambda: two[1].log_runs(results))
     monkeypatch.setattr(MlflowClient, write, refuse)
-    found = two[0].log_groups(groups)
+    found = two[0].log_runs(results)
     assert told == [write]
     assert [(left.info.run_id, left.info.status) for left in runs(two[0])] == [(*found.values(), "FINISHED")]
 
 
 @pytest.fixture
 def many(two, place, cells):
-    """Trackers of two workspaces, and a thousand groups, whose runs are all there."""
-    (group,) = group_rows(cells)
-    groups = [replace(group, seed=seed) for seed in range(MANY)]
-    (first,) = two[0].log_groups(groups[:1]).values()
+    """Trackers of two workspaces, and a thousand results, whose runs are all there."""
+    (result,) = run_results(cells)
+    results = [replace(result, seed=seed) for seed in range(MANY)]
+    (first,) = two[0].log_runs(results[:1]).values()
     with closing(sqlite3.connect(place[1])) as database:
-        for other in groups[1:]:
+        for other in results[1:]:
             copy = uuid.uuid4().hex
             for table in ("runs", "tags", "params", "metrics", "latest_metrics"):
                 names = [column[1] for column in database.execute(f"PRAGMA table_info({table})")]
@@ -146,7 +146,7 @@ def many(two, place, cells):
                 database.execute(sql, (copy, first))
             database.execute("UPDATE tags SET value = ? WHERE run_uuid = ? AND key = 'run_key'", (other.run_key, copy))
         database.commit()
-    return two, groups
+    return two, results
 
 
 @pytest.fixture
@@ -169,27 +169,27 @@ def requests(monkeypatch):
 
 
 def test_a_thousand_runs_are_found_with_few_requests(many, requests):
-    (_, other), groups = many
-    found = other.log_groups(groups)
+    (_, other), results = many
+    found = other.log_runs(results)
     assert len(set(found.values())) == MANY and len(requests) <= 7  # pages of 200; nothing is known in this workspace
     requests.clear()
-    assert Tracker(other.place.memory.parents[2], other.experiment).log_groups(groups) == found
+    assert Tracker(other.place.memory.parents[2], other.experiment).log_runs(results) == found
     assert len(requests) <= 4
-    gone = found[groups[500].run_key]
+    gone = found[results[500].run_key]
     open_client(other.place.url).delete_run(gone)
     requests.clear()
-    again = other.log_groups(groups)
-    assert {key for key in found if again[key] != found[key]} == {groups[500].run_key}
+    again = other.log_runs(results)
+    assert {key for key in found if again[key] != found[key]} == {results[500].run_key}
     assert requests.count("create_run") == 1 and len(requests) <= 14
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"KEY": 7}', '{"KEY": "\'"}'])
 def test_a_damaged_memory_of_runs_is_passed_over(two, cells, content):
-    groups = group_rows(cells)
-    first = two[0].log_groups(groups)
+    results = run_results(cells)
+    first = two[0].log_runs(results)
     (memory,) = two[0].place.memory.iterdir()
-    memory.write_text(content.replace("KEY", groups[0].run_key))
-    assert two[0].log_groups(groups) == first
+    memory.write_text(content.replace("KEY", results[0].run_key))
+    assert two[0].log_runs(results) == first
 
 
 # What fails, and how that is told
@@ -240,7 +240,7 @@ def failure(tmp_path, cells, monkeypatch):
     def told(uri):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         with pytest.raises(TrackingError) as error:
-            Tracker(tmp_path / "work").log_groups(group_rows(cells[:1]))
+            Tracker(tmp_path / "work").log_runs(run_results(cells[:1]))
         return str(error.value)
 
     return told
@@ -317,13 +317,13 @@ def test_what_is_neither_server_nor_database_is_refused(failure, uri):
 
 
 def test_this_machine_is_asked_without_a_proxy(answers, nobody, cells, tmp_path):
-    (tmp_path / "groups").write_bytes(pickle.dumps(group_rows(cells)))
+    (tmp_path / "results").write_bytes(pickle.dumps(run_results(cells)))
     script = "import flows, pickle, sys, pathlib; from tasks.tracking import Tracker; "
-    script += "Tracker(pathlib.Path(sys.argv[1])).log_groups(pickle.loads(pathlib.Path(sys.argv[2]).read_bytes()))"
+    script += "Tracker(pathlib.Path(sys.argv[1])).log_runs(pickle.loads(pathlib.Path(sys.argv[2]).read_bytes()))"
     refuses = answers(401)
     proxied = {"http_proxy": f"http://{nobody}", "MLFLOW_TRACKING_URI": f"http://me:secret@{refuses.address}"}
     kept = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
-    command = [sys.executable, "-c", script, str(tmp_path), str(tmp_path / "groups")]
+    command = [sys.executable, "-c", script, str(tmp_path), str(tmp_path / "results")]
     done = subprocess.run(command, cwd=ROOT, env=kept | proxied, capture_output=True, text=True, timeout=200)
     assert f"http://{refuses.address}: it does not let us in" in done.stderr
     assert "secret" not in done.stdout + done.stderr
@@ -341,7 +341,7 @@ def test_credentials_are_kept_nowhere(server, server_folder, cells, tmp_path, mo
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.replace("://", "://user-zqxjk:word-zqxjk@"))
     tracker = Tracker(tmp_path, "credentials")
-    (run_id,) = tracker.log_groups(group_rows(cells), {"plan": "demo"}).values()
+    (run_id,) = tracker.log_runs(run_results(cells), {"plan": "demo"}).values()
     said = capfd.readouterr()
     kept = [path.read_bytes() for folder in (tmp_path, server_folder) for path in folder.rglob("*") if path.is_file()]
     assert not [content for content in kept if b"zqxjk" in content]

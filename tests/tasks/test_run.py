@@ -1,14 +1,14 @@
-"""What MLflow is told of a group."""
+"""What MLflow is told of a run."""
 
 from adcore.results.frame import frame
-from adcore.results.groups import group_rows
+from adcore.results.runs import run_results
 from tasks.tracking import run
 
 
 def test_training_takes_only_the_names_that_the_metrics_leave(enhanced):
-    (group,) = group_rows(enhanced)
-    assert list(run._training(group, 3)) == ["padim.loss", "sbm.loss", "pfam.loss"]
-    assert len(run._training(group, 40)) == 4 and not run._training(group, 0)
+    (result,) = run_results(enhanced)
+    assert list(run._training(result, 3)) == ["padim.loss", "sbm.loss", "pfam.loss"]
+    assert len(run._training(result, 40)) == 4 and not run._training(result, 0)
 
 
 def test_names_stay_few_and_keep_the_headline(cells):

@@ -1,4 +1,4 @@
-"""MLflow runs: one a group, whoever asks and however often, on a database in the workspace, on another, on a server."""
+"""MLflow runs: each once, whoever asks and however often, on a database in the workspace, on another, on a server."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import tasks
-from adcore.results.groups import group_rows
+from adcore.results.runs import run_results
 from tasks.tracking import Tracker, run
 from tasks.tracking.place import open_client
 from tasks.tracking.view import view_state, view_tag, view_url
@@ -19,7 +19,7 @@ from tests.tasks.conftest import PATIENT
 
 ROOT = Path(tasks.__file__).parents[1]
 LOG = "import pickle, sys, pathlib; from tasks.tracking import Tracker; "
-LOG += "print(Tracker(pathlib.Path(sys.argv[1])).log_groups(pickle.loads(pathlib.Path(sys.argv[2]).read_bytes())))"
+LOG += "print(Tracker(pathlib.Path(sys.argv[1])).log_runs(pickle.loads(pathlib.Path(sys.argv[2]).read_bytes())))"
 
 
 @pytest.fixture(scope="module", params=["workspace", "database", pytest.param("server", marks=pytest.mark.slow)])
@@ -39,17 +39,17 @@ def uri(request, kind, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def workspace(kind, uri, tmp_path_factory, cells):
-    """A workspace from which a group was logged for the first time while another process did the same: in the same
+    """A workspace from which a run was logged for the first time while another process did the same: in the same
     workspace, or as from another machine."""
     folder = tmp_path_factory.mktemp("work space")  # paths may hold blanks
     other = folder if kind == "workspace" else tmp_path_factory.mktemp("other")
     (folder / ".cache" / "adcore").mkdir(parents=True)
     (folder / ".cache" / "adcore" / "mlflow.db.part").write_bytes(b"left by a process that was killed")
-    groups = tmp_path_factory.mktemp("pickled") / "groups"
-    groups.write_bytes(pickle.dumps(group_rows(cells)))
+    results = tmp_path_factory.mktemp("pickled") / "results"
+    results.write_bytes(pickle.dumps(run_results(cells)))
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", LOG, str(place), str(groups)],
+            [sys.executable, "-c", LOG, str(place), str(results)],
             cwd=ROOT,
             env=os.environ | PATIENT | {"MLFLOW_TRACKING_URI": uri},
             stdout=subprocess.PIPE,
@@ -83,7 +83,7 @@ def test_two_processes_at_once_log_one_complete_run(workspace, client, cells):
     tracker = Tracker(workspace)
     (run,) = runs(client, tracker)
     assert run.info.status == "FINISHED" and run.info.run_name == "elpv · padim"
-    assert tracker.log_groups(group_rows(cells)) == {group_rows(cells)[0].run_key: run.info.run_id}
+    assert tracker.log_runs(run_results(cells)) == {run_results(cells)[0].run_key: run.info.run_id}
 
 
 def test_run_holds_means_costs_params_and_artifacts(kind, workspace, client):
@@ -112,16 +112,16 @@ def test_artifacts_are_in_the_workspace_unless_a_server_keeps_them(kind, workspa
 
 def test_tags_tell_plan_and_commit(workspace, client, cells):
     tracker = Tracker(workspace, "tags")
-    (run_id,) = tracker.log_groups(group_rows(cells[:1]), {"git_commit": "abc", "plan": "demo"}).values()
+    (run_id,) = tracker.log_runs(run_results(cells[:1]), {"git_commit": "abc", "plan": "demo"}).values()
     tags = client.get_run(run_id).data.tags
     assert (tags["git_commit"], tags["plan"]) == ("abc", "demo") and "0.750" in tags["mlflow.note.content"]
 
 
 def test_logged_again_it_is_the_same_run(workspace, client, cells, monkeypatch):
     tracker = Tracker(workspace, "again")
-    first = tracker.log_groups(group_rows(cells))
+    first = tracker.log_runs(run_results(cells))
     monkeypatch.setattr(run, "log", lambda *_: pytest.fail("logged twice"))
-    assert tracker.log_groups(group_rows(cells[::-1])) == first and len(runs(client, tracker)) == 1
+    assert tracker.log_runs(run_results(cells[::-1])) == first and len(runs(client, tracker)) == 1
 
 
 @pytest.mark.parametrize("part", ["_params", "write_artifacts"])
@@ -129,10 +129,10 @@ def test_a_run_that_was_cut_off_is_completed(workspace, client, cells, monkeypat
     tracker = Tracker(workspace, f"cut off in {part}")
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
         cut.setattr(run, part, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        tracker.log_groups(group_rows(cells))
+        tracker.log_runs(run_results(cells))
     (left,) = runs(client, tracker)
     assert left.info.status == "RUNNING"
-    (run_id,) = tracker.log_groups(group_rows(cells)).values()
+    (run_id,) = tracker.log_runs(run_results(cells)).values()
     (done,) = runs(client, tracker)
     assert done.info.run_id == left.info.run_id == run_id and done.info.status == "FINISHED"
     assert len(client.get_metric_history(run_id, "i_auroc")) == 1 and len(client.list_artifacts(run_id)) == 5
@@ -140,23 +140,23 @@ def test_a_run_that_was_cut_off_is_completed(workspace, client, cells, monkeypat
 
 def test_other_categories_are_another_run(workspace, client, cells):
     tracker = Tracker(workspace, "categories")
-    both, one = (tracker.log_groups(group_rows(chosen)) for chosen in (cells, cells[:1]))
+    both, one = (tracker.log_runs(run_results(chosen)) for chosen in (cells, cells[:1]))
     assert both.keys().isdisjoint(one) and len(runs(client, tracker)) == 2
 
 
 def test_a_deleted_run_is_logged_anew(workspace, client, cells):
     tracker = Tracker(workspace, "deleted")
-    (gone,) = tracker.log_groups(group_rows(cells[:1])).values()
+    (gone,) = tracker.log_runs(run_results(cells[:1])).values()
     client.delete_run(gone)
-    (run_id,) = tracker.log_groups(group_rows(cells[:1])).values()
+    (run_id,) = tracker.log_runs(run_results(cells[:1])).values()
     assert run_id != gone
 
 
 def test_a_deleted_experiment_is_brought_back_without_its_runs(workspace, client, cells):
     tracker = Tracker(workspace, "deleted whole")
-    (gone,) = tracker.log_groups(group_rows(cells[:1])).values()
+    (gone,) = tracker.log_runs(run_results(cells[:1])).values()
     client.delete_experiment(tracker.experiment_id)
-    (run_id,) = tracker.log_groups(group_rows(cells[:1])).values()
+    (run_id,) = tracker.log_runs(run_results(cells[:1])).values()
     assert [run.info.run_id for run in runs(client, tracker)] == [run_id]
     assert client.get_run(gone).info.lifecycle_stage == "deleted"
 
@@ -165,8 +165,8 @@ def test_training_is_logged_by_epoch_as_the_mean_over_categories(workspace, clie
     tracker = Tracker(workspace, "training")
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
         cut.setattr(run, "write_artifacts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        tracker.log_groups(group_rows(enhanced))
-    (run_id,) = tracker.log_groups(group_rows(enhanced)).values()
+        tracker.log_runs(run_results(enhanced))
+    (run_id,) = tracker.log_runs(run_results(enhanced)).values()
     history = {
         name: [(point.step, point.value) for point in client.get_metric_history(run_id, name)]
         for name in ("sbm.loss", "sbm.accuracy", "pfam.loss", "i_auroc")
@@ -187,7 +187,7 @@ def test_training_is_logged_by_epoch_as_the_mean_over_categories(workspace, clie
 
 
 def test_nothing_to_log_makes_nothing(tmp_path):
-    assert Tracker(tmp_path).log_groups([]) == {} and not list(tmp_path.iterdir())
+    assert Tracker(tmp_path).log_runs([]) == {} and not list(tmp_path.iterdir())
 
 
 def test_view_tag_round_trips_through_the_database(workspace, client):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tasks
-from adcore.results.groups import group_rows
+from adcore.results.runs import run_results
 from tasks.tracking import Tracker, TrackingError, workspace
 
 ROOT = Path(tasks.__file__).parents[1]
@@ -21,12 +21,12 @@ ROOT = Path(tasks.__file__).parents[1]
 def logged(tmp_path_factory, cells):
     """A workspace with one logged run."""
     folder = tmp_path_factory.mktemp("logged")
-    Tracker(folder).log_groups(group_rows(cells))
+    Tracker(folder).log_runs(run_results(cells))
     return folder
 
 
 def finished(folder, cells):
-    return Tracker(folder).place.finished("adcore", [group.run_key for group in group_rows(cells)])
+    return Tracker(folder).place.finished("adcore", [result.run_key for result in run_results(cells)])
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_damaged_database_is_set_aside_whole(own, cells, damage):
     damage(own / "mlflow.db")
     before = (own / "mlflow.db").read_bytes()
     with pytest.raises(TrackingError, match=r"mlflow\.db is damaged .* set aside as mlflow\.damaged-1\.db"):
-        Tracker(own).log_groups(group_rows(cells))
+        Tracker(own).log_runs(run_results(cells))
     assert (own / "mlflow.damaged-1.db").read_bytes() == before
     assert not (own / "mlflow.db").exists()
 
@@ -70,19 +70,19 @@ def test_a_new_database_takes_the_runs_of_one_set_aside(own, cells):
             Tracker(own).experiment_id  # noqa: B018
     assert (own / "mlflow.damaged-1.db").read_bytes() == b"no database"
     assert (own / "mlflow.damaged-2.db").read_bytes() == b"no database" * 2
-    (run_id,) = Tracker(own).log_groups(group_rows(cells)).values()
-    assert finished(own, cells) == {group_rows(cells)[0].run_key: run_id}
+    (run_id,) = Tracker(own).log_runs(run_results(cells)).values()
+    assert finished(own, cells) == {run_results(cells)[0].run_key: run_id}
 
 
 @pytest.mark.parametrize("lock", ["EXCLUSIVE", "IMMEDIATE"])
 def test_a_locked_database_is_told_and_caught_up(own, cells, monkeypatch, lock):
     monkeypatch.setattr(workspace, "PATIENCE", 0.2)
-    groups = group_rows(cells[:1])
+    results = run_results(cells[:1])
     with closing(sqlite3.connect(own / "mlflow.db", isolation_level=None)) as other:
         other.execute(f"BEGIN {lock}")
         with pytest.raises(TrackingError, match=r"runs were not logged to .*mlflow\.db: database is locked"):
-            Tracker(own).log_groups(groups)
-    assert Tracker(own).log_groups(groups).keys() == {groups[0].run_key}
+            Tracker(own).log_runs(results)
+    assert Tracker(own).log_runs(results).keys() == {results[0].run_key}
 
 
 CUT_OFF = """
@@ -99,7 +99,7 @@ os._exit(0)
 def test_what_a_kill_left_in_the_database_is_rolled_back(own, cells):
     subprocess.run([sys.executable, "-c", CUT_OFF, own / "mlflow.db"], check=True)
     assert (own / "mlflow.db-journal").stat().st_size > 0
-    assert finished(own, cells).keys() == {group_rows(cells)[0].run_key}
+    assert finished(own, cells).keys() == {run_results(cells)[0].run_key}
 
 
 @pytest.mark.parametrize("name", ["what?mode=memory", "100%41", "a#b", "ä & ö"])
@@ -108,7 +108,7 @@ def test_any_folder_holds_its_own_database_and_artifacts(logged, cells, tmp_path
     own.mkdir()
     shutil.copy(logged / "mlflow.db", own)
     tracker = Tracker(own, "here")
-    (run_id,) = tracker.log_groups(group_rows(cells[:1])).values()
+    (run_id,) = tracker.log_runs(run_results(cells[:1])).values()
     with closing(sqlite3.connect(own / "mlflow.db")) as database:
         assert run_id in {identity for (identity,) in database.execute("SELECT run_uuid FROM runs")}
     assert len(list(own.glob("mlartifacts/**/categories.csv"))) == 1
@@ -116,11 +116,11 @@ def test_any_folder_holds_its_own_database_and_artifacts(logged, cells, tmp_path
 
 
 def test_what_is_logged_is_answered_without_mlflow(logged, cells, tmp_path):
-    (tmp_path / "groups").write_bytes(pickle.dumps(group_rows(cells)))
+    (tmp_path / "results").write_bytes(pickle.dumps(run_results(cells)))
     check = "import pickle, sys, pathlib; from tasks.tracking import Tracker; "
-    check += "Tracker(pathlib.Path(sys.argv[1])).log_groups(pickle.loads(pathlib.Path(sys.argv[2]).read_bytes()))"
+    check += "Tracker(pathlib.Path(sys.argv[1])).log_runs(pickle.loads(pathlib.Path(sys.argv[2]).read_bytes()))"
     check += "; assert not {'mlflow', 'matplotlib', 'torch'} & sys.modules.keys()"
-    subprocess.run([sys.executable, "-c", check, logged, tmp_path / "groups"], cwd=ROOT, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", check, logged, tmp_path / "results"], cwd=ROOT, check=True, timeout=60)
 
 
 def test_a_database_without_tables_counts_as_empty(tmp_path, cells):

@@ -1,4 +1,4 @@
-"""Finished cells, and the groups of cells that make one MLflow run and one gallery each."""
+"""Finished cells, and those that make one MLflow run together."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from adcore.core.words import TRAINING
 from adcore.engine import registry
 from adcore.results.trained import Trained
 
-GROUP_BY = ("dataset", *columns.names("setting", "seed"))
-NAMES = tuple(name.removesuffix("_label") for name in GROUP_BY)
+IDENTITY = ("dataset", *columns.names("setting", "seed"))  # the leaderboard's columns that tell runs apart
+NAMES = tuple(name.removesuffix("_label") for name in IDENTITY)
 PLAIN = ("", "none", "identity", "one-class")  # enhancers and protocols that a readable name need not tell
 
 
@@ -59,8 +59,8 @@ class CellResult:
 
 
 @dataclass(frozen=True)
-class Group:
-    """The finished cells that differ in category only: one flat MLflow run."""
+class RunResult:
+    """The finished cells of a contender with one seed, which differ in category only: one flat MLflow run."""
 
     dataset: str
     protocol: str
@@ -70,15 +70,15 @@ class Group:
     weights: str
     image: str
     seed: int
-    results: tuple[CellResult, ...]
+    cells: tuple[CellResult, ...]
 
     @property
     def fit_curves(self) -> dict[str, dict[str, list[float]]]:
         """`cfa.loss`, ... -> category -> a value an epoch; losses first."""
         found: dict[str, dict[str, list[float]]] = {}
-        for result in self.results:
-            for curve, values in result.fit_curves.items():
-                found.setdefault(f"{result.row['method']}.{curve}", {})[result.row["category"]] = values
+        for cell in self.cells:
+            for curve, values in cell.fit_curves.items():
+                found.setdefault(f"{cell.row['method']}.{curve}", {})[cell.row["category"]] = values
         return {name: found[name] for name in sorted(found, key=lambda name: not name.endswith(".loss"))}
 
     @property
@@ -87,11 +87,11 @@ class Group:
 
     @property
     def run_key(self) -> str:
-        """Hash of the group and its sorted cell keys: another set of categories, or new code, is another run, and so
+        """Hash of what it is of and its sorted cell keys: other categories, or new code, make another run, and so
         are other values of columns that are in no key, as where other twins are found."""
-        content = [*self.identity, *sorted(str(result.row["key"]) for result in self.results)]
+        content = [*self.identity, *sorted(str(cell.row["key"]) for cell in self.cells)]
         kept = [each.column.name for each in registry.cell_columns() if each.column.kind != "cost"]
-        values = [result.row.get(name, "") for result in self.results for name in kept]
+        values = [cell.row.get(name, "") for cell in self.cells for name in kept]
         content += [f"{value}" for value in values if value != "" and value == value]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:20]
 
@@ -111,16 +111,16 @@ def weights_mark(weights: str) -> str:
     return ""
 
 
-def group_rows(results: Iterable[CellResult]) -> list[Group]:
-    """Groups of the results in order of first appearance; results of a group sorted by category."""
+def run_results(cells: Iterable[CellResult]) -> list[RunResult]:
+    """Results of runs in order of first appearance; the cells of each sorted by category."""
     found: dict[tuple[Any, ...], list[CellResult]] = {}
-    for result in results:
-        found.setdefault(tuple(result.row[name] for name in GROUP_BY), []).append(result)
+    for cell in cells:
+        found.setdefault(tuple(cell.row[name] for name in IDENTITY), []).append(cell)
     return [
-        Group(**dict(zip(NAMES, identity, strict=True)), results=tuple(sorted(members, key=_category)))
+        RunResult(**dict(zip(NAMES, identity, strict=True)), cells=tuple(sorted(members, key=_category)))
         for identity, members in found.items()
     ]
 
 
-def _category(result: CellResult) -> str:
-    return str(result.row["category"])
+def _category(cell: CellResult) -> str:
+    return str(cell.row["category"])

@@ -1,4 +1,4 @@
-"""One line per contender: means over categories of means over seeds, and their spread."""
+"""Results of contenders: means over categories of means over seeds, and their spread."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ import pandas as pd
 from adcore.core.columns import Aggregate, Column
 from adcore.engine import registry
 from adcore.results.frame import metric_columns
-from adcore.results.groups import GROUP_BY, PLAIN, weights_mark
+from adcore.results.runs import IDENTITY, PLAIN, weights_mark
 
-SETTING = GROUP_BY[:-1]  # what makes a contender; the seed only repeats it
+SETTING = IDENTITY[:-1]  # what makes a contender; the seed only repeats it
 
 
 @dataclass(frozen=True)
-class Line:
-    """A contender on one dataset. means and stds are fractions (0..1) by metric; cells: its rows, failed ones too."""
+class ContenderResult:
+    """A contender's result on one dataset.
+
+    means and stds are fractions (0..1) by metric; cells: its rows, failed ones too."""
 
     setting: Mapping[str, str]
     cells: pd.DataFrame
@@ -55,7 +57,7 @@ class Line:
         return means
 
     def cost(self, name: str) -> float:
-        """What the cells of the line make of a column that is no metric: median milliseconds, largest memory, ..."""
+        """What its cells make of a column that is no metric: median milliseconds, largest memory, ..."""
         return aggregate(self.cells[name], registry.column(name).over)
 
     def text(self, column: Column) -> str:
@@ -70,29 +72,29 @@ def aggregate(values: pd.Series[float], how: Aggregate) -> float:
     return float(values.dropna().agg(how)) if values.notna().any() else math.nan
 
 
-def summarise(table: pd.DataFrame) -> dict[str, list[Line]]:
-    """Lines of each dataset, best first; a line with a failed cell is not comparable and comes last."""
-    datasets: dict[str, list[Line]] = {}
+def summarise(table: pd.DataFrame) -> dict[str, list[ContenderResult]]:
+    """The contenders of each dataset, best first; a contender with a failed cell is not comparable and comes last."""
+    datasets: dict[str, list[ContenderResult]] = {}
     for values, cells in table.groupby(list(SETTING), sort=False):
         setting = dict(zip(SETTING, map(str, values), strict=True))
-        datasets.setdefault(setting["dataset"], []).append(_line(setting, cells, metric_columns(table)))
-    return {dataset: _ranked(lines) for dataset, lines in datasets.items()}
+        datasets.setdefault(setting["dataset"], []).append(_result(setting, cells, metric_columns(table)))
+    return {dataset: _ranked(contenders) for dataset, contenders in datasets.items()}
 
 
-def headline(lines: Sequence[Line]) -> str:
-    """The metric that ranks these lines: image AUROC, else pixel AUROC, else the first that has a value."""
+def headline(contenders: Sequence[ContenderResult]) -> str:
+    """The metric that ranks these contenders: image AUROC, else pixel AUROC, else the first that has a value."""
     ranking = registry.shown_in("ranking")
-    for metric in (*ranking, *lines[0].means):
-        if any(not math.isnan(line.means.get(metric, math.nan)) for line in lines):
+    for metric in (*ranking, *contenders[0].means):
+        if any(not math.isnan(each.means.get(metric, math.nan)) for each in contenders):
             return metric
     return ranking[0]
 
 
-def best(lines: Sequence[Line], metric: str) -> list[Line]:
-    """Lines that share the best mean of a metric as it is printed; none where fewer than two can be compared."""
-    complete = [line for line in lines if not line.failed]
-    marks = leading([line.means.get(metric, math.nan) for line in complete], registry.column(metric))
-    return [line for line, mark in zip(complete, marks, strict=True) if mark]
+def best(contenders: Sequence[ContenderResult], metric: str) -> list[ContenderResult]:
+    """Contenders that share the best mean of a metric as it is printed; none where fewer than two can be compared."""
+    complete = [each for each in contenders if not each.failed]
+    marks = leading([each.means.get(metric, math.nan) for each in complete], registry.column(metric))
+    return [each for each, mark in zip(complete, marks, strict=True) if mark]
 
 
 def leading(values: Sequence[float], column: Column) -> list[bool]:
@@ -102,36 +104,36 @@ def leading(values: Sequence[float], column: Column) -> list[bool]:
     return [bool(len(known) > 1 and rank == max(known)) for rank in ranks]
 
 
-def applying(lines: Sequence[Line]) -> list[str]:
-    """Metrics that some line has a value for."""
-    return [m for m in lines[0].means if any(not math.isnan(line.means[m]) for line in lines)]
+def applying(contenders: Sequence[ContenderResult]) -> list[str]:
+    """Metrics that some contender has a value for."""
+    return [m for m in contenders[0].means if any(not math.isnan(each.means[m]) for each in contenders)]
 
 
-def shared_and_varying(lines: Sequence[Line]) -> tuple[dict[str, str], list[str]]:
-    """Settings that all lines share (for a caption) and those that differ (for columns), method and dataset apart."""
+def shared_and_varying(contenders: Sequence[ContenderResult]) -> tuple[dict[str, str], list[str]]:
+    """Settings that all of them share (for a caption) and those that differ (for columns), method and dataset apart."""
     keys = [key for key in SETTING if key not in ("dataset", "method_label")]
-    varying = [key for key in keys if len({line.setting[key] for line in lines}) > 1]
-    return {key: lines[0].setting[key] for key in keys if key not in varying}, varying
+    varying = [key for key in keys if len({each.setting[key] for each in contenders}) > 1]
+    return {key: contenders[0].setting[key] for key in keys if key not in varying}, varying
 
 
-def _line(setting: dict[str, str], cells: pd.DataFrame, metrics: Sequence[str]) -> Line:
+def _result(setting: dict[str, str], cells: pd.DataFrame, metrics: Sequence[str]) -> ContenderResult:
     by_category = cells.groupby("category")[list(metrics)].mean().mean()
     by_seed = cells.groupby("seed")[list(metrics)].mean()
     # With a failed cell the seeds have different categories, and their spread would be that of the categories.
     comparable = len(by_seed) > 1 and bool((cells["status"] == "ok").all())
     stds = by_seed.std(ddof=1) if comparable else pd.Series(np.nan, index=list(metrics))
-    return Line(setting, cells, _floats(by_category), _floats(stds))
+    return ContenderResult(setting, cells, _floats(by_category), _floats(stds))
 
 
 def _floats(values: Any) -> dict[str, float]:
     return {str(name): float(value) for name, value in values.items()}
 
 
-def _ranked(lines: list[Line]) -> list[Line]:
-    metric = headline(lines)
+def _ranked(contenders: list[ContenderResult]) -> list[ContenderResult]:
+    metric = headline(contenders)
 
-    def order(line: Line) -> tuple[bool, float, str]:
-        value = registry.column(metric).rank(line.means.get(metric, math.nan))
-        return line.failed > 0, math.inf if math.isnan(value) else -value, line.name
+    def order(contender: ContenderResult) -> tuple[bool, float, str]:
+        value = registry.column(metric).rank(contender.means.get(metric, math.nan))
+        return contender.failed > 0, math.inf if math.isnan(value) else -value, contender.name
 
-    return sorted(lines, key=order)
+    return sorted(contenders, key=order)
