@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from flows._start import free_port
+from tests.cluster import _postgres
 from tests.conftest import make_parts
 
 REPO = Path(__file__).parents[2]
@@ -95,6 +96,15 @@ def plan(tmp_path: Path) -> Path:
     }
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(content))
     return tmp_path / "plan.yaml"
+
+
+@pytest.fixture
+def postgres() -> Iterator[_postgres.Postgres]:
+    """A server of this test's own, without databases yet."""
+    if why := _postgres.why_absent():
+        pytest.skip(why)
+    with _postgres.server() as made:
+        yield made
 
 
 def until(there: Callable[[], bool], seconds: float) -> None:
