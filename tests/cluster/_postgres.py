@@ -1,7 +1,8 @@
-"""A PostgreSQL of a test's own: in a temporary folder, on a free port of 127.0.0.1, gone with its process's parent.
+"""A PostgreSQL of a test's own: in a temporary folder, on a free port of 127.0.0.1, gone with us.
 
-Within `with _postgres.server() as postgres:` there are `postgres.create("prefect")`, `postgres.url("prefect", "asyncpg")`,
-and `postgres.restart()`, after which all data are there and all connections broken.
+    with _postgres.server() as postgres: postgres.create("prefect"); postgres.url("prefect", "asyncpg")
+
+After `postgres.restart()` all data are there and all connections broken.
 """
 
 from __future__ import annotations
