@@ -38,6 +38,7 @@ def main() -> None:
 def _serve() -> None:
     from prefect import serve
 
+    from flows import _heartbeat
     from flows.benchmark import benchmark
     from flows.leaderboard import leaderboard
     from flows.prepare import prepare
@@ -48,13 +49,15 @@ def _serve() -> None:
         "try: .venv/bin/prefect deployment run 'benchmark/demo' --watch\nstop: Ctrl-C",
         flush=True,
     )
-    serve(*(_deployment(flow) for flow in (prepare, benchmark, leaderboard)))
+    _heartbeat.watch()
+    with _heartbeat.sent():
+        serve(*(_deployment(flow, _heartbeat.TAG) for flow in (prepare, benchmark, leaderboard)))
 
 
-def _deployment(flow: Flow[..., Any]) -> RunnerDeployment:
+def _deployment(flow: Flow[..., Any], tag: str) -> RunnerDeployment:
     parameters = {"plan": "params.yaml", "workspace": "."}
     # Prefect types it as if an event loop were running here, where it would be awaited.
-    return cast("RunnerDeployment", flow.to_deployment(name="demo", parameters=parameters))
+    return cast("RunnerDeployment", flow.to_deployment(name="demo", parameters=parameters, tags=[tag]))
 
 
 def _end_runs() -> None:
