@@ -55,9 +55,13 @@ def _serve() -> None:
 
 
 def _deployment(flow: Flow[..., Any], tag: str) -> RunnerDeployment:
+    from prefect.deployments.runner import EntrypointType
+
     parameters = {"plan": "params.yaml", "workspace": "."}
+    by_module = EntrypointType.MODULE_PATH  # Ray's workers import what the flow of a run names
     # Prefect types it as if an event loop were running here, where it would be awaited.
-    return cast("RunnerDeployment", flow.to_deployment(name="demo", parameters=parameters, tags=[tag]))
+    made = flow.to_deployment(name="demo", parameters=parameters, tags=[tag], entrypoint_type=by_module)
+    return cast("RunnerDeployment", made)
 
 
 def _end_runs() -> None:

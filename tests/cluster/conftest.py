@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,3 +115,10 @@ def until(there: Callable[[], bool], seconds: float) -> None:
     while not there():
         assert time.monotonic() < end, "it did not come"
         time.sleep(0.05)
+
+
+def answers(url: str) -> bool:
+    """Whether a server says there that it is well."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+        return bool(answer.status == 200)
+    return False

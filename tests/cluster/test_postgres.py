@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from mlflow import MlflowClient
 from flows._server import dying_with
 from flows._start import free_port
 from tests.cluster._postgres import Postgres
-from tests.cluster.conftest import until
+from tests.cluster.conftest import answers, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 pytest.importorskip("psycopg2", reason="make test-cluster installs it")
@@ -40,12 +39,6 @@ def served(command: list[str], health: str, folder: Path, **environment: str) ->
         with contextlib.suppress(ProcessLookupError):  # it ended by itself
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def answers(url: str) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
-        return bool(answer.status == 200)
-    return False
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def test_the_cluster_of_the_driver_is_one_that_adcore_takes(tmp_path: Path) -> N
 
     (tmp_path / "cluster.yaml").write_text(COMPOSE["configs"]["cluster"]["content"])
     found = Cluster.load(str(tmp_path / "cluster.yaml"))
-    assert (found.ray, found.store, found.options.num_cpus) == ("ray://head:10001", "s3://adcore/store", 2)
+    assert (found.ray, found.store, found.options.num_cpus) == ("head:6379", "s3://adcore/store", 2)
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
