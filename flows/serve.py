@@ -55,7 +55,7 @@ def _serve() -> None:
 
 
 def _deployment(flow: Flow[..., Any], tag: str) -> RunnerDeployment:
-    from prefect.deployments.runner import EntrypointType
+    from prefect.types.entrypoint import EntrypointType
 
     parameters = {"plan": "params.yaml", "workspace": "."}
     by_module = EntrypointType.MODULE_PATH  # Ray's workers import what the flow of a run names

@@ -89,6 +89,8 @@ def start(moved: Callable[[str], str], folder: Path) -> Iterator[Start]:
     base |= {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(REPO)}
     base |= {"PREFECT_WORKER_WEBSERVER_PORT": str(free_port())}
 
+    processes: list[subprocess.Popen[bytes]] = []
+
     def begin(service: str, *instead: str) -> subprocess.Popen[bytes]:
         (folder / service).mkdir(exist_ok=True)
         told = content["services"][service]
@@ -99,13 +101,14 @@ def start(moved: Callable[[str], str], folder: Path) -> Iterator[Start]:
             environment["NODE"] = NODE.format(address, port, port + 99)
             environment["NODE"] += f" --temp-dir={folder / 't'}" if service == "head" else ""
         with (folder / f"{service}.log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 instead or told["command"], env=base | environment, cwd=REPO, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=dying_with(os.getpid()),
             )  # fmt: skip
+        processes.append(process)
+        return process
 
-    processes = []
-    yield lambda *arguments: processes.append(begin(*arguments)) or processes[-1]
+    yield begin
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
