@@ -45,11 +45,14 @@ smoke: $(READY) ## a plan through library and flow, on another Python: make smok
 test-slow: $(READY) ## the tests of minutes: kills, full disks, wheels
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
-test-cluster: $(VENV)/.ready-ray ## the tests on two nodes of a Ray cluster on this machine
+test-cluster: $(VENV)/.ready-cluster ## the tests on two nodes of a Ray cluster on this machine, and on PostgreSQL
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+		{ [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y postgresql; } || \
+		echo "PostgreSQL is not here and cannot be installed: what needs it is skipped"
 	$(BIN)/python -m pytest -m cluster
 
-$(VENV)/.ready-ray: $(READY)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[ray]'
+$(VENV)/.ready-cluster: $(READY)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[ray,postgres]'
 	@touch $@
 
 lint: docs ## ruff, mypy, and every link of the documentation

@@ -25,7 +25,8 @@ from flows import _guard, _start, _stopping
 from flows._start import ServerError
 
 FOLDER = "adcore-server-"  # in the system's folder for temporary files
-DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"
+DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+DATABASES = (DATABASE, "PREFECT_API_DATABASE_CONNECTION_URL")  # its former name, which Prefect reads, too
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before anything forks
 
 
@@ -49,7 +50,7 @@ def started(url: str, auth: str, pages: bool = False) -> Iterator[None]:
     home.mkdir(parents=True, exist_ok=True)
     environment = _guard.environment(url, auth, pages)
     with contextlib.ExitStack() as stack:
-        if DATABASE in environment:  # a person's own
+        if any(environment.get(name) for name in DATABASES):  # a person's own
             starting: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         elif pages:
             starting = _alone_with(home / "prefect.db", environment)

@@ -18,7 +18,7 @@ from adcore.core.errors import RemoteError, RemoteGone
 from adcore.core.remote import FORMS, VARIABLE
 from adcore.engine.bench import Layout, WorkspaceError
 from adcore.features.backbones import WeightsError
-from flows import _stopping, stages
+from flows import _heartbeat, _stopping, stages
 from flows._cluster import Cluster
 from flows._server import server
 from flows._start import PLACE, ServerError, settle
@@ -123,7 +123,7 @@ def run(flow: Callable[..., Any], given: argparse.Namespace, *others: str) -> No
     and workspace."""
     further = {name: vars(given)[name] for name in others}
     with clear_errors(given.workspace):
-        with server():
+        with server(), _heartbeat.sent():
             places = [str(plan.expanded(name).resolve()) for name in (given.plan, given.workspace)]
             state = flow(plan=places[0], workspace=places[1], **further, return_state=True)
             outcome = state.result(raise_on_failure=False)

@@ -38,6 +38,7 @@ def main() -> None:
 def _serve() -> None:
     from prefect import serve
 
+    from flows import _heartbeat
     from flows.benchmark import benchmark
     from flows.leaderboard import leaderboard
     from flows.prepare import prepare
@@ -48,13 +49,19 @@ def _serve() -> None:
         "try: .venv/bin/prefect deployment run 'benchmark/demo' --watch\nstop: Ctrl-C",
         flush=True,
     )
-    serve(*(_deployment(flow) for flow in (prepare, benchmark, leaderboard)))
+    _heartbeat.watch()
+    with _heartbeat.sent():
+        serve(*(_deployment(flow, _heartbeat.TAG) for flow in (prepare, benchmark, leaderboard)))
 
 
-def _deployment(flow: Flow[..., Any]) -> RunnerDeployment:
+def _deployment(flow: Flow[..., Any], tag: str) -> RunnerDeployment:
+    from prefect.types.entrypoint import EntrypointType
+
     parameters = {"plan": "params.yaml", "workspace": "."}
+    by_module = EntrypointType.MODULE_PATH  # Ray's workers import what the flow of a run names
     # Prefect types it as if an event loop were running here, where it would be awaited.
-    return cast("RunnerDeployment", flow.to_deployment(name="demo", parameters=parameters))
+    made = flow.to_deployment(name="demo", parameters=parameters, tags=[tag], entrypoint_type=by_module)
+    return cast("RunnerDeployment", made)
 
 
 def _end_runs() -> None:

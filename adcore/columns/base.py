@@ -21,8 +21,8 @@ class FinishedCell:
     """A finished cell; its files are read when asked for.
 
     names: its settings, by column. metrics: its numbers by name, None where one does not apply. meta: what was recorded
-    with them: extract_s, fit_s, evaluate_s, peak_mb; and versions, platform, git_commit, judged. latency: median_ms,
-    p95_ms and scopes, and `size`; empty where they were not measured.
+    with them: extract_s, fit_s, evaluate_s, peak_mb; and versions, platform, git_commit, hardware, judged. latency:
+    median_ms, p95_ms and scopes, `size`, hardware, and whether that was busy; empty where they were not measured.
     folder: of its artifact. twins: (category, path) of the test images of its data set that have a twin in training.
     """
 

@@ -12,7 +12,8 @@ class ScoreMilliseconds(CellColumn):
     column = Column(
         "score_ms",
         "ms / image",
-        "median latency at batch 1, from the decoded image to the smoothed map and score, backbone included",
+        "median latency at batch 1, from the decoded image to the smoothed map and score, backbone included; none "
+        "where the machine was busy",
         kind="cost",
         unit="ms",
         over="median",
@@ -21,4 +22,4 @@ class ScoreMilliseconds(CellColumn):
     )
 
     def value(self, cell: FinishedCell) -> float | None:
-        return cell.latency.get("median_ms")
+        return None if cell.latency.get("busy") else cell.latency.get("median_ms")

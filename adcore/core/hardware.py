@@ -15,7 +15,7 @@ THREADS = Path("/proc/self/task")
 
 @functools.cache
 def hardware(device: str) -> str:
-    """The card that a device is, or the processor and how many of its cores this process may use: "AMD EPYC, 2 cores"."""
+    """The card that a device is, or the processor and the cores that this process may use of it: AMD EPYC, 2 cores."""
     import torch
 
     if device.startswith("cuda"):

@@ -64,6 +64,10 @@ class Store:
             self._put(kind, key, self.here(kind, key))
         return True
 
+    def expects(self, kind: str, key: str) -> bool:
+        """As `has`, to plan with."""
+        return self.has(kind, key)
+
     def bring(self, kind: str, keys: Iterable[str]) -> None:
         """Fetch those artifacts that only the remote has, several at once, for who will read them one by one."""
         if self._remote(kind):

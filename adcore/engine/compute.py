@@ -21,6 +21,7 @@ from adcore.core.arrays import UInt8Array
 from adcore.core.contracts import Context, Curves, ImageMethod, Levels, Method, Progress, silent
 from adcore.core.costs import environment, measured
 from adcore.core.devices import device_of
+from adcore.core.hardware import hardware
 from adcore.core.plan import Plan
 from adcore.core.store import Store
 from adcore.core.training import Training
@@ -30,6 +31,7 @@ from adcore.engine.cells import Cell, by_path
 from adcore.engine.enhancement import image_set
 from adcore.engine.latency import Timed
 from adcore.engine.sizes import Size, size
+from adcore.engine.timed import is_timed
 from adcore.features.bank import Bank, Live, Mapped, Pictures
 from adcore.features.extractor import Extraction, Extractor, reader
 from adcore.metrics import image_metrics
@@ -55,6 +57,10 @@ class Computer:
         self.bank = Bank(bank, plan.budget.disk_gb, self.device, identity.features(), self._weights)
         self.checkpoints = bank.parent / "checkpoints"
 
+    @property
+    def _environment(self) -> dict[str, Any]:
+        return {**environment(), "device": self.device, "hardware": hardware(self.device)}
+
     def enhance(self, cell: Cell, key: str, progress: Progress) -> None:
         """Train one enhancer of a cell's chain: `weights.safetensors`, curves, facts, and a sheet of what it saw."""
         with self.store.lock(key):
@@ -66,7 +72,7 @@ class Computer:
                 host = self._method(cell) if cell.links[index].made().wants_host else None
                 trained = enhancement.train(cell, index, self._weights, training, host)
             parents = {"enhancer": cell.links[index - 1].key} if index else {}
-            meta = {**environment(), "parents": parents, "device": self.device, "names": cell.names}
+            meta = {**self._environment, "parents": parents, "names": cell.names}
             # Options may name files of this machine, which count by their content: not for summary.json.
             meta |= {"options": trained.enhancer.options.model_dump(mode="json")}
             meta |= {"enhance_s": cost.seconds, "peak_mb": cost.peak_mb}
@@ -94,11 +100,10 @@ class Computer:
                 curves = method.fit(source, progress)
                 live = source.seconds - before  # extraction within the fit, where the bank has no room
             meta = {
-                **environment(),
+                **self._environment,
                 "parents": {"enhancer": cell.links[-1].key} if cell.links else {},
                 "names": cell.names,
                 "options": cell.contender.options.model_dump(mode="json"),
-                "device": self.device,
                 "extract_s": source.seconds,
                 "fit_s": cost.seconds - live,
                 "peak_mb": cost.peak_mb,
@@ -121,7 +126,7 @@ class Computer:
             with measured() as cost:
                 maps, scores = evaluation.score(fitted.method, source, progress)
             meta = {
-                **environment(),
+                **self._environment,
                 "parents": {"fit": cell.fit_key},
                 "extract_s": fitted.meta["extract_s"] + source.seconds,
                 "fit_s": fitted.meta["fit_s"],
@@ -147,16 +152,15 @@ class Computer:
 
     def latency(self, cell: Cell, plain: Cell | None = None) -> None:
         """Measure milliseconds an image, on this machine, in turn with `plain`, without an enhancer, and count
-        parameters and multiply-accumulates: `latency.json`."""
+        parameters and multiply-accumulates: `latency.json`; of kind `busy` where the machine was so."""
         with self.store.lock(cell.latency_key):
-            if self.store.has("latency", cell.latency_key):
+            if is_timed(self.store, cell):
                 return
             method, extractor = self._timed(cell)
             measures = latency.measure(method, extractor, self._timed(plain) if plain else None)
             measures["size"] = self._size(cell).columns
-            load = os.getloadavg()[0]  # other work on the same cores makes every number here meaningless
-            meta = {**environment(), "device": self.device, "threads": torch.get_num_threads(), "load_average": load}
-            with self.store.write("latency", cell.latency_key, meta) as folder:
+            meta = {**self._environment, "threads": torch.get_num_threads(), "load_average": os.getloadavg()[0]}
+            with self.store.write("busy" if measures["busy"] else "latency", cell.latency_key, meta) as folder:
                 _write_json(folder / "latency.json", measures)
 
     def _write_cell(self, cell: Cell, judged: evaluation.Judged) -> None:
@@ -164,7 +168,7 @@ class Computer:
             found = evaluation.evaluate(judged)
         maps = self.store.meta("maps", cell.maps_key)
         meta = {
-            **environment(),
+            **self._environment,
             "parents": {"fit": cell.fit_key, "maps": cell.maps_key},
             "names": cell.names,
             "extract_s": maps["extract_s"],
@@ -187,7 +191,8 @@ class Computer:
             return files[index].load(cell.image.resize, cell.image.size).transpose(1, 2, 0)
 
         count = len(judged.rows)
-        with self.store.write("gallery", cell.gallery_key, {"parents": {"cell": cell.key}}) as folder:
+        meta = {**self._environment, "parents": {"cell": cell.key}}
+        with self.store.write("gallery", cell.gallery_key, meta) as folder:
             make_gallery(
                 folder,
                 evaluation.Lazy(count, image),

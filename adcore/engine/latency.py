@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from adcore.core.contracts import Method
-from adcore.core.hardware import is_busy, waited
+from adcore.core.hardware import hardware, is_busy, waited
 from adcore.features.extractor import Extractor, Pixels
 from adcore.kernels.intervals import median_difference
 from adcore.vision.maps import image_scores, postprocess
@@ -27,8 +27,8 @@ def measure(method: Method, extractor: Extractor | Pixels, without: Timed | None
     """Milliseconds: median and 95th percentile of up to 200 runs (at most 6 s of them, at least 20), and by scope.
 
     extract: backbone and enhancers; score: the method; post: upsampling, smoothing, image score; total: all three.
-    waited: the share of the time in which a thread waited for a core, None where the system does not tell; busy: whether
-    that was too much for the numbers to be those of the method.
+    waited: the share of the time that a thread waited for a core, None where the system does not tell; busy: whether
+    that is too much for the numbers to be those of the method. hardware: what they are of.
     `without`: the same method without an enhancer, run in turn with it (A, B, A, B), and the difference of medians with
     its 95 % interval. Why so: docs/papers/hosts.md#latency.
     """
@@ -37,7 +37,7 @@ def measure(method: Method, extractor: Extractor | Pixels, without: Timed | None
     times = _interleaved(subjects)
     since = waited()
     share = None if queued is None or since is None else (since - queued) / (time.perf_counter() - started)
-    found: dict[str, Any] = {"waited": share, "busy": is_busy(share)}
+    found: dict[str, Any] = {"hardware": hardware(method.context.device), "waited": share, "busy": is_busy(share)}
     found |= {name: _summary(times[0]["total"])[name] for name in ("median_ms", "p95_ms")}
     found["scopes"] = {scope: _summary(times[0][scope]) for scope in SCOPES}
     if without:

@@ -13,6 +13,7 @@ from adcore.core.store import Remembering
 from adcore.engine import work
 from adcore.engine.bench import Bench
 from adcore.engine.cells import Cell
+from adcore.engine.timed import is_timed
 
 Progress = Callable[[float], None]
 
@@ -57,7 +58,7 @@ def missing(store: Remembering, cell: Cell, plain: Cell | None = None) -> Missin
     """What has to run for a cell; parents are only looked at where a child needs them. `plain`: it without enhancer."""
     cell_there = store.expects("cell", cell.key)
     evaluate = not cell_there or not store.expects("gallery", cell.gallery_key)
-    latency = not store.expects("latency", cell.latency_key)
+    latency = not is_timed(store, cell)
     maps = evaluate and not store.expects("maps", cell.maps_key)
     fit = (maps or latency) and not store.expects("fit", cell.fit_key)
     compared = latency and plain is not None and not store.expects("fit", plain.fit_key)

@@ -174,10 +174,10 @@ class Lookup:
             labels = {name: contender.names[name] for name in ("method_label", "enhancer_label")}
             labels |= {name: value for name, value in _network(run, contender).items() if name != "weights"}
             for timing in run.timings:
-                if labels == {name: timing[name] for name in labels}:
+                if labels == {name: timing[name] for name in labels} and not timing["busy"]:
                     milliseconds = timing["latency"]["scopes"][target.quantity.column]["median_ms"]
                     machine = (
-                        f"timed on {timing['device']} with {timing['threads']} threads, printed for another machine"
+                        f"timed on {timing['hardware']} with {timing['threads']} threads, printed for another machine"
                     )
                     return Found(milliseconds * target.quantity.times, reasons=(*against, machine))
         return Found(reasons=("no latency of this system is there",))

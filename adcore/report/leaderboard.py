@@ -88,7 +88,10 @@ def caption(contenders: Sequence[ContenderResult]) -> str:
     shared, _ = shared_and_varying(contenders)
     categories = counted(max(each.categories for each in contenders), "category", "categories")
     seeds = counted(max(each.seeds for each in contenders), "seed", "seeds")
-    return "; ".join([*(f"{registry.column(n).title} {value}" for n, value in shared.items()), categories, seeds])
+    costs = [column for column in table_columns(contenders[0].cells, "cost") if _is_shared(contenders, column)]
+    machine = [f"{column.title} {text}" for column in costs if (text := contenders[0].text(column))]
+    settings = [f"{registry.column(name).title} {value}" for name, value in shared.items()]
+    return "; ".join([*settings, categories, seeds, *machine])
 
 
 def gmac() -> str:
@@ -122,7 +125,13 @@ def _shown(contenders: Sequence[ContenderResult], place: Place) -> list[Column]:
     """The metrics that apply, the one that ranks among them, and every other column that is shown there."""
     metrics = [registry.column(name) for name in applying(contenders)]
     shown = [column for column in metrics if place in column.shown] or metrics[:1]
-    return shown + [column for column in table_columns(contenders[0].cells, "note", "cost") if place in column.shown]
+    others = [column for column in table_columns(contenders[0].cells, "note", "cost") if place in column.shown]
+    return shown + [column for column in others if not _is_shared(contenders, column)]
+
+
+def _is_shared(contenders: Sequence[ContenderResult], column: Column) -> bool:
+    """Whether a cost in words, such as the machine, is the same of all, so that the caption tells it."""
+    return column.kind == "cost" and column.text and len({contender.text(column) for contender in contenders}) == 1
 
 
 def _text(contender: ContenderResult, column: Column) -> str:

@@ -59,20 +59,25 @@ def roc_svg(curves: Mapping[str, Sequence[Curves]]) -> str:
 
 
 def cost_svg(contenders: Sequence[ContenderResult]) -> str:
-    """Headline metric against latency (milliseconds an image, logarithmic), '' where no latency was measured."""
+    """Headline metric against latency (milliseconds an image, logarithmic), of the hardware that most were measured on,
+    since that of others does not compare; '' where no latency was measured."""
     metric, shown = headline(contenders), contenders[:MOST]
     column = registry.column(metric)
-    points = [(i, each.cost("score_ms"), column.value(each.means[metric])) for i, each in enumerate(shown)]
-    points = [(i, x, y) for i, x, y in points if not math.isnan(x + y)]
-    if not points:
+    found = [(i, each.cost("score_ms"), column.value(each.means[metric])) for i, each in enumerate(shown)]
+    found = [(i, x, y) for i, x, y in found if not math.isnan(x + y)]
+    if not found:
         return ""
+    places = [shown[i].hardware for i, _, _ in found]
+    hardware = max(places, key=places.count)
+    points = [point for point, place in zip(found, places, strict=True) if place == hardware]
     from matplotlib.ticker import LogLocator, NullLocator
 
     figure, axes = _figure(4.0, 3.4)
     for i, x, y in points:
         axes.plot(x, y, "o", markersize=8, color=f"C{i}")
     axes.set(xscale="log", xlabel="ms / image (batch 1)", ylabel=_label(column))
-    axes.set_title("colours as beside", fontsize=8.5)
+    left = f"; {len(found) - len(points)} measured elsewhere" * (len(points) < len(found))
+    axes.set_title(f"colours as beside\n{hardware}{left}", fontsize=8.5)
     axes.margins(0.25)
     digits = (1.0, 2.0, 5.0)  # at which a tick is told; more would overlap
     axes.xaxis.set_major_locator(LogLocator(subs=digits))

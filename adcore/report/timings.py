@@ -11,19 +11,20 @@ from typing import Any
 
 import pandas as pd
 
+from adcore.core.hardware import MOST_WAIT
 from adcore.report.leaderboard import write_atomic
 from adcore.report.table import Table
 
 SCOPES = ("extract", "score", "post", "total")
-SETTING = ("backbone", "image", "device", "threads")
-Timing = Mapping[str, Any]  # labels, SETTING, load_average, and latency: scopes and, for an enhancer, without
+SETTING = ("backbone", "image", "hardware", "device", "threads")
+Timing = Mapping[str, Any]  # labels, SETTING, load_average, busy, and latency: scopes and, of an enhancer, without
 
 
 def write(folder: Path, timings: Sequence[Timing]) -> None:
     """Write latency.csv (milliseconds, one row a host, enhancer and scope) and latency.md; without timings remove
     old ones.
 
-    A timing has method_label, enhancer_label, backbone, image, device, threads, load_average and latency:
+    A timing has method_label, enhancer_label, SETTING, load_average, busy and latency:
     {"scopes": {scope: {"median_ms", "mean_ms", "p95_ms"}}}, and for an enhancer "without": {"scopes": the same of the
     bare host, "difference_ms": {scope: [difference, low, high]}}."""
     targets = [folder / "latency.csv", folder / "latency.md"]
@@ -48,7 +49,8 @@ def section(timings: Sequence[Timing]) -> Table:
 
 
 def _names(timing: Timing, varying: Sequence[str]) -> list[str]:
-    return [timing["method_label"], *(str(timing[name]) for name in varying), timing["enhancer_label"]]
+    mark = " (busy)" if timing["busy"] else ""
+    return [timing["method_label"] + mark, *(str(timing[name]) for name in varying), timing["enhancer_label"]]
 
 
 def _numbers(timing: Timing, compared: bool) -> list[str]:
@@ -76,6 +78,13 @@ def _caption(timings: Sequence[Timing], varying: Sequence[str], compared: bool) 
         "post (upsampling and smoothing), total; p95 is that of the total. Reading and decoding are not counted.",
         f"Measured with {'; '.join([*(f'{name} {value}' for name, value in shared.items()), f'load average {load}'])}.",
     ]
+    if any(timing["busy"] for timing in timings):
+        sentences.append(
+            f"(busy): threads waited for a core in more than {MOST_WAIT:.0%} of the time, so the number is none of the "
+            "method's; run the plan again when the machine is quieter."
+        )
+    if len({timing["hardware"] for timing in timings}) > 1:
+        sentences.append("Those of unlike hardware do not compare.")
     if compared:
         sentences.append(
             "With and without were run in turn (A/B/A/B) in one process; the difference is that of their medians, "
@@ -85,7 +94,7 @@ def _caption(timings: Sequence[Timing], varying: Sequence[str], compared: bool) 
 
 
 def _rows(timing: Timing) -> Iterator[dict[str, Any]]:
-    names = {name: timing[name] for name in ("method_label", "enhancer_label", *SETTING, "load_average")}
+    names = {name: timing[name] for name in ("method_label", "enhancer_label", *SETTING, "load_average", "busy")}
     without = timing["latency"].get("without")
     for scope in SCOPES:
         row = {**names, "scope": scope, **timing["latency"]["scopes"][scope]}

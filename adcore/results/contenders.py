@@ -60,6 +60,11 @@ class ContenderResult:
         """What its cells make of a column that is no metric: median milliseconds, largest memory, ..."""
         return aggregate(self.cells[name], registry.column(name).over)
 
+    @property
+    def hardware(self) -> str:
+        """What its latencies were measured on; more than one of them do not make one value."""
+        return self.text(registry.column("hardware"))
+
     def text(self, column: Column) -> str:
         """A column that is no metric, as it is printed; of one of words those that its cells have."""
         if column.text:

@@ -16,6 +16,7 @@ from adcore.core.store import Store
 from adcore.engine import registry
 from adcore.engine.bench import Bench, Failure
 from adcore.engine.cells import Cell, columns, setting
+from adcore.engine.timed import timed
 from adcore.results.frame import metric_columns
 from adcore.results.runs import CellResult
 from adcore.results.trained import Trained
@@ -31,11 +32,12 @@ def read(bench: Bench, store: Store, metrics: Sequence[str]) -> list[CellResult]
 
 def _wanted(cells: Iterable[Cell]) -> dict[str, set[str]]:
     """Kind -> keys of what is read of every finished cell."""
-    found: dict[str, set[str]] = {"cell": set(), "gallery": set(), "latency": set()}
+    found: dict[str, set[str]] = {kind: set() for kind in ("cell", "gallery", "latency", "busy")}
     for cell in cells:
         found["cell"].add(cell.key)
         found["gallery"].add(cell.gallery_key)
         found["latency"].add(cell.latency_key)
+        found["busy"].add(cell.latency_key)
     return found
 
 
@@ -60,7 +62,7 @@ def result(store: Store, cell: Cell, metrics: Sequence[str], twins: Collection[t
     Raises FileNotFoundError where it is not finished."""
     folder = store.path("cell", cell.key)
     numbers: dict[str, float | None] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    meta, latency = store.meta("cell", cell.key), _latency(store, cell) or {}
+    meta, latency = store.meta("cell", cell.key), timed(store, cell) or {}
     finished = FinishedCell(cell.names, numbers, meta, latency, folder, twins)
     every = registry.metrics()
     subsets = [n for n in numbers if n not in every and any(n.startswith(f"{metric}_") for metric in metrics)]
@@ -94,21 +96,12 @@ def _filled(column: Column, value: float | str | None) -> float | str:
 
 def timing(store: Store, cell: Cell) -> dict[str, Any] | None:
     """How long an image takes, part by part, and on what it was measured; None where it was not."""
-    found = _latency(store, cell)
+    found = timed(store, cell)
     if found is None:
         return None
     names = {name: cell.names[name] for name in ("method_label", "enhancer_label", "backbone", "image")}
-    meta = store.meta("latency", cell.latency_key)
-    machine = {name: meta[name] for name in ("device", "threads", "load_average")}
+    machine = {name: found[name] for name in ("hardware", "device", "threads", "load_average", "busy")}
     return {**names, **machine, "latency": found, "key": cell.latency_key}
-
-
-def _latency(store: Store, cell: Cell) -> dict[str, Any] | None:
-    if not store.has("latency", cell.latency_key):
-        return None
-    path = store.path("latency", cell.latency_key) / "latency.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
 
 
 def _trained(store: Store, cell: Cell) -> tuple[Trained, ...]:

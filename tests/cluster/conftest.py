@@ -25,6 +25,7 @@ import pytest
 import yaml
 
 from flows._start import free_port
+from tests.cluster import _postgres
 from tests.conftest import make_parts
 
 REPO = Path(__file__).parents[2]
@@ -255,14 +256,8 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--backend-store-uri",
-            f"sqlite:///{self.folder}/mlflow.db",
-        ]
+        database = f"sqlite:///{self.folder}/mlflow.db"
+        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database]
         command += ["--artifacts-destination", str(self.folder / "artifacts"), "--port", str(self.port)]
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self.folder / "log").open("ab") as log:
@@ -270,14 +265,7 @@ class Server:
                 [*command, "--workers", "1"], cwd=self.folder, env=os.environ | quiet, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
-        until(self._answers, 120)
-
-    def _answers(self) -> bool:
-        try:
-            urllib.request.urlopen(f"{self.address}/health").close()
-        except OSError:
-            return False
-        return True
+        until(lambda: answers(f"{self.address}/health"), 120)
 
     def stop(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -302,9 +290,25 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
+@pytest.fixture
+def postgres() -> Iterator[_postgres.Postgres]:
+    """A server of this test's own, without databases yet."""
+    if why := _postgres.why_absent():
+        pytest.skip(why)
+    with _postgres.server() as made:
+        yield made
+
+
 def until(there: Callable[[], bool], seconds: float) -> None:
     """Wait for something; fail where it does not come."""
     end = time.monotonic() + seconds
     while not there():
         assert time.monotonic() < end, "it did not come"
         time.sleep(0.05)
+
+
+def answers(url: str) -> bool:
+    """Whether a server says there that it is well."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+        return bool(answer.status == 200)
+    return False

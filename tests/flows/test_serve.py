@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import _start
+from flows import _heartbeat, _start
 
 REPO = Path(__file__).parents[2]
 PlanFile = Callable[..., Path]
@@ -55,8 +55,16 @@ def test_a_deployment_runs_for_us_and_for_nobody_else(port: int, plan_file: Plan
         connection.request("POST", "/api/flows/", body, {"Content-Type": "application/json", **headers})
         assert connection.getresponse().status in (400, 401, 403)
     given = ["-p", f"plan={plan_file()}", "-p", f"workspace={tmp_path / 'work'}"]
-    command = [str(Path(sys.executable).parent / "prefect"), "deployment", "run", "prepare/demo", "--watch", *given]
+    told = prefect(port, "deployment", "run", "prepare/demo", "--watch", *given)
+    assert "finished successfully" in told
+    assert (tmp_path / "work" / "results" / "validation.html").exists()
+    assert _heartbeat.TAG in prefect(port, "deployment", "inspect", "prepare/demo")
+    assert _heartbeat.TAG in prefect(port, "automation", "inspect", _heartbeat.NAME)
+
+
+def prefect(port: int, *arguments: str) -> str:
+    """What that command says, in a user's shell. It ended well."""
+    command = [str(Path(sys.executable).parent / "prefect"), *arguments]
     done = subprocess.run(command, cwd=REPO, env=shell(port), capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "finished successfully" in done.stdout
-    assert (tmp_path / "work" / "results" / "validation.html").exists()
+    return done.stdout

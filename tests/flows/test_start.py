@@ -203,6 +203,18 @@ def test_a_server_that_dies_first_says_why(kept: pytest.MonkeyPatch, tmp_path: P
     assert "earlier" not in told
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL"])
+def test_a_server_keeps_to_the_database_that_a_person_names(
+    name: str, kept: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    kept.setenv(name, f"sqlite+aiosqlite:///{tmp_path}/own.db")
+    with _server.started(f"http://127.0.0.1:{_start.free_port()}/api", "adcore:string"):
+        pass
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.db")] == [Path("own.db")]
+
+
 @pytest.mark.parametrize(
     ("end", "reason"), [("exit(7)", "it ended with exit code 7"), ("os.abort()", "it was ended by SIGABRT")]
 )
