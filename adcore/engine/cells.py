@@ -121,7 +121,6 @@ class Cell:
             ("cell", self.key),
             ("gallery", self.gallery_key),
             ("latency", self.latency_key),
-            ("busy", self.latency_key),
             *(("enhancer", link.key) for link in self.links),
         ]
 

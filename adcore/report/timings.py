@@ -84,7 +84,7 @@ def _caption(timings: Sequence[Timing], varying: Sequence[str], compared: bool) 
             "method's; run the plan again when the machine is quieter."
         )
     if len({timing["hardware"] for timing in timings}) > 1:
-        sentences.append("Those of unlike hardware do not compare.")
+        sentences.append("Those of unlike machines do not compare.")
     if compared:
         sentences.append(
             "With and without were run in turn (A/B/A/B) in one process; the difference is that of their medians, "

@@ -259,12 +259,32 @@ def test_a_range_is_over_the_runs_that_are_there(row: Make) -> None:
 
 def test_latency_and_sizes_come_from_their_own_files(row: Make) -> None:
     scopes = {"total": {"median_ms": 44.0}}
-    timing = {"method_label": "padim", "enhancer_label": "none", "device": "cpu", "threads": 2}
+    timing = {
+        "method_label": "padim",
+        "enhancer_label": "none",
+        "hardware": "EPYC, 2 cores",
+        "threads": 2,
+        "busy": False,
+    }
     run = a_run(all_of(row), image={"resize": 256, "crop": 224})
     run = Run(run.name, run.plan, run.contenders, run.table, run.datasets, [{**timing, "latency": {"scopes": scopes}}])
     found = cell(made(run, "sbm-pfam_table2"), "all", "time_ms")
     assert found["measured"] == 44.0
-    assert found["verdict"] == "not comparable: timed on cpu with 2 threads, printed for another machine"
+    assert found["verdict"] == "not comparable: timed on EPYC, 2 cores with 2 threads, printed for another machine"
+
+
+def test_a_latency_of_a_busy_machine_stands_beside_no_printed_one(row: Make) -> None:
+    timing = {
+        "method_label": "padim",
+        "enhancer_label": "none",
+        "hardware": "EPYC, 2 cores",
+        "threads": 2,
+        "busy": True,
+    }
+    run = a_run(all_of(row), image={"resize": 256, "crop": 224})
+    timings = [{**timing, "latency": {"scopes": {"total": {"median_ms": 44.0}}}}]
+    run = Run(run.name, run.plan, run.contenders, run.table, run.datasets, timings)
+    assert math.isnan(cell(made(run, "sbm-pfam_table2"), "all", "time_ms")["measured"])
     sizes: dict[str, Any] = {
         "method_label": "agpnet",
         "backbone": "vit_small_patch16_224.dino",

@@ -20,7 +20,7 @@ from adcore.results.trained import Trained
 from adcore.vision.gallery import make_gallery
 
 SIDE = 96
-COSTS = ("extract_s", "fit_s", "score_ms", "peak_mb", "learnable_params", "total_params", "macs")
+COSTS = ("extract_s", "fit_s", "score_ms", "peak_mb", "learnable_params", "total_params", "macs", "hardware")
 
 
 def a_row(**changes: Any) -> dict[str, Any]:
@@ -45,6 +45,7 @@ def a_row(**changes: Any) -> dict[str, Any]:
         "extract_s": 4.0,
         "fit_s": 1.5,
         "score_ms": 20.0,
+        "hardware": "EPYC, 2 cores",
         "peak_mb": 500.0,
         "learnable_params": 0.0,
         "total_params": 2.5e6,

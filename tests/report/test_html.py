@@ -106,8 +106,8 @@ def test_page_shows_effects_and_latency(tmp_path, row):
     scopes = {
         scope: {"median_ms": 1.5, "mean_ms": 1.5, "p95_ms": 2.5} for scope in ("extract", "score", "post", "total")
     }
-    timing = dict.fromkeys(("method_label", "enhancer_label", "backbone", "image", "device"), "x")
-    timing |= {"threads": 2, "load_average": 0.3, "latency": {"scopes": scopes}}
+    timing = dict.fromkeys(("method_label", "enhancer_label", "backbone", "image", "hardware", "device"), "x")
+    timing |= {"threads": 2, "load_average": 0.3, "busy": False, "latency": {"scopes": scopes}}
     assert write_report(tmp_path / "r.html", of(rows, effects=found, timings=[timing]))
     text = (tmp_path / "r.html").read_text()
     assert "With and without enhancers" in text and ">over pfam(train=identity)</th>" in text

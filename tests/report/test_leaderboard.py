@@ -7,7 +7,7 @@ import math
 import pytest
 
 from adcore.engine import registry
-from adcore.report import leaderboard, verdicts
+from adcore.report import leaderboard, plots, verdicts
 from adcore.results import frame
 from adcore.results.contenders import best
 from adcore.results.contests import Contests
@@ -199,3 +199,29 @@ def test_the_lead_sentence_counts_all_that_are_level(row):
         grid(row, {"a": {"x": [0.9], "y": [0.9]}, "b": {"x": [0.9], "y": [0.9]}, "c": {"x": [0.9], "y": [0.9]}})
     )
     assert said.endswith("equal in every category. So is 1 more.")
+
+
+def test_the_machine_is_told_once_where_it_is_the_same_and_by_contender_where_not(row):
+    same = contenders(grid(row, {"padim": {"mono": [0.8]}, "cfa": {"mono": [0.9]}}))
+    table = leaderboard.summary(same)
+    assert "measured on EPYC, 2 cores" in table.caption and "measured on" not in table.header
+    rows = [row(), row(method_label="cfa", hardware="NVIDIA H200")]
+    table = leaderboard.summary(contenders(rows))
+    assert {line[-1] for line in column(table, "measured on")} == {"EPYC, 2 cores", "NVIDIA H200"}
+    assert "measured on" not in table.caption
+
+
+def column(table, title):
+    place = list(table.header).index(title)
+    return [[line[place]] for line in table.texts]
+
+
+def test_latencies_of_unlike_machines_are_not_drawn_beside_each_other(row, monkeypatch):
+    """Only those of the machine that most were measured on; and none of a busy one, which has no number."""
+    figures = []
+    monkeypatch.setattr(plots, "_svg", figures.append)
+    rows = [row(score_ms=10.0), row(method_label="cfa", score_ms=20.0), row(method_label="stpm", score_ms=math.nan)]
+    plots.cost_svg(contenders([*rows, row(method_label="mffa", hardware="NVIDIA H200", score_ms=1.0)]))
+    (axes,) = figures[0].axes
+    assert sorted(float(line.get_xdata()[0]) for line in axes.lines) == [10.0, 20.0]
+    assert axes.get_title().endswith("EPYC, 2 cores; 1 measured elsewhere")

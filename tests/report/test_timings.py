@@ -17,7 +17,8 @@ def a_timing(enhancer="none", without=None, **changes):
     latency = {"median_ms": 13.0, "p95_ms": 14.0, "scopes": scopes(10.0, 2.0, 1.0, 13.0)}
     if without:
         latency |= {"scopes": scopes(14.0, 2.0, 1.0, 17.0), "without": without}
-    setting = {"backbone": "resnet18", "image": "256", "device": "cpu", "threads": 2, "load_average": 0.31}
+    setting = {"backbone": "resnet18", "image": "256", "hardware": "EPYC, 2 cores", "device": "cpu", "threads": 2}
+    setting |= {"load_average": 0.31, "busy": False}
     return {"method_label": "padim", "enhancer_label": enhancer, **setting, "latency": latency} | changes
 
 
@@ -54,7 +55,9 @@ def test_without_enhancers_nothing_is_said_of_them():
     assert list(found.header)[-1] == "p95" and "A/B" not in found.caption and "load average 0.3." in found.caption
 
 
-@pytest.mark.parametrize(("name", "value"), [("device", "cuda"), ("threads", 8), ("backbone", "resnet50")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("device", "cuda"), ("hardware", "H200"), ("threads", 8), ("backbone", "resnet50")]
+)
 def test_what_differs_is_a_column_and_not_in_the_caption(name, value):
     found = timings.section([PAIR[0], a_timing(**{name: value})])
     assert list(found.header)[1] == name and found.rows[1][1] == str(value)
@@ -69,6 +72,15 @@ def test_csv_holds_every_scope_in_full(tmp_path):
     assert [float(value) for value in table.loc[("pfam", "extract"), shown]] == [14.0, 10.5, 3.5, 3.2, 3.9]
     assert table.loc[("none", "total"), "p95_ms"] == 14.0 and table.loc[("none", "total"), "difference_ms"] == ""
     assert "| padim | pfam | 14.00 |" in (tmp_path / "latency.md").read_text()
+
+
+def test_a_busy_machine_and_unlike_hardware_are_told():
+    found = timings.section([PAIR[0], a_timing(busy=True, hardware="H200")])
+    assert [row[0] for row in found.rows] == ["padim", "padim (busy)"]
+    assert "(busy): threads waited for a core in more than 10% of the time" in found.caption
+    assert "Those of unlike machines do not compare." in found.caption
+    quiet = timings.section(PAIR).caption
+    assert "busy" not in quiet and "unlike" not in quiet
 
 
 def test_no_timings_leave_no_file_behind(tmp_path):
