@@ -239,7 +239,7 @@ def _cells(plan: Plan, category: Category, combinations: Sequence[Arm]) -> Itera
             images.train,
             images.test,
             images.texture,
-            tuple(image_files(category.root, images.foreign)),
+            images.sources,
             links,
             f"{category.dataset}/{category.name} {other.title}" if other else "",
             **_keys(plan, arm, images, links, other is not None),
@@ -252,7 +252,7 @@ class Images:
 
     train: pd.DataFrame
     test: pd.DataFrame
-    foreign: pd.DataFrame
+    sources: tuple[ImageFile, ...]
     texture: bool
     content: dict[str, str]
 
@@ -267,7 +267,8 @@ class Images:
         # By content, so that renaming a file changes neither the fit's key nor the order of training.
         train, test = (part.sort_values(["sha256", "path", "variant"]) for part in rows)
         texture = category.only_textures if arm.protocol.joint else category.texture
-        return cls(train, test, _foreign(category, train), texture, _content(train, test))
+        sources = tuple(image_files(category.root, _foreign(category, train)))
+        return cls(train, test, sources, texture, _content(train, test))
 
 
 def _compared(arm: Arm) -> tuple[str, str, str, int]:
@@ -307,7 +308,7 @@ def _content(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, str]:
 def _links(plan: Plan, arm: Arm, category: Category, images: Images) -> Iterator[Link]:
     """The enhancers of a cell, each with the key of its weights: what it was shown, and all that stands before it."""
     parent: Any = {"backbone": backbones.identity(arm.backbone), "image": arm.image.model_dump()}
-    sources = [file.content for file in image_files(category.root, images.foreign)]
+    sources = [file.content for file in images.sources]
     for enhancer in arm.chain.of(images.texture):
         shown = {"texture": images.texture, "threshold": category.threshold, "sources": sources}
         host = [arm.names["method"], _options(arm), _fit_code(arm)]
