@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from adcore.results.frame import read, same
-from tests.cluster.conftest import CELLS, REPO, Nodes, until
+from tests.cluster.conftest import CELLS
+from tests.cluster.nodes import REPO, Nodes, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 pytest.importorskip("prefect_ray", reason="make test-cluster installs Ray")
