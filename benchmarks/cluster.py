@@ -4,9 +4,9 @@
     python -m benchmarks.cluster --empty 300    # groups without work: what the driver and Prefect's server pay for each
 
 Each node has one core and a workspace of its own; all share a folder as their store (`file://`), and a Prefect server
-is up. Every run is cold. The seconds of steps and groups are those that Prefect has recorded for its task runs; those of
-a step are what its body took, the put into the store included. Both nodes measure the latency of each method, which is
-one for all categories, where they come to it at once.
+is up. Every run is cold. Seconds of steps and groups are those that Prefect has recorded for its task runs; a step's
+are what its body took, the put into the store included. Both nodes measure the latency of each method, which is one for
+all categories, where they come to it at once.
 """
 
 from __future__ import annotations
