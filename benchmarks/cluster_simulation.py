@@ -1,7 +1,7 @@
 """A plan's groups on 1 to 256 nodes, simulated: where driver, Prefect's server, MLflow or bucket become the limit.
 
     python -m benchmarks.cluster_simulation                  # the tables
-    python -m benchmarks.cluster_simulation --measure DIR    # GROUPS and BYTES below, where params.yaml was run
+    python -m benchmarks.cluster_simulation --measure DIR    # GROUPS and BYTES below, of a workspace like the demo's
 
 No cluster of more than two nodes was ever measured. Every figure that goes in is a constant with its source; what comes
 out is arithmetic on those. Not in it: Ray's own head node, a network that is full, nodes that are unlike or die, and
@@ -20,9 +20,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from adcore.core.store import use_of
-from adcore.engine.schedule import grouped
-from benchmarks.measuring import REPO, print_table
-from benchmarks.warm import opened
+from adcore.engine.bench import Layout
+from benchmarks.measuring import print_table
 
 # Measured by --measure on the demo (params.yaml, two shared cores): seconds of each group's steps, bytes of a cell's
 # artifacts (maps, metrics, gallery). Only how the seconds of groups differ is taken from here, not how long they are.
@@ -219,15 +218,20 @@ def remedies(seed: int) -> list[tuple[object, ...]]:
 
 
 def measured(workspace: Path) -> tuple[list[float], int]:
-    """Seconds of the steps of each group of params.yaml in a workspace where it was run, and bytes of a cell."""
-    bench = opened(REPO / "params.yaml", workspace)
-    store, seconds = bench.store, []
-    for group in grouped(bench.cells):
-        metas = [(store.meta("cell", cell.key), store.meta("maps", cell.maps_key)) for cell in group]
-        own = sum(meta["fit_s"] + maps["score_s"] + meta["evaluate_s"] for meta, maps in metas)
-        seconds.append(round(own + max(meta["extract_s"] for meta, _ in metas), 1))
-    kinds = [(kind, key) for cell in bench.cells for kind, key in cell.artifacts if kind != "latency"]
-    return sorted(seconds, reverse=True), sum(use_of(store.path(*each))[1] for each in kinds) // len(bench.cells)
+    """Seconds of the steps of each group, and mean bytes of a cell, of a plan whose groups are its categories."""
+    store = Layout(workspace).store()
+    groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    size = 0
+    for folder in (store.root / "cell").iterdir():
+        cell = store.meta("cell", folder.name)
+        maps = store.meta("maps", cell["parents"]["maps"])
+        own = cell["fit_s"] + maps["score_s"] + cell["evaluate_s"]
+        place = cell["names"]["dataset"], cell["names"]["category"]
+        groups.setdefault(place, []).append((own, cell["extract_s"]))
+        size += use_of(folder)[1] + use_of(store.here("maps", cell["parents"]["maps"]))[1]
+    size += sum(use_of(folder)[1] for folder in (store.root / "gallery").iterdir())
+    seconds = [sum(own for own, _ in cells) + max(shared for _, shared in cells) for cells in groups.values()]
+    return [round(each, 1) for each in sorted(seconds, reverse=True)], size // sum(map(len, groups.values()))
 
 
 def main() -> None:
