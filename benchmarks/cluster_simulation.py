@@ -41,12 +41,12 @@ class Costs:
 
     start: float = 12.0  # driver: until it plans (benchmarks.cluster: first group begun after 22 s, less `worker`)
     planned: float = 0.0005  # driver, a cell: its keys, and the pass over the store (benchmarks.planning)
-    submitted: float = 0.024  # driver, a group: its CPU (benchmarks.cluster --empty 100)
-    ended: float = 0.002  # driver, a group (the same)
+    submitted: float = 0.024  # driver, a group: its CPU (benchmarks.cluster --empty 300)
+    ended: float = 0.001  # driver, a group (the same)
     published: float = 0.0069  # driver, a cell: a warm run (benchmarks.warm, docs/benchmarks.md)
     fetched: float = 0.01  # driver, a cell: metrics, gallery and every third's maps by Store.bring, its CPU (seen once)
     worker: float = 10.0  # node: before its first group, a process that imports everything (Ray: 10 to 18 s, seen once)
-    told: float = 0.035  # Prefect's server, a task run: its CPU, on SQLite (benchmarks.cluster --empty 100)
+    told: float = 0.033  # Prefect's server, a task run: its CPU, on SQLite (benchmarks.cluster --empty 300)
     logged: float = 0.14  # MLflow's server, a run with 30 metrics and 20 parameters, on PostgreSQL (seen once)
     request: float = 0.0013  # bucket: SeaweedFS on two cores, 100,000 puts of a byte in 130 s (benchmarks.planning)
     byte: float = 1 / 23e6  # bucket: the same, 150 MB put in 6 to 7 s (seen once)
@@ -61,7 +61,7 @@ class Costs:
         return 6 * self.request + BYTES * self.byte
 
 
-# Amazon promises 3,500 puts a second for a prefix; its bandwidth is that of who asks, here 100 MB/s and no queue.
+# Amazon promises 3,500 puts a second for a prefix; what bytes take, and the distance, is taken for nothing.
 AMAZON = {"request": 1 / 3500, "byte": 0.0}
 STEPS = 3 + 1 / CELLS  # Prefect's task runs a cell: fit, score, evaluate, and a share of the group's extraction
 
