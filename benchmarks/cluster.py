@@ -190,7 +190,7 @@ def main() -> None:
     """Print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", type=int, default=12, help="at most 26")
-    parser.add_argument("--epochs", type=int, default=200, help="of CFA, so that a group takes about ten seconds")
+    parser.add_argument("--epochs", type=int, default=300, help="of CFA, so that a group takes about ten seconds")
     parser.add_argument("--empty", type=int, metavar="GROUPS", help="groups without work instead")
     given = parser.parse_args()
 
