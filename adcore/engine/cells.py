@@ -243,7 +243,7 @@ def _cells(plan: Plan, category: Category, every: Sequence[Contender]) -> Iterat
             images.train,
             images.test,
             images.texture,
-            tuple(image_files(category.root, images.foreign)),
+            images.sources,
             links,
             f"{category.dataset}/{category.name} {other.title} seed {seed}" if other else "",
             **_keys(plan, contender, seed, images, links, other is not None),
@@ -256,7 +256,7 @@ class Images:
 
     train: pd.DataFrame
     test: pd.DataFrame
-    foreign: pd.DataFrame
+    sources: tuple[ImageFile, ...]
     texture: bool
     content: dict[str, str]
 
@@ -271,7 +271,8 @@ class Images:
         # By content, so that renaming a file changes neither the fit's key nor the order of training.
         train, test = (part.sort_values(["sha256", "path", "variant"]) for part in rows)
         texture = category.only_textures if protocol.joint else category.texture
-        return cls(train, test, _foreign(category, train), texture, _content(train, test))
+        sources = tuple(image_files(category.root, _foreign(category, train)))
+        return cls(train, test, sources, texture, _content(train, test))
 
 
 def _compared(contender: Contender) -> tuple[str, str, str]:
@@ -311,7 +312,7 @@ def _content(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, str]:
 def _links(contender: Contender, seed: int, category: Category, images: Images) -> Iterator[Link]:
     """The enhancers of a cell, each with the key of its weights: what it was shown, and all that stands before it."""
     parent: Any = {"backbone": backbones.identity(contender.backbone), "image": contender.image.model_dump()}
-    sources = [file.content for file in image_files(category.root, images.foreign)]
+    sources = [file.content for file in images.sources]
     for enhancer in contender.chain.of(images.texture):
         shown = {"texture": images.texture, "threshold": category.threshold, "sources": sources}
         host = [contender.names["method"], _options(contender), _fit_code(contender)]

@@ -32,13 +32,20 @@ def read(bench: Bench, store: Store, metrics: Sequence[str]) -> list[CellResult]
 
 def _wanted(cells: Iterable[Cell]) -> dict[str, set[str]]:
     """Kind -> keys of what is read of every finished cell."""
-    found: dict[str, set[str]] = {kind: set() for kind in ("cell", "gallery", "latency", "busy")}
+    found: dict[str, set[str]] = {kind: set() for kind in ("cell", "gallery", "latency", "busy", "maps")}
     for cell in cells:
+        if _trains(cell):
+            found["maps"].add(cell.maps_key)
         found["cell"].add(cell.key)
         found["gallery"].add(cell.gallery_key)
         found["latency"].add(cell.latency_key)
         found["busy"].add(cell.latency_key)
     return found
+
+
+def _trains(cell: Cell) -> bool:
+    """Whether its maps are read, too: only for the curves of a training; where there was none, they are not fetched."""
+    return cell.contender.method.passes(cell.contender.options) is not None
 
 
 def timings(bench: Bench, store: Store) -> list[dict[str, Any]]:
@@ -69,9 +76,7 @@ def result(store: Store, cell: Cell, metrics: Sequence[str], twins: Collection[t
     row = {**cell.names, **{name: _number(numbers[name]) for name in (*metrics, *subsets)}}
     row |= {each.column.name: _value(each, finished) for each in _columns(metrics)}
     row |= {"key": cell.key, "mlflow_run_id": "", "status": "ok"}
-    # Of the maps only the curves of a training are read: where there was none, they are not fetched for it.
-    trained = cell.contender.method.passes(cell.contender.options) is not None
-    maps = (store.path if trained else store.here)("maps", cell.maps_key)
+    maps = (store.path if _trains(cell) else store.here)("maps", cell.maps_key)
     gallery = store.path("gallery", cell.gallery_key) if store.has("gallery", cell.gallery_key) else None
     return CellResult(row, folder, gallery, maps if maps.exists() else None, _trained(store, cell))
 

@@ -11,7 +11,10 @@ import pytest
 
 from adcore.core.remote import Remote
 from adcore.results.frame import read, same
-from tests.cluster.conftest import CELLS, METHODS, S3, Drivers, Ended, Nodes, Server, until
+from tests.cluster.conftest import CELLS, METHODS
+from tests.cluster.drivers import Drivers, Ended
+from tests.cluster.nodes import Nodes, until
+from tests.cluster.servers import S3, MlflowServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 pytest.importorskip("prefect_ray", reason="make test-cluster installs Ray")
@@ -145,7 +148,7 @@ def test_a_plan_that_no_node_can_take_is_told(two: Nodes, drivers: Drivers, tmp_
 
 
 def test_two_drivers_at_once_leave_what_one_does(
-    two: Nodes, drivers: Drivers, mlflow_server: Server, tmp_path: Path, alone: Path
+    two: Nodes, drivers: Drivers, mlflow_server: MlflowServer, tmp_path: Path, alone: Path
 ) -> None:
     folders = [tmp_path / name for name in ("first", "second")]
     tracked = {"MLFLOW_TRACKING_URI": mlflow_server.address}
@@ -159,7 +162,7 @@ def test_two_drivers_at_once_leave_what_one_does(
 
 
 def test_a_tracking_server_that_is_gone_costs_only_the_tracking(
-    two: Nodes, drivers: Drivers, mlflow_server: Server, tmp_path: Path, alone: Path
+    two: Nodes, drivers: Drivers, mlflow_server: MlflowServer, tmp_path: Path, alone: Path
 ) -> None:
     tracked = {"MLFLOW_TRACKING_URI": mlflow_server.address}
     driver = drivers.start(tmp_path / "driver", "--ray", two.head, **tracked)

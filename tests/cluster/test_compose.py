@@ -25,7 +25,7 @@ from adcore.results.frame import read
 from flows._server import dying_with
 from flows._start import free_port
 from tests.cluster._postgres import Postgres
-from tests.cluster.conftest import REPO, answers, until
+from tests.cluster.nodes import REPO, answers, until
 from tests.conftest import make_parts
 from tests.deploy.compose import DEPLOY, interpolated
 

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from flows._server import dying_with
 from flows._start import free_port
 from tests.cluster._postgres import Postgres
-from tests.cluster.conftest import answers, until
+from tests.cluster.nodes import answers, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 pytest.importorskip("psycopg2", reason="make test-cluster installs it")
