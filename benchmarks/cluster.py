@@ -153,7 +153,7 @@ def without_work(count: int, machines: Cluster, workspace: str) -> list[Lap]:
     """Laps: at the begin, when all groups were submitted, when all had ended."""
     nothing = {"dataset": "", "plan": "", "workspace": workspace, "manifests": "", "commit": ""}
     parameters: dict[str, object] = {**nothing, "shared": [], "own": {}, "elsewhere": False}
-    with machines.runner() as runner, machines.reserved():
+    with machines.runner() as runner, machines.reserved(False):
         for future in [runner.submit(steps.group, {"title": node, **parameters}) for node in ("one", "two")]:
             future.wait()  # the workers are up
         laps = [lap()]

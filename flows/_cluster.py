@@ -41,13 +41,15 @@ class Resources(BaseModel):
 
 class Cluster(BaseModel):
     """cluster.yaml. ray: HOST:PORT of the head node, or ray://HOST:PORT of its client server; without it threads here
-    compute. store: the URL of the store that all nodes share. mlflow: a tracking server. options: for each group."""
+    compute. store: the URL of the store that all nodes share. mlflow: a tracking server. options: for each group.
+    latency: where latencies are measured, so that they compare; without it each where its group is computed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     ray: str | None = None
     store: str | None = None
     mlflow: str | None = None
     options: Resources = Resources()
+    latency: Resources | None = None
 
     @field_validator("ray")
     @classmethod
@@ -111,29 +113,34 @@ class Cluster(BaseModel):
         start = {"runtime_env": {"env_vars": sent}, "log_to_driver": False, "configure_logging": False}
         return cast("Runner", RayTaskRunner(address=self.ray, init_kwargs=start))
 
-    def reserved(self, without: Collection[str] = ()) -> AbstractContextManager[object]:
-        """Within it, what is submitted reserves the options of a group, on a node that is not among these ids."""
+    def reserved(self, timing: bool, without: Collection[str] = ()) -> AbstractContextManager[object]:
+        """Within it, what is submitted reserves the options of a group, or where it is `timing` of a latency, on a node
+        that is not among these ids."""
         if self.ray is None:
             return nullcontext()
         from prefect_ray.context import remote_options
 
         place = {"label_selector": {NODE_ID: f"!in({','.join(sorted(without))})"}} if without else {}
-        reserved: AbstractContextManager[object] = remote_options(**self.options.model_dump(), **place)
+        reserved: AbstractContextManager[object] = remote_options(**self._resources(timing).model_dump(), **place)
         return reserved
 
-    def has_node(self, without: Collection[str] = ()) -> bool:
-        """Whether a node of the cluster, within `runner`, can give a group its options, beside these ids."""
+    def has_node(self, timing: bool, without: Collection[str] = ()) -> bool:
+        """Whether a node of the cluster, within `runner`, can give what is reserved, beside these ids."""
         if self.ray is None:
             return False
         import ray
 
-        wanted = {"CPU": self.options.num_cpus, "GPU": self.options.num_gpus, **self.options.resources}
+        resources = self._resources(timing)
+        wanted = {"CPU": resources.num_cpus, "GPU": resources.num_gpus, **resources.resources}
         return any(
             node["Alive"]
             and node["NodeID"] not in without
             and all(node["Resources"].get(name, 0) >= amount for name, amount in wanted.items())
             for node in ray.nodes()
         )
+
+    def _resources(self, timing: bool) -> Resources:
+        return self.latency if timing and self.latency else self.options
 
 
 def is_loopback(address: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -23,6 +23,8 @@ from tasks.nodes import Node, NodeError
 from tasks.progress import Display
 from tasks.steps import Call, Ended, Fault
 
+LATENCY = "latency"  # the step that may be pinned to some nodes
+
 
 def compute(work: Work, machines: Cluster) -> dict[str, Fault]:
     """Run what is missing; cell title -> why, of the cells that failed."""
@@ -38,6 +40,18 @@ def compute(work: Work, machines: Cluster) -> dict[str, Fault]:
     return faults
 
 
+class _Job(NamedTuple):
+    """What is submitted of a group: the calls that its cells share, and those of each alone.
+
+    timing: it is latencies that are pinned to some nodes. failed_on: the id of the node that it failed on, or ""."""
+
+    cells: list[Cell]
+    shared: list[Call]
+    own: dict[str, list[Call]]
+    timing: bool = False
+    failed_on: str = ""
+
+
 @dataclass
 class _Groups:
     """refusing: ids of the nodes that cannot work for this plan."""
@@ -49,51 +63,61 @@ class _Groups:
     refusing: set[str] = field(default_factory=set)
 
     def run(self) -> dict[str, Fault]:
-        """In rounds: what may be tried on another node is, once the other groups have ended."""
-        if self.machines.ray and not self.machines.has_node():
-            wanted = self.machines.options.model_dump(exclude_defaults=True) or {"num_cpus": 1}
-            _tell(f"no node of the cluster can give a group {wanted}; one that can is waited for")
+        jobs = [self._job(cells) for cells in self.work.groups]
+        if self.machines.latency is None:
+            return self._all(jobs)
+        faults = self._all([job for job in map(_untimed, jobs) if _calls(job)])
+        measured: set[str] = set()  # keys: a latency serves many cells
+        return self._all([job for each in jobs if _calls(job := _timed(each, faults, measured))]) | faults
+
+    def _job(self, cells: list[Cell]) -> _Job:
+        shared = [Call.of(planned) for planned in self.work.shared(cells)]
+        return _Job(cells, shared, {cell.title: [Call.of(each) for each in self.work.own(cell)] for cell in cells})
+
+    def _all(self, jobs: list[_Job]) -> dict[str, Fault]:
+        """In rounds: what may be tried on another node is, once the other jobs have ended."""
+        if jobs and self.machines.ray and not self.machines.has_node(jobs[0].timing):
+            _tell(f"no node of the cluster can give a group {self._wanted(jobs[0])}; one that can is waited for")
         faults: dict[str, Fault] = {}
-        left = [(cells, "") for cells in self.work.groups]
-        while left:
-            futures = {self._submit(cells, failed_on): (cells, failed_on) for cells, failed_on in left}
-            left = []
+        while jobs:
+            futures = {self._submit(job): job for job in jobs}
+            jobs = []
             for future in as_completed(list(futures)):
                 future.wait()  # it has ended, but only now says how; before, it asks the server, which may not know yet
-                cells, failed_on = futures[future]
+                job = futures[future]
                 try:
-                    ended = self._ended(future, cells)
+                    ended = self._ended(future, job)
                 except NodeError as error:
-                    if self._goes_on_without(error):
-                        left.append((cells, failed_on))
+                    if self._goes_on_without(error, job):
+                        jobs.append(job)
                         continue
-                    ended = Ended(error.node, self._lost(cells, error))
-                if ended.faults and not failed_on and self._goes_elsewhere(cells, ended):
-                    left.append((cells, ended.node.id))
+                    ended = Ended(error.node, self._lost(job, error))
+                if ended.faults and not job.failed_on and self._goes_elsewhere(job, ended):
+                    jobs.append(job._replace(failed_on=ended.node.id))
                     continue
                 faults |= ended.faults
-                self.display.passed(self.work.titles(cells))
+                self.display.passed([f"{call.step} {call.title}" for call in _calls(job)])
         return faults
 
-    def _submit(self, cells: list[Cell], failed_on: str) -> PrefectFuture[Any]:
-        """Start a group, on another node than the one that it failed on."""
+    def _submit(self, job: _Job) -> PrefectFuture[Any]:
+        """Start a job, on another node than the one that it failed on."""
         plan, workspace, manifests = self.work.bench.text
         parameters = {
-            "title": group_title(cells),
-            "dataset": cells[0].category.dataset,
-            "shared": [Call.of(planned) for planned in self.work.shared(cells)],
-            "own": {cell.title: [Call.of(planned) for planned in self.work.own(cell)] for cell in cells},
+            "title": f"{LATENCY} of {group_title(job.cells)}" if job.timing else group_title(job.cells),
+            "dataset": job.cells[0].category.dataset,
+            "shared": job.shared,
+            "own": job.own,
             "plan": plan,
             "workspace": workspace,
             "manifests": manifests,
             "commit": git_commit(),
             "elsewhere": self.machines.ray is not None,
         }
-        with self.machines.reserved(self._without(failed_on)):
+        with self.machines.reserved(job.timing, self._without(job.failed_on)):
             return self.runner.submit(steps.group, parameters)
 
-    def _ended(self, future: PrefectFuture[Any], cells: list[Cell]) -> Ended:
-        """How a group ended. Ends a command where a step raised DiskFull, as the others would; elsewhere raises it.
+    def _ended(self, future: PrefectFuture[Any], job: _Job) -> Ended:
+        """How a job ended. Ends a command where a step raised DiskFull, as the others would; elsewhere raises it.
         Raises NodeError."""
         result = future.result(raise_on_failure=False)
         if isinstance(result, DiskFull):
@@ -104,11 +128,11 @@ class _Groups:
         if future.state.is_completed():
             return cast("Ended", result)
         unknown = RuntimeError(future.state.message or "it was not run")
-        return Ended(Node("", ""), self._lost(cells, result if isinstance(result, BaseException) else unknown))
+        return Ended(Node("", ""), self._lost(job, result if isinstance(result, BaseException) else unknown))
 
-    def _lost(self, cells: list[Cell], error: BaseException) -> dict[str, Fault]:
-        """Of a group that ended as a whole, the cells that are not there, or of which nobody can tell."""
-        return {cell.title: Fault.of(error) for cell in cells if not self._is_there(cell)}
+    def _lost(self, job: _Job, error: BaseException) -> dict[str, Fault]:
+        """Of a job that ended as a whole, the cells that are not there, or of which nobody can tell."""
+        return {cell.title: Fault.of(error) for cell in job.cells if not self._is_there(cell)}
 
     def _is_there(self, cell: Cell) -> bool:
         try:
@@ -116,25 +140,57 @@ class _Groups:
         except RemoteGone:
             return False
 
-    def _goes_on_without(self, error: NodeError) -> bool:
+    def _goes_on_without(self, error: NodeError, job: _Job) -> bool:
         """Whether other nodes can do what a node refuses."""
-        if not error.node.id or not self.machines.has_node(self.refusing | {error.node.id}):
+        if not error.node.id or not self.machines.has_node(job.timing, self.refusing | {error.node.id}):
             return False
         if error.node.id not in self.refusing:
             self.refusing.add(error.node.id)
             _tell(f"{error}; it is given nothing more")
         return True
 
-    def _goes_elsewhere(self, cells: list[Cell], ended: Ended) -> bool:
+    def _goes_elsewhere(self, job: _Job, ended: Ended) -> bool:
         """Whether what failed on a node can be tried on another."""
-        if not ended.node.id or not self.machines.has_node(self._without(ended.node.id)):
+        if not ended.node.id or not self.machines.has_node(job.timing, self._without(ended.node.id)):
             return False
         fault = next(iter(ended.faults.values()))
-        _tell(f"{group_title(cells)} failed on {ended.node.name} and is tried on another node: {fault.error}")
+        _tell(f"{group_title(job.cells)} failed on {ended.node.name} and is tried on another node: {fault.error}")
         return True
 
     def _without(self, failed_on: str) -> set[str]:
         return self.refusing | ({failed_on} if failed_on else set())
+
+    def _wanted(self, job: _Job) -> dict[str, Any]:
+        resources = (self.machines.latency if job.timing else None) or self.machines.options
+        return resources.model_dump(exclude_defaults=True) or {"num_cpus": 1}
+
+
+def _calls(job: _Job) -> list[Call]:
+    return [*job.shared, *(call for calls in job.own.values() for call in calls)]
+
+
+def _untimed(job: _Job) -> _Job:
+    """What a job does but for latencies, and for fits and features that only they want: what leads to metrics, and the
+    weights of enhancers."""
+    own = {title: _judged(calls) for title, calls in job.own.items()}
+    return job._replace(own=own, shared=[call for call in job.shared if any(own.values()) or call.step == "enhance"])
+
+
+def _judged(calls: list[Call]) -> list[Call]:
+    last = max((place for place, call in enumerate(calls) if call.step == "evaluate"), default=-1)
+    return calls[: last + 1]
+
+
+def _timed(job: _Job, faults: dict[str, Fault], measured: set[str]) -> _Job:
+    """The latencies of a job, of cells that have not failed, but for those whose keys are `measured` already; to which
+    their keys are added. Whichever node measures one fits the model again, where it has not done so."""
+    own: dict[str, list[Call]] = {}
+    for title, calls in job.own.items():
+        for call in calls:
+            if call.step == LATENCY and title not in faults and call.key not in measured:
+                own[title] = [call]
+                measured.add(call.key)
+    return _Job([cell for cell in job.cells if cell.title in own], [], own, timing=True)
 
 
 def _tell(sentence: str) -> None:

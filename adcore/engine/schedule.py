@@ -145,10 +145,6 @@ class Work:
         for cell in group:
             yield from self.own(cell)
 
-    def titles(self, group: list[Cell]) -> list[str]:
-        """Of all steps of a group, as `weights` names them."""
-        return [f"{step.name} {title}" for step, _, title in self.of(group)]
-
     def shared(self, group: list[Cell]) -> Iterable[Planned]:
         """What the cells of a group need together: trained enhancers, and extracted features where a method reads
         them; one that is given images runs the backbone itself."""

@@ -52,9 +52,10 @@ class Nodes:
             )  # fmt: skip
         until(lambda: "Ray runtime started" in (self.folder / f"{name}.log").read_text(errors="replace"), 120)
 
-    def start_second(self, **variables: str) -> None:
-        """Beside the head; variables: of its environment."""
-        self.start("two", "127.0.0.3", range(20200, 20300), "--address", self.head, **variables)
+    def start_second(self, resources: str = "{}", **variables: str) -> None:
+        """Beside the head; resources: custom ones of Ray, as JSON; variables: of its environment."""
+        joined = ["--address", self.head, "--resources", resources]
+        self.start("two", "127.0.0.3", range(20200, 20300), *joined, **variables)
 
     def kill(self, name: str) -> None:
         """As when its machine is switched off."""

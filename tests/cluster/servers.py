@@ -63,8 +63,8 @@ class S3:
 
 
 @dataclass
-class MlflowServer:
-    """MLflow's, with a database that outlives it."""
+class Server:
+    """A process that answers at an address."""
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -73,22 +73,45 @@ class MlflowServer:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        database = f"sqlite:///{self.folder}/mlflow.db"
-        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database]
-        command += ["--artifacts-destination", str(self.folder / "artifacts"), "--port", str(self.port)]
-        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    def begin(self, command: list[str], health: str, **variables: str) -> None:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--workers", "1"], cwd=self.folder, env=os.environ | quiet, stdout=log, stderr=log,
+                [sys.executable, "-m", *command], cwd=self.folder, env=os.environ | variables, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
-        until(lambda: answers(f"{self.address}/health"), 120)
+        until(lambda: answers(f"{self.address}{health}"), 240)
 
     def stop(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+@dataclass
+class PrefectServer(Server):
+    """Prefect's, on a database that is there."""
+
+    database: str = ""
+
+    @property
+    def api(self) -> str:
+        return f"{self.address}/api"
+
+    def start(self) -> None:
+        self.folder.mkdir()
+        variables = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database, "PREFECT_HOME": str(self.folder)}
+        command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
+        self.begin(command, "/api/health", **variables)
+
+
+class MlflowServer(Server):
+    """MLflow's, with a database that outlives it."""
+
+    def start(self) -> None:
+        command = ["mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--workers", "1"]
+        command += ["--artifacts-destination", str(self.folder / "artifacts"), "--port", str(self.port)]
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        self.begin(command, "/health", **quiet)
 
     def runs(self) -> list[str]:
         """The states of adcore's runs."""

@@ -11,15 +11,16 @@ import pytest
 
 from adcore.core.remote import Remote
 from adcore.results.frame import read, same
+from tests.cluster._postgres import Postgres
 from tests.cluster.conftest import CELLS, METHODS
 from tests.cluster.drivers import Drivers, Ended
 from tests.cluster.nodes import Nodes, until
-from tests.cluster.servers import S3, MlflowServer
+from tests.cluster.servers import S3, MlflowServer, PrefectServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 pytest.importorskip("prefect_ray", reason="make test-cluster installs Ray")
 
-KINDS = ("maps", "cell", "gallery", "latency")
+KINDS = ("maps", "cell", "gallery", "latency", "busy")
 
 
 def cells(folder: Path) -> set[str]:
@@ -175,3 +176,38 @@ def test_a_tracking_server_that_is_gone_costs_only_the_tracking(
     mlflow_server.start()
     assert well(drivers.run(tmp_path / "driver", "--ray", two.head, **tracked), 0, CELLS, 0)
     assert mlflow_server.runs() == ["FINISHED"] * len(METHODS)
+
+
+def test_a_prefect_server_whose_postgresql_is_restarted_loses_nothing(
+    two: Nodes, drivers: Drivers, postgres: Postgres, tmp_path: Path, alone: Path
+) -> None:
+    postgres.create("prefect")
+    server = PrefectServer(tmp_path / "prefect", database=postgres.url("prefect", "asyncpg"))
+    server.start()
+    try:
+        driver = drivers.start(tmp_path / "driver", "--ray", two.head, PREFECT_API_URL=server.api)
+        until(lambda: bool(on_nodes(two)), 300)
+        postgres.restart()
+        assert well(Ended.of(driver), CELLS, 0, 0)
+        assert equal(tmp_path / "driver", alone) and whole(two, tmp_path / "objects")
+        again = drivers.run(tmp_path / "elsewhere", "--ray", two.head, PREFECT_API_URL=server.api)
+        assert well(again, 0, CELLS, 0)
+    finally:
+        server.stop()
+    assert postgres.sql("prefect", "select state_type from flow_run") == "COMPLETED\nCOMPLETED"
+
+
+def test_latencies_are_measured_where_they_are_pinned_to(
+    nodes: Nodes, drivers: Drivers, tmp_path: Path, alone: Path
+) -> None:
+    nodes.start_second(resources='{"quiet": 1}')
+    file = tmp_path / "cluster.yaml"
+    file.write_text(f"ray: {nodes.head}\nlatency: {{resources: {{quiet: 1}}}}\n")
+    assert well(drivers.run(tmp_path / "driver", "--cluster", str(file)), CELLS, 0, 0)
+    assert timed(nodes.workspace("two")) and not timed(nodes.workspace("one"))
+    assert equal(tmp_path / "driver", alone) and whole(nodes, tmp_path / "objects")
+    assert well(drivers.run(tmp_path / "elsewhere", "--cluster", str(file)), 0, CELLS, 0)
+
+
+def timed(folder: Path) -> list[Path]:
+    return [path for kind in ("latency", "busy") for path in (folder / ".cache/adcore/store" / kind).glob("*")]

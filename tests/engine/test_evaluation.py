@@ -365,6 +365,7 @@ def test_latency_is_of_one_image_and_includes_the_backbone(monkeypatch: pytest.M
         return [image.float()[..., ::4, ::4]]
 
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(latency, "SECONDS", 6.0)
     method = Plain(MethodOptions(), Context(0, image_size=(32, 32)))
     found = latency.measure(method, extractor)  # type: ignore[arg-type]
     assert set(seen) == {(1, 3, 32, 32)}

@@ -51,8 +51,8 @@ def test_cells_are_computed_once_and_reported(plan_file: PlanFile, work: Path) -
         "dataset", "category", "protocol", "enhancer", "method", "protocol_label", "enhancer_label", "method_label",
         "backbone", "weights", "image", "seed",
     ]  # fmt: skip
-    assert list(first.columns[-10:]) == [
-        "extract_s", "fit_s", "score_ms", "peak_mb", "learnable_params", "total_params", "macs",
+    assert list(first.columns[-11:]) == [
+        "extract_s", "fit_s", "score_ms", "hardware", "peak_mb", "learnable_params", "total_params", "macs",
         "key", "mlflow_run_id", "status",
     ]  # fmt: skip
     assert set(first["method_label"]) == {"padim", "patchcore(coreset=0.5)"}

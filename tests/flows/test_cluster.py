@@ -22,6 +22,7 @@ ray: 10.0.0.1:6379
 store: s3://team/adcore
 mlflow: http://10.0.0.1:5000
 options: {num_gpus: 1, num_cpus: 4, resources: {bench: 1}}
+latency: {num_gpus: 1, resources: {quiet: 1}}
 """
 
 
@@ -46,6 +47,8 @@ def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_file_says_which_machines(cluster_file: Callable[[str], str]) -> None:
     options = Resources(num_gpus=1, num_cpus=4, resources={"bench": 1})
     expected = Cluster(ray="10.0.0.1:6379", store="s3://team/adcore", mlflow="http://10.0.0.1:5000", options=options)
+    pinned = Resources(num_gpus=1, resources={"quiet": 1})
+    expected = expected.model_copy(update={"latency": pinned})
     assert Cluster.load(cluster_file(WHOLE)) == expected
 
 
@@ -66,7 +69,7 @@ def test_without_anything_threads_of_this_machine_compute() -> None:
         ("ray: a:b", "cluster.yaml: ray: 'a:b' is no HOST:PORT"),
         ("options: {num_cpu: 1}", r"unknown key 'options.num_cpu' \(did you mean 'num_cpus'\?\)"),
         ("options: {num_cpus: 0}", "options.num_cpus: Input should be greater than 0"),
-        ("- a", "a cluster is a mapping with keys ray, store, mlflow, options"),
+        ("- a", "a cluster is a mapping with keys ray, store, mlflow, options, latency"),
     ],
 )
 def test_a_mistake_is_named_with_its_key(cluster_file: Callable[[str], str], text: str, message: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from adcore.core.errors import RemoteGone
 from adcore.engine.bench import Bench, Layout, prepare
-from adcore.engine.schedule import Work
+from adcore.engine.schedule import Missing, Work
 from flows import _groups
 from tasks.nodes import Node, NodeError
 from tasks.progress import Display
@@ -27,22 +27,27 @@ class Nodes:
 
     ray = "127.0.0.1:6379"
     options = SimpleNamespace(model_dump=lambda **_: {})
+    latency: object = None  # not pinned
 
     def __init__(self, outcome: Outcome, names: tuple[str, ...] = ("a", "b")) -> None:
         self.outcome, self.names = outcome, names
         self.given: list[tuple[str, str]] = []
+        self.steps: list[list[str]] = []
         self.without: Collection[str] = ()
 
-    def has_node(self, without: Collection[str] = ()) -> bool:
+    def has_node(self, timing: bool, without: Collection[str] = ()) -> bool:
         return bool(set(self.names) - set(without))
 
-    def reserved(self, without: Collection[str] = ()) -> AbstractContextManager[object]:
+    def reserved(self, timing: bool, without: Collection[str] = ()) -> AbstractContextManager[object]:
         self.without = without
         return nullcontext()
 
     def submit(self, _: object, parameters: dict[str, Any]) -> Future:
         node = next(name for name in self.names if name not in self.without)
         self.given.append((node, parameters["title"]))
+        self.steps.append(
+            [call.step for calls in (parameters["shared"], *parameters["own"].values()) for call in calls]
+        )
         result = self.outcome(node, parameters)
         state = SimpleNamespace(is_completed=lambda: not isinstance(result, Exception), message="")
         return Future(result, state)
@@ -145,8 +150,33 @@ def test_cells_of_which_a_store_that_is_gone_cannot_tell_are_lost(work: Work, mo
 
 def test_no_node_that_can_give_what_a_group_reserves_is_told(work: Work, capsys: pytest.CaptureFixture[str]) -> None:
     nodes = Nodes(broken())
-    nodes.has_node = lambda without=(): False  # type: ignore[method-assign]
+    nodes.has_node = lambda timing, without=(): False  # type: ignore[method-assign]
     run(work, nodes)
     assert (
         "no node of the cluster can give a group {'num_cpus': 1}; one that can is waited for" in capsys.readouterr().err
     )
+
+
+def test_latencies_that_are_pinned_are_measured_behind_all_else_and_once_a_key(work: Work) -> None:
+    nodes = Nodes(broken())
+    nodes.latency = nodes.options
+    assert run(work, nodes) == {}
+    whole = ["extract", "fit", "score", "evaluate", "fit", "score", "evaluate"]
+    assert nodes.steps == [whole, whole, ["latency", "latency"]]  # two methods on two categories
+    assert [title for _, title in nodes.given] == ["parts/bolt", "parts/cloth", "latency of parts/bolt"]
+
+
+def test_no_latency_of_a_cell_that_has_failed_is_measured(work: Work) -> None:
+    nodes = Nodes(broken("a"), ("a",))
+    nodes.latency = nodes.options
+    assert set(run(work, nodes)) == {cell.title for cell in work.cells}
+    assert "latency" not in [step for steps in nodes.steps for step in steps]
+
+
+def test_what_lacks_only_its_latency_is_given_to_where_that_is_pinned(work: Work) -> None:
+    for cell in work.cells:
+        work.missing[cell.title] = Missing(fit=True, maps=False, evaluate=False, latency=True, computed=False)
+    nodes = Nodes(broken())
+    nodes.latency = nodes.options
+    run(work, nodes)
+    assert nodes.steps == [["latency", "latency"]]
