@@ -43,12 +43,14 @@ def compute(work: Work, machines: Cluster) -> dict[str, Fault]:
 class _Job(NamedTuple):
     """What is submitted of a group: the calls that its cells share, and those of each alone.
 
-    timing: it is latencies that are pinned to some nodes. failed_on: the id of the node that it failed on, or ""."""
+    timing: it is latencies that are pinned to some nodes. tried: it has failed once. failed_on: the id of the node that
+    it failed on, if that is known."""
 
     cells: list[Cell]
     shared: list[Call]
     own: dict[str, list[Call]]
     timing: bool = False
+    tried: bool = False
     failed_on: str = ""
 
 
@@ -92,8 +94,8 @@ class _Groups:
                         jobs.append(job)
                         continue
                     ended = Ended(error.node, self._lost(job, error))
-                if ended.faults and not job.failed_on and self._goes_elsewhere(job, ended):
-                    jobs.append(job._replace(failed_on=ended.node.id))
+                if ended.faults and not job.tried and self._goes_elsewhere(job, ended):
+                    jobs.append(job._replace(tried=True, failed_on=ended.node.id))
                     continue
                 faults |= ended.faults
                 self.display.passed([f"{call.step} {call.title}" for call in _calls(job)])
@@ -150,11 +152,13 @@ class _Groups:
         return True
 
     def _goes_elsewhere(self, job: _Job, ended: Ended) -> bool:
-        """Whether what failed on a node can be tried on another."""
-        if not ended.node.id or not self.machines.has_node(job.timing, self._without(ended.node.id)):
+        """Whether what failed on a node can be tried on another; where its process or Prefect's client failed, so that
+        none is known, on any."""
+        if not self.machines.has_node(job.timing, self._without(ended.node.id)):
             return False
+        where = f"on {ended.node.name} and is tried on another node" if ended.node.id else "and is tried once more"
         fault = next(iter(ended.faults.values()))
-        _tell(f"{group_title(job.cells)} failed on {ended.node.name} and is tried on another node: {fault.error}")
+        _tell(f"{group_title(job.cells)} failed {where}: {fault.error}")
         return True
 
     def _without(self, failed_on: str) -> set[str]:

@@ -8,18 +8,24 @@ Prefect's other flows send a heartbeat each three minutes and would be taken for
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import ParamSpec, TypeVar
 
 from prefect import tags
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
+from prefect.context import TagsContext
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 SECONDS = 30  # the least that Prefect takes
 TAG = f"heartbeat-{SECONDS}s"
+P = ParamSpec("P")
+T = TypeVar("T")
 NAME = "adcore: crashed, since its heartbeats have ended"
 
 
@@ -29,6 +35,20 @@ def sent() -> Iterator[None]:
     carry the tag, too."""
     with tags(TAG), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: SECONDS}):
         yield
+
+
+def untagged(flow: Callable[P, T]) -> Callable[P, T]:
+    """The function of a flow whose tags are not those of its tasks: for each tag Prefect's client asks the server for a
+    slot before each task, and fails that at once where the server has an error."""
+
+    @functools.wraps(flow)
+    def run(*arguments: P.args, **named: P.kwargs) -> T:
+        with TagsContext(current_tags=set()):
+            return flow(*arguments, **named)
+
+    # Prefect would look for the names of its types here.
+    run.__signature__ = inspect.signature(flow, eval_str=True)  # type: ignore[attr-defined]
+    return run
 
 
 def watch(patience: float = 3 * SECONDS) -> None:

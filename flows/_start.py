@@ -16,6 +16,7 @@ SOURCE = PACKAGE.parent  # of our packages
 PLACE = CHECKOUT or Path.cwd()
 ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what its server says while its database is started again
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "DVC_NO_ANALYTICS": "1",

@@ -24,11 +24,13 @@ from adcore.results.run import gather
 from flows import _stopping, command, stages
 from flows._cluster import Cluster
 from flows._groups import compute
+from flows._heartbeat import untagged
 from flows.stages import Row
 from tasks.steps import Fault
 
 
 @flow(name="benchmark", log_prints=False)
+@untagged
 def benchmark(
     plan: str = "params.yaml",
     workspace: str = "",

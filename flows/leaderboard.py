@@ -13,9 +13,11 @@ from adcore.core.store import Remembering
 from adcore.results import finished
 from adcore.results.run import gather
 from flows import command, stages
+from flows._heartbeat import untagged
 
 
 @flow(name="leaderboard")
+@untagged
 def leaderboard(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     """Write the leaderboard of what the store holds."""
     loaded, layout = command.opened(plan, workspace)

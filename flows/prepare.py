@@ -17,10 +17,12 @@ from adcore.datasets.base import DataError, Progress
 from adcore.datasets.getting import get
 from adcore.engine.bench import Failure, Layout, make_dataset
 from flows import command, stages
+from flows._heartbeat import untagged
 from flows._start import PLACE
 
 
 @flow(name="prepare")
+@untagged
 def prepare(
     plan: str = "params.yaml", workspace: str = "", dataset: str = "", source: str = "", accept_licence: bool = False
 ) -> State[Any]:

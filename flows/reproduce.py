@@ -31,6 +31,7 @@ from adcore.report import table_pages
 from adcore.results import finished
 from adcore.results.frame import frame
 from flows import command, stages
+from flows._heartbeat import untagged
 from flows._start import PLACE
 from flows.benchmark import benchmark
 from flows.efficiency import rows
@@ -63,6 +64,7 @@ class Source:
 
 
 @flow(name="reproduce", log_prints=False)
+@untagged
 def reproduce(table: str, profile: str = "full", workspace: str = "") -> State[Any]:
     """Run or resume the suites of a table, and write it."""
     source = _read(table)

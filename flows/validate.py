@@ -7,10 +7,12 @@ from typing import Any
 from prefect import State, flow
 
 from flows import command
+from flows._heartbeat import untagged
 from flows.prepare import prepared
 
 
 @flow(name="validate")
+@untagged
 def validate(plan: str = "params.yaml", workspace: str = "") -> State[Any]:
     """Every check on every dataset, and the pages that show them."""
     return prepared(plan, workspace, pages=True)

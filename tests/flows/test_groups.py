@@ -136,7 +136,9 @@ def test_what_a_refused_group_fails_with_elsewhere_is_tried_once_more(work: Work
 
 
 def test_a_group_that_ended_as_a_whole_has_lost_the_cells_that_are_not_there(work: Work) -> None:
-    faults = run(work, Nodes(lambda *_: RuntimeError("its worker died")))
+    nodes = Nodes(lambda *_: RuntimeError("its worker died"))
+    faults = run(work, nodes)
+    assert len(nodes.given) == 4  # each was tried once more
     assert {fault.error for fault in faults.values()} == {"RuntimeError: its worker died"}
 
 

@@ -15,9 +15,11 @@ from uuid import UUID
 import psutil
 import pytest
 import yaml
+from prefect import flow, task
 from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext, TaskRunContext
 
-from flows import _heartbeat
+from flows import _heartbeat, _start
 
 PlanFile = Callable[..., Path]
 Start = Callable[..., subprocess.Popen[str]]
@@ -27,7 +29,7 @@ PATIENCE = 40  # seconds; heartbeats come each 30
 # A flow run of a name, with heartbeats and tag or as Prefect has it, that goes on until a file is there.
 WAITING = """
 import contextlib, pathlib, sys, time
-from flows import _heartbeat
+from flows import _heartbeat, _start
 from prefect import flow
 name, tagged, file = sys.argv[1:]
 
@@ -101,12 +103,12 @@ def test_what_was_killed_has_crashed_and_nothing_else(
     command = start("-m", "flows.benchmark", "--plan", str(plan_file(methods=LONG)), "--workspace", str(tmp_path / "w"))
     tags = {"living": "tagged", "halted": "tagged", "of others": "not"}
     others = {name: start("-c", WAITING, name, tag, str(tmp_path / "end")) for name, tag in tags.items()}
-    until(lambda: sum(states()[name] == "RUNNING" for name in states().keys() - before) == 4)
+    until(lambda: [state for name, state in states().items() if name not in before] == ["RUNNING"] * 4)
     (killed,) = states().keys() - before - tags.keys()
     time.sleep(5)  # the first heartbeats are on their way
     command.kill()
     others["halted"].send_signal(signal.SIGSTOP)
-    until(lambda: states()[killed] == states()["halted"] == "CRASHED")
+    until(lambda: states().get(killed) == states().get("halted") == "CRASHED")
     time.sleep(PATIENCE)  # by now the two others would have
     assert [states()[name] for name in ("living", "of others")] == ["RUNNING", "RUNNING"]
     others["halted"].send_signal(signal.SIGCONT)
@@ -140,7 +142,7 @@ def test_runs_of_a_work_pool_send_heartbeats_and_are_watched(
         deployment = client.read_deployment_by_name("benchmark/demo")
         run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
     worker = psutil.Process(start("-m", "prefect", "worker", "start", "--pool", "adcore").pid)
-    until(lambda: states()[run.name] == "RUNNING")
+    until(lambda: states().get(run.name) == "RUNNING")
     computing = worker.children(recursive=True)
     told = {each.environ().get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY") for each in computing}
     for each in (worker, *computing):
@@ -153,4 +155,19 @@ def test_every_deployment_of_a_work_pool_has_tag_and_frequency() -> None:
     given = yaml.safe_load((REPO / "prefect.yaml").read_text())["deployments"]
     assert [each["tags"] for each in given] == [[_heartbeat.TAG]] * 3
     variables = [each["work_pool"]["job_variables"]["env"] for each in given]
-    assert variables == [{"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(_heartbeat.SECONDS)}] * 3
+    retries = {"PREFECT_CLIENT_RETRY_EXTRA_CODES": _start.ENVIRONMENT["PREFECT_CLIENT_RETRY_EXTRA_CODES"]}
+    assert variables == [{"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(_heartbeat.SECONDS), **retries}] * 3
+
+
+def test_only_the_flow_run_has_the_tag() -> None:
+    @task
+    def inner() -> set[str]:
+        return set(TaskRunContext.get().task_run.tags)  # type: ignore[union-attr]
+
+    @flow
+    @_heartbeat.untagged
+    def outer(number: int = 3) -> tuple[int, set[str], set[str]]:
+        return number, set(FlowRunContext.get().flow_run.tags), inner()  # type: ignore[union-attr]
+
+    with _heartbeat.sent():
+        assert outer(number="4") == (4, {_heartbeat.TAG}, set())  # type: ignore[call-overload]
