@@ -78,6 +78,7 @@ def accelerator() -> Iterator[Accelerator]:
         patch.setattr(nn.Module, "_apply", swapped)
         patch.setattr(torch.cuda, "synchronize", lambda device=None: None)
         patch.setattr(torch.cuda, "mem_get_info", lambda device=None: (MEMORY, MEMORY))
+        patch.setattr(torch.cuda, "get_device_name", lambda device=None: "accelerator of the tests")
         yield device
 
 
