@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adcore.core.disk import write_file
+from tasks.tracking import index
 from tasks.tracking.address import Address
 from tasks.tracking.place import FINISHED, Place, TrackingError, causes, open_client, quiet, unanswered
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 FIRST = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "8", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}  # is anybody there?
 LATER = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
@@ -29,8 +31,8 @@ CHECKED = 500  # run ids a request
 class Elsewhere(Place):
     """A server, or a database by its URI.
 
-    MLflow has no query for many tags, and sends a run only whole, which for 1,000 takes seconds. So the ids of complete
-    runs are kept in the workspace, and the place is asked only whether they are all still there."""
+    The ids of complete runs are kept in the workspace and in the experiment's index, and the place is asked only if they
+    are all still there; all runs are read only where they are not, or where many are not known."""
 
     def __init__(self, uri: str, workspace: Path) -> None:
         self.address = Address(uri)
@@ -46,24 +48,33 @@ class Elsewhere(Place):
 
     def experiment(self, name: str) -> str:
         with self.client() as client:
-            return _active(client, name)
+            active = _active(client, name)
+            return str(active.experiment_id) if active else ""
 
     def finished(self, experiment: str, keys: Iterable[str]) -> dict[str, str]:
-        remembered = self._remembered(experiment)
         wanted = [*keys]
         with self.client() as client:
-            identity = _active(client, experiment)
-            found = {key: remembered[key] for key in wanted if key in remembered}
-            if not identity or not _all_there(client, identity, [*found.values()]):
+            active = _active(client, experiment)
+            if active is None:
+                return {}
+            told = index.read(active)
+            known = told | self._remembered(experiment)
+            found = {key: known[key] for key in wanted if key in known}
+            if not _all_there(client, active.experiment_id, [*found.values()]):
                 found = {}
-            if identity and len(wanted) - len(found) > FEW:
-                found = _read_all(client, identity)
-                self.remember(experiment, found)
+            if len(wanted) - len(found) > FEW:
+                found = _read_all(client, active.experiment_id)
+                index.write(client, active.experiment_id, dict(found.items() - told.items()))
+            self.remember(experiment, found)
         return {key: found[key] for key in wanted if key in found}
 
+    def announce(self, client: MlflowClient, experiment: str, runs: Mapping[str, str]) -> None:
+        index.write(client, experiment, runs)
+
     def remember(self, experiment: str, runs: Mapping[str, str]) -> None:
-        if runs:
-            kept = {**self._remembered(experiment), **runs}
+        before = self._remembered(experiment)
+        kept = {**before, **runs}
+        if kept != before:
             write_file(self._file(experiment), json.dumps(kept).encode())
 
     @contextmanager
@@ -118,9 +129,9 @@ class Elsewhere(Place):
         return self.memory / f"{name}.json"
 
 
-def _active(client: MlflowClient, name: str) -> str:
+def _active(client: MlflowClient, name: str) -> Experiment | None:
     found = client.get_experiment_by_name(name)
-    return str(found.experiment_id) if found and found.lifecycle_stage == "active" else ""
+    return found if found and found.lifecycle_stage == "active" else None
 
 
 def _all_there(client: MlflowClient, experiment: str, runs: Sequence[str]) -> bool:

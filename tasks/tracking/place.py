@@ -45,6 +45,9 @@ class Place(ABC):
     def remember(self, experiment: str, runs: Mapping[str, str]) -> None:  # noqa: B027
         """Take note of complete runs, for `finished`, where looking them up is dear."""
 
+    def announce(self, client: MlflowClient, experiment: str, runs: Mapping[str, str]) -> None:  # noqa: B027
+        """Tell others, too, of runs that were just completed in the experiment of that id."""
+
     @abstractmethod
     def client(self) -> AbstractContextManager[MlflowClient]:
         """MLflow's client, within the block."""

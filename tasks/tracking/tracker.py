@@ -68,6 +68,7 @@ class Tracker:
                     found[key] = _logged(client, experiment, key, result, tags)
             finally:
                 self.place.remember(self.experiment, found)
+            _insist(lambda: self.place.announce(client, experiment, found))
         return found
 
     def _open(self, client: MlflowClient) -> str:

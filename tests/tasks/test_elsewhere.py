@@ -18,7 +18,7 @@ import pytest
 
 import tasks
 from adcore.results.runs import run_results
-from tasks.tracking import Tracker, TrackingError, run
+from tasks.tracking import Tracker, TrackingError, index, run
 from tasks.tracking.place import open_client
 from tests.tasks.conftest import PATIENT
 
@@ -175,12 +175,39 @@ def test_a_thousand_runs_are_found_with_few_requests(many, requests):
     requests.clear()
     assert Tracker(other.place.memory.parents[2], other.experiment).log_runs(results) == found
     assert len(requests) <= 4
+    stranger = Tracker(other.place.memory.parents[2].with_name("c"), other.experiment)
+    requests.clear()
+    assert stranger.log_runs(results) == found
+    assert requests == ["get_experiment_by_name", *["search_runs"] * 2]  # by the index; are they still there?
     gone = found[results[500].run_key]
     open_client(other.place.url).delete_run(gone)
     requests.clear()
     again = other.log_runs(results)
     assert {key for key in found if again[key] != found[key]} == {results[500].run_key}
     assert requests.count("create_run") == 1 and len(requests) <= 14
+
+
+def test_who_knows_nothing_finds_what_was_logged_since_by_the_index(two, cells):
+    """Also where a run was deleted, and logged anew; of two that name a key the later one counts."""
+    results = run_results(cells)
+    (first,) = two[0].log_runs(results).values()
+    open_client(two[0].place.url).delete_run(first)
+    again = two[1].log_runs(results)
+    client = open_client(two[0].place.url)
+    assert index.read(client.get_experiment_by_name(two[0].experiment)) == again
+    assert [*again.values()] != [first]
+
+
+def test_an_index_holds_many_runs_and_passes_over_what_is_none_of_ours(two, cells):
+    experiment, client = two[0].experiment_id, open_client(two[0].place.url)
+    runs = {uuid.uuid4().hex[:20]: uuid.uuid4().hex for _ in range(1000)}
+    index.write(client, experiment, runs)
+    tags = client.get_experiment(experiment).tags
+    sizes = [len(value) for name, value in tags.items() if name.startswith(index.PREFIX)]
+    assert max(sizes) < 5000 and len(sizes) == 13
+    for number, damaged in enumerate(("{", "[]", '{"key": 7}', '{"key": "a\'b"}')):
+        client.set_experiment_tag(experiment, f"{index.PREFIX}x{number}", damaged)
+    assert index.read(client.get_experiment(experiment)) == runs
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"KEY": 7}', '{"KEY": "\'"}'])
