@@ -31,8 +31,8 @@ CHECKED = 500  # run ids a request
 class Elsewhere(Place):
     """A server, or a database by its URI.
 
-    The ids of complete runs are kept in the workspace and in the experiment's index, and the place is asked only if they
-    are all still there; all runs are read only where they are not, or where many are not known."""
+    The ids of complete runs are kept in the workspace and in the experiment's index, and the place is asked only if
+    they are all still there; all runs are read only where they are not, or where many are not known."""
 
     def __init__(self, uri: str, workspace: Path) -> None:
         self.address = Address(uri)
