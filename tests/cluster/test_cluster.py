@@ -143,9 +143,11 @@ def test_a_plan_that_no_node_can_take_is_told(two: Nodes, drivers: Drivers, tmp_
     file = tmp_path / "cluster.yaml"
     file.write_text(f"ray: {two.head}\noptions: {{num_cpus: 64}}\n")
     driver = drivers.start(tmp_path / "driver", "--cluster", str(file))
-    time.sleep(60)
-    os.killpg(driver.pid, signal.SIGINT)
-    assert "no node of the cluster can give a group {'num_cpus': 64.0}" in Ended.of(driver).errors
+    assert driver.stderr is not None
+    told = next(line for line in driver.stderr if line.startswith("warning"))
+    assert "no node of the cluster can give a group {'num_cpus': 64.0}; one that can is waited for" in told
+    os.killpg(driver.pid, signal.SIGTERM)
+    assert Ended.of(driver).line == f"cells: 0 computed, 0 cached, {CELLS} not run"
 
 
 def test_two_drivers_at_once_leave_what_one_does(
@@ -206,7 +208,6 @@ def test_latencies_are_measured_where_they_are_pinned_to(
     assert well(drivers.run(tmp_path / "driver", "--cluster", str(file)), CELLS, 0, 0)
     assert timed(nodes.workspace("two")) and not timed(nodes.workspace("one"))
     assert equal(tmp_path / "driver", alone) and whole(nodes, tmp_path / "objects")
-    assert well(drivers.run(tmp_path / "elsewhere", "--cluster", str(file)), 0, CELLS, 0)
 
 
 def timed(folder: Path) -> list[Path]:
