@@ -57,24 +57,25 @@ class Elsewhere(Place):
             active = _active(client, experiment)
             if active is None:
                 return {}
-            told = index.read(active)
-            known = told | self._remembered(experiment)
+            told, remembered = index.read(active), self._remembered(experiment)
+            known = told | remembered
             found = {key: known[key] for key in wanted if key in known}
-            if not _all_there(client, active.experiment_id, [*found.values()]):
-                found = {}
-            if len(wanted) - len(found) > FEW:
+            many = len(wanted) - len(found) > FEW
+            if not many and not _all_there(client, active.experiment_id, [*found.values()]):
+                found, many = {}, len(wanted) > FEW
+            if many:
                 found = _read_all(client, active.experiment_id)
                 index.write(client, active.experiment_id, dict(found.items() - told.items()))
-            self.remember(experiment, found)
+            if not found.items() <= remembered.items():
+                self.remember(experiment, found)
         return {key: found[key] for key in wanted if key in found}
 
     def announce(self, client: MlflowClient, experiment: str, runs: Mapping[str, str]) -> None:
         index.write(client, experiment, runs)
 
     def remember(self, experiment: str, runs: Mapping[str, str]) -> None:
-        before = self._remembered(experiment)
-        kept = {**before, **runs}
-        if kept != before:
+        if runs:
+            kept = {**self._remembered(experiment), **runs}
             write_file(self._file(experiment), json.dumps(kept).encode())
 
     @contextmanager
@@ -159,11 +160,11 @@ def _all_there(client: MlflowClient, experiment: str, runs: Sequence[str]) -> bo
 
 
 def _read_all(client: MlflowClient, experiment: str) -> dict[str, str]:
-    """run_key -> run id of all complete runs; of doubles the one that began first."""
+    """run_key -> run id of all complete runs; of doubles the one that was complete first."""
     found: dict[str, str] = {}
     token = None
     while True:
-        order = ["attributes.start_time DESC", "attributes.run_id DESC"]
+        order = ["attributes.end_time DESC", "attributes.run_id DESC"]
         page = client.search_runs(
             [experiment], f"attributes.status = '{FINISHED}'", max_results=PAGE, order_by=order, page_token=token
         )

@@ -116,20 +116,25 @@ def _insist(act: Callable[[], T]) -> T:
     is refused, because a database refuses the second of two that add the same row or delete the same run."""
     from mlflow import MlflowException
 
-    for left in reversed(range(TRIES)):
+    for _ in range(TRIES - 1):
         try:
             return act()
         except MlflowException as error:
-            if not left or unanswered(error):
+            if unanswered(error):
                 raise
-    raise AssertionError  # not reached
+    return act()
 
 
 def _of_key(client: MlflowClient, experiment: str, key: str) -> list[Run]:
-    """The runs of a key that were not deleted, in an order that is the same for everyone: those that are complete, then
-    by the clocks of the machines that made them."""
-    found = client.search_runs([experiment], f"tags.run_key = '{key}'")
-    return sorted(found, key=lambda run: (run.info.status != FINISHED, run.info.start_time, run.info.run_id))
+    """The runs of a key that were not deleted, in an order that is the same for everyone: those that are complete, first
+    the one that was so first, since who completed it may have gone with it; then the others by the clocks of the
+    machines that made them."""
+
+    def order(run: Run) -> tuple[bool, int, str]:
+        complete = run.info.status == FINISHED
+        return not complete, run.info.end_time if complete else run.info.start_time, run.info.run_id
+
+    return sorted(client.search_runs([experiment], f"tags.run_key = '{key}'"), key=order)
 
 
 def _made(client: MlflowClient, name: str, artifacts: str | None) -> str:
