@@ -32,6 +32,7 @@ from benchmarks.measuring import print_conditions, print_table
 from benchmarks.warm import opened
 from flows._start import free_port
 from tests.conftest import make_parts
+from tests.servers import Seaweed
 
 KINDS = ("maps", "cell", "gallery", "latency")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "adcore", "AWS_SECRET_ACCESS_KEY": "adcore-key", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -98,19 +99,17 @@ def moto(wanted: Sequence[str]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def seaweed(binary: str, wanted: Sequence[str], place: Path) -> Iterator[str]:
-    """The same on SeaweedFS, whose other servers take their default ports. Filling it takes some minutes."""
+    """The same on SeaweedFS. Filling it takes some minutes."""
     place.mkdir()
-    port = free_port()
-    settings = [f"-dir={place}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={port}", "-webdav=false"]
-    command = [binary, "mini", *settings, "-admin.ui=false", f"-bucket={BUCKET}"]
-    # It would take credentials of its environment, and then refuse what is not signed.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with ended(process):
-        url = bucket(port)
+    server = Seaweed(place, binary=binary, bucket=BUCKET)
+    server.start()
+    try:
+        url = bucket(server.port)
         with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(lambda part: put(port, wanted[part::THREADS]), range(THREADS)))
+            list(pool.map(lambda part: put(server.port, wanted[part::THREADS]), range(THREADS)))
         yield url
+    finally:
+        server.stop()
 
 
 @contextlib.contextmanager

@@ -121,7 +121,7 @@ class Cluster(BaseModel):
         from prefect_ray.context import remote_options
 
         place = {"label_selector": {NODE_ID: f"!in({','.join(sorted(without))})"}} if without else {}
-        reserved: AbstractContextManager[object] = remote_options(**self._resources(timing).model_dump(), **place)
+        reserved: AbstractContextManager[object] = remote_options(**self.resources(timing).model_dump(), **place)
         return reserved
 
     def has_node(self, timing: bool, without: Collection[str] = ()) -> bool:
@@ -130,7 +130,7 @@ class Cluster(BaseModel):
             return False
         import ray
 
-        resources = self._resources(timing)
+        resources = self.resources(timing)
         wanted = {"CPU": resources.num_cpus, "GPU": resources.num_gpus, **resources.resources}
         return any(
             node["Alive"]
@@ -139,7 +139,8 @@ class Cluster(BaseModel):
             for node in ray.nodes()
         )
 
-    def _resources(self, timing: bool) -> Resources:
+    def resources(self, timing: bool) -> Resources:
+        """What a group reserves, or where it is `timing` of a latency, that."""
         return self.latency if timing and self.latency else self.options
 
 

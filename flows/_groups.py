@@ -79,7 +79,8 @@ class _Groups:
     def _all(self, jobs: list[_Job]) -> dict[str, Fault]:
         """In rounds: what may be tried on another node is, once the other jobs have ended."""
         if jobs and self.machines.ray and not self.machines.has_node(jobs[0].timing):
-            _tell(f"no node of the cluster can give a group {self._wanted(jobs[0])}; one that can is waited for")
+            wanted = self.machines.resources(jobs[0].timing).model_dump(exclude_defaults=True) or {"num_cpus": 1}
+            _tell(f"no node of the cluster can give a group {wanted}; one that can is waited for")
         faults: dict[str, Fault] = {}
         while jobs:
             futures = {self._submit(job): job for job in jobs}
@@ -163,10 +164,6 @@ class _Groups:
 
     def _without(self, failed_on: str) -> set[str]:
         return self.refusing | ({failed_on} if failed_on else set())
-
-    def _wanted(self, job: _Job) -> dict[str, Any]:
-        resources = (self.machines.latency if job.timing else None) or self.machines.options
-        return resources.model_dump(exclude_defaults=True) or {"num_cpus": 1}
 
 
 def _calls(job: _Job) -> list[Call]:

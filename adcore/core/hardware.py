@@ -16,9 +16,9 @@ THREADS = Path("/proc/self/task")
 @functools.cache
 def hardware(device: str) -> str:
     """The card that a device is, or the processor and the cores that this process may use of it: AMD EPYC, 2 cores."""
-    import torch
-
     if device.startswith("cuda"):
+        import torch
+
         return torch.cuda.get_device_name(device)
     try:
         cores = len(os.sched_getaffinity(0))

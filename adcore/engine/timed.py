@@ -24,12 +24,16 @@ def is_timed(store: Store, cell: Cell) -> bool:
     return os.getloadavg()[0] > QUIETER * load or not store.here("fit", cell.fit_key).exists()
 
 
-def timed(store: Store, cell: Cell) -> dict[str, Any] | None:
-    """What was measured (`engine.latency.measure`), with `size`, `device`, `threads`, `load_average`; None: nothing."""
-    key = cell.latency_key
-    for kind in ("latency", "busy"):
-        if store.has(kind, key):
-            text = (store.path(kind, key) / "latency.json").read_text(encoding="utf-8")
-            meta = store.meta(kind, key)
-            return {**json.loads(text), **{name: meta[name] for name in ("device", "threads", "load_average")}}
-    return None
+def kind_of(store: Store, cell: Cell) -> str:
+    """Of what kind the latency of a cell is that is there; "" where none is."""
+    return next((kind for kind in ("latency", "busy") if store.has(kind, cell.latency_key)), "")
+
+
+def timed(store: Store, cell: Cell) -> dict[str, Any]:
+    """What was measured (`engine.latency.measure`), with `size`; empty where nothing was."""
+    found = kind_of(store, cell)
+    if not found:
+        return {}
+    text = (store.path(found, cell.latency_key) / "latency.json").read_text(encoding="utf-8")
+    measured: dict[str, Any] = json.loads(text)
+    return measured

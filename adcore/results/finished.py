@@ -16,7 +16,7 @@ from adcore.core.store import Store
 from adcore.engine import registry
 from adcore.engine.bench import Bench, Failure
 from adcore.engine.cells import Cell, columns, setting
-from adcore.engine.timed import timed
+from adcore.engine.timed import kind_of, timed
 from adcore.results.frame import metric_columns
 from adcore.results.runs import CellResult
 from adcore.results.trained import Trained
@@ -69,7 +69,7 @@ def result(store: Store, cell: Cell, metrics: Sequence[str], twins: Collection[t
     Raises FileNotFoundError where it is not finished."""
     folder = store.path("cell", cell.key)
     numbers: dict[str, float | None] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    meta, latency = store.meta("cell", cell.key), timed(store, cell) or {}
+    meta, latency = store.meta("cell", cell.key), timed(store, cell)
     finished = FinishedCell(cell.names, numbers, meta, latency, folder, twins)
     every = registry.metrics()
     subsets = [n for n in numbers if n not in every and any(n.startswith(f"{metric}_") for metric in metrics)]
@@ -102,10 +102,12 @@ def _filled(column: Column, value: float | str | None) -> float | str:
 def timing(store: Store, cell: Cell) -> dict[str, Any] | None:
     """How long an image takes, part by part, and on what it was measured; None where it was not."""
     found = timed(store, cell)
-    if found is None:
+    if not found:
         return None
     names = {name: cell.names[name] for name in ("method_label", "enhancer_label", "backbone", "image")}
-    machine = {name: found[name] for name in ("hardware", "device", "threads", "load_average", "busy")}
+    meta = store.meta(kind_of(store, cell), cell.latency_key)
+    machine = {name: meta[name] for name in ("hardware", "device", "threads", "load_average")}
+    machine["busy"] = found["busy"]
     return {**names, **machine, "latency": found, "key": cell.latency_key}
 
 

@@ -11,9 +11,9 @@ import yaml
 
 from tests.cluster import _postgres
 from tests.cluster.drivers import Drivers
-from tests.cluster.nodes import THREADS, Nodes, nodes_of, until
-from tests.cluster.servers import S3, MlflowServer
+from tests.cluster.nodes import THREADS, Nodes, nodes_of
 from tests.conftest import make_parts
+from tests.servers import S3, MlflowServer, until
 
 CATEGORIES = ("a", "b", "c", "d", "e", "f")  # a group each
 METHODS = ["padim", {"name": "patchcore", "coreset": 0.5}]

@@ -11,13 +11,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows._start import free_port
+from tests.servers import until
 
 REPO = Path(__file__).parents[2]
 # The same in every process, since sums differ in their last digits with the number of threads.
@@ -82,18 +81,3 @@ def nodes_of(count: int, **variables: str) -> Iterator[Nodes]:
         for name in list(made.processes):
             made.kill(name)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def answers(url: str) -> bool:
-    """Whether a server says there that it is well."""
-    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
-        return bool(answer.status == 200)
-    return False
-
-
-def until(there: Callable[[], bool], seconds: float) -> None:
-    """Wait for something; fail where it does not come."""
-    end = time.monotonic() + seconds
-    while not there():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.05)

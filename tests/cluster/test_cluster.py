@@ -14,8 +14,8 @@ from adcore.results.frame import read, same
 from tests.cluster._postgres import Postgres
 from tests.cluster.conftest import CELLS, METHODS
 from tests.cluster.drivers import Drivers, Ended
-from tests.cluster.nodes import Nodes, until
-from tests.cluster.servers import S3, MlflowServer, PrefectServer
+from tests.cluster.nodes import Nodes
+from tests.servers import S3, MlflowServer, PrefectServer, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 pytest.importorskip("prefect_ray", reason="make test-cluster installs Ray")
@@ -184,6 +184,7 @@ def test_a_prefect_server_whose_postgresql_is_restarted_loses_nothing(
     two: Nodes, drivers: Drivers, postgres: Postgres, tmp_path: Path, alone: Path
 ) -> None:
     postgres.create("prefect")
+    (tmp_path / "prefect").mkdir()
     server = PrefectServer(tmp_path / "prefect", database=postgres.url("prefect", "asyncpg"))
     server.start()
     try:

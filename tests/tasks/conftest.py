@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +16,7 @@ from adcore.core.words import TRAINING
 from adcore.results.runs import CellResult
 from adcore.results.trained import Trained
 from adcore.vision.gallery import make_gallery
-from flows import _start
+from tests.servers import MlflowServer
 
 
 def a_cell(folder, category="mono", **changes):
@@ -86,20 +81,7 @@ def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(server_folder: Path) -> Iterator[str]:
     """The address of an MLflow server that has just started; its database is empty."""
-    folder, port = server_folder, _start.free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    command += ["--artifacts-destination", str(folder / "artifacts"), "--port", str(port), "--workers", "1"]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=os.environ | quiet, stdout=log, stderr=log)
-    deadline = time.monotonic() + 200
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
-            break
-        except OSError:
-            assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.2)
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(60)
+    made = MlflowServer(server_folder)
+    made.start()
+    yield made.address
+    made.stop()
