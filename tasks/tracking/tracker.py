@@ -126,8 +126,8 @@ def _insist(act: Callable[[], T]) -> T:
 
 
 def _of_key(client: MlflowClient, experiment: str, key: str) -> list[Run]:
-    """The runs of a key that were not deleted, in an order that is the same for everyone: those that are complete, first
-    the one that was so first, since who completed it may have gone with it; then the others by the clocks of the
+    """The runs of a key that were not deleted, in an order that is the same for everyone: those that are complete,
+    first the one that was so first, since who completed it may have gone with it; then the others by the clocks of the
     machines that made them."""
 
     def order(run: Run) -> tuple[bool, int, str]:
