@@ -141,6 +141,8 @@ class Seaweed(Server):
     def start(self) -> None:
         options = [f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={self.port}"]
         options += ["-webdav=false", "-admin.ui=false", f"-bucket={self.bucket}"]
+        # Every bucket takes some volumes of this size of what the disk has, full or not, and fails where none is left.
+        options += ["-master.volumeSizeLimitMB=2"]
         # It would take credentials of its environment, and then refuse what is not signed with them.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         self.begin([self.binary, "mini", *options], f"/{self.bucket}?max-keys=1", environment)

@@ -45,18 +45,21 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(params=["s3", "file", pytest.param("seaweed", marks=pytest.mark.cluster)])
-def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     if request.param == "seaweed":
         monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("seaweed"))
         for name, value in CREDENTIALS.items():
             monkeypatch.setenv(name, value)
-        bucket = f"bucket-{uuid.uuid4().hex}"
-        boto3.client("s3").create_bucket(Bucket=bucket)
-        return f"s3://{bucket}/team/adcore"
-    if request.param == "s3":
-        return f"{request.getfixturevalue('bucket')}/team/adcore"
-    (tmp_path / "shared").mkdir()
-    return f"file://{tmp_path / 'shared'}"
+        bucket = boto3.resource("s3").Bucket(f"bucket-{uuid.uuid4().hex}")
+        bucket.create()
+        yield f"s3://{bucket.name}/team/adcore"
+        bucket.objects.delete()
+        bucket.delete()  # and with it the room that it takes of the disk
+    elif request.param == "s3":
+        yield f"{request.getfixturevalue('bucket')}/team/adcore"
+    else:
+        (tmp_path / "shared").mkdir()
+        yield f"file://{tmp_path / 'shared'}"
 
 
 @pytest.fixture
