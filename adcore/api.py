@@ -27,7 +27,7 @@ def run(plan: Plan, workspace: str | Path = ".") -> pd.DataFrame:
     raises its own error: what was finished before it stays, and the next run goes on from there. (The command goes on
     with the other cells instead, and writes the report, which this function does not.)"""
     layout = _layout(plan, workspace)
-    bench, failures = _gathered(plan, layout, plan.datasets, prepare)
+    bench, failures = put_in_place(plan, layout)
     steps = list(schedule.Work.find(bench).planned())
     if steps:
         for backbone in plan.every_backbone:
@@ -79,6 +79,11 @@ def is_in_place(spec: DatasetSpec, layout: Layout) -> bool:
 def in_place(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
     """The datasets of a plan that are there already, read; those that cannot be are failures, and the others go on."""
     return _gathered(plan, layout, [spec for spec in plan.datasets if is_in_place(spec, layout)], read)
+
+
+def put_in_place(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
+    """The datasets of a plan, put in place where they are not; those that cannot be are failures, and others go on."""
+    return _gathered(plan, layout, plan.datasets, prepare)
 
 
 def _gathered(

@@ -37,13 +37,22 @@ def server() -> Iterator[None]:
     Prefect's own temporary server would survive a SIGKILL of its parent, lets anyone in, and loses events where
     `prefect.toml` names another one. Raises ServerError when it does not start, or the configured one is none.
     """
-    url = _start.connect()
-    with started(url, os.environ["PREFECT_API_AUTH_STRING"]) if url else contextlib.nullcontext():
+    with running(_start.connect()):
         yield
 
 
 @contextlib.contextmanager
-def started(url: str, auth: str, pages: bool = False) -> Iterator[None]:
+def running(url: str, meanwhile: Callable[[], object] | None = None) -> Iterator[None]:
+    """As `server`, of what `connect` gave; `meanwhile` is called while one of our own starts."""
+    if not url:
+        yield
+        return
+    with started(url, os.environ["PREFECT_API_AUTH_STRING"], meanwhile=meanwhile):
+        yield
+
+
+@contextlib.contextmanager
+def started(url: str, auth: str, pages: bool = False, meanwhile: Callable[[], object] | None = None) -> Iterator[None]:
     """A server of our own at a URL for the time of the block, for who has the authentication string; `pages` also shows
     Prefect's. Raises ServerError when it does not start."""
     home = Path(os.environ["PREFECT_HOME"])
@@ -57,7 +66,7 @@ def started(url: str, auth: str, pages: bool = False) -> Iterator[None]:
         else:
             starting = _made_once(stack.enter_context(_folder()) / "prefect.db", home, environment)
         with starting:
-            process = _started(url, environment, home / "server.log")
+            process = _started(url, environment, home / "server.log", meanwhile)
         with _stopping.ending(lambda: _end(process, 0)):
             try:
                 yield
@@ -65,12 +74,16 @@ def started(url: str, auth: str, pages: bool = False) -> Iterator[None]:
                 _end(process, 5)
 
 
-def _started(url: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+def _started(
+    url: str, environment: dict[str, str], log: Path, meanwhile: Callable[[], object] | None = None
+) -> subprocess.Popen[bytes]:
     """A server that answers. Raises ServerError."""
     length = log.stat().st_size if log.exists() else 0
     process = _launch(url, environment, log)
     with _stopping.ending(lambda: _end(process, 0)):
         try:
+            if meanwhile is not None:
+                meanwhile()
             _wait_until_healthy(url, process)
         except TimeoutError:
             process.kill()
@@ -106,13 +119,15 @@ def _made_once(database: Path, home: Path, environment: dict[str, str]) -> Itera
     """The database of one command: a copy of an empty one, which the first command leaves, because making the tables
     takes longer than starting the server."""
     empty = home / f"empty-{version('prefect')}.db"
-    _forget_damaged(empty, "it is only a cache, and is made anew")
-    there = empty.exists()
+    known = dict.fromkeys((empty, _start.HOME / empty.name))  # the latter of another workspace
+    for path in known:
+        _forget_damaged(path, "it is only a cache, and is made anew")
+    there = next((path for path in known if path.exists()), None)
     if there:
-        database.write_bytes(empty.read_bytes())
+        database.write_bytes(there.read_bytes())
     environment[DATABASE] = sqlite_files.url(database, "aiosqlite")
     yield
-    if not there:
+    if there is None:
         with contextlib.suppress(OSError, sqlite3.Error):  # then the next command makes its own again
             _copy(database, empty)
 

@@ -8,7 +8,9 @@ import socket
 import sys
 import warnings
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from adcore.core import digests
 from adcore.core.shipped import CHECKOUT, PACKAGE
 
 SOURCE = PACKAGE.parent  # of our packages
@@ -61,6 +63,7 @@ def settle(workspace: Path, console: str = "CRITICAL") -> None:
     if os.environ["PREFECT_HOME"] == str(HOME):
         (cache / "prefect" / "home").mkdir(parents=True, exist_ok=True)
         os.environ["PREFECT_HOME"] = str(cache / "prefect" / "home")
+    digests.keep(cache / "adcore")
     os.environ.setdefault("MPLCONFIGDIR", str(cache / "matplotlib"))
     os.environ.setdefault("NUMBA_CACHE_DIR", str(cache / "numba"))
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", console)
@@ -117,6 +120,8 @@ def reachable(url: str) -> str:
     """
     import httpx
 
+    if _is_silent(url):
+        return ""
     base = url.rstrip("/")
     for api in (base, f"{base}/api"):
         try:
@@ -130,6 +135,23 @@ def reachable(url: str) -> str:
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             continue
     raise ServerError(f"what answers at {url} is no Prefect server (its address ends with /api)")
+
+
+def _is_silent(url: str) -> bool:
+    """Whether nothing listens at an address of this machine, which Prefect's client takes seconds to find out."""
+    try:
+        host, port = urlsplit(url).hostname, urlsplit(url).port
+    except ValueError:
+        return False
+    if host not in LOOPBACK or not port:
+        return False
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _version(api: str) -> object:

@@ -6,8 +6,9 @@ Exit codes: 0 well; 2 the plan or the workspace cannot be used, nothing ran; 3 s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from typing import Any
 from prefect import State, flow
 from prefect.states import Completed, Failed
 
-from adcore.api import require_device
+from adcore.api import in_place, is_in_place, put_in_place, require_device
+from adcore.core.remote import configured
 from adcore.engine.bench import Bench, Failure
 from adcore.engine.schedule import Work
 from adcore.features.backbones import require_known
 from adcore.results import finished
-from adcore.results.run import gather
+from adcore.results.run import Results, gather
 from flows import _stopping, command, stages
 from flows._cluster import Cluster
 from flows._groups import compute
@@ -58,9 +60,47 @@ def benchmark(
     for cell in work.absent():
         why = "its metrics are not there: they were damaged and are removed, or their store is gone; run again"
         faults.setdefault(cell.title, Fault.of(RuntimeError(why)))
-    summary = _told(work, faults) if only else _publish(bench, work, lost, faults, Path(plan).stem)
+    publish = stages.publish_all
+    summary = _told(work, faults) if only else _publish(bench, work, lost, faults, Path(plan).stem, publish)
     state = Failed if summary["failed"] or summary["untracked"] else Completed
     return state(message=summary["last_line"], data=summary)
+
+
+def alone(given: argparse.Namespace) -> Row | None:
+    """What a plan comes to of which all is there, published without Prefect, whose server takes longer to start than
+    that; None where something is to be done."""
+    loaded, layout = command.opened(given.plan, given.workspace)
+    first = not (layout.results / "leaderboard.csv").exists()  # then to look for cells only takes time
+    if (
+        first
+        or given.only
+        or given.cluster
+        or given.ray
+        or not all(is_in_place(each, layout) for each in loaded.datasets)
+    ):
+        return None
+    bench, lost = in_place(loaded, layout)
+    work = Work.find(bench)
+    if work.cells or work.absent():
+        return None
+    _stopping.count(work.counts)
+    stages.tell_cautions(bench)
+    return _publish(bench, work, lost, {}, Path(given.plan).stem, stages.publish_alone)
+
+
+def meanwhile(given: argparse.Namespace) -> None:
+    """Read data and import libraries while Prefect's server starts, which finds both done then. What is wrong with them
+    is told by the flow."""
+    if given.cluster or given.ray or configured():
+        return
+    with contextlib.suppress(Exception):
+        loaded, layout = command.opened(given.plan, given.workspace)
+        bench, _ = put_in_place(loaded, layout)
+        if Work.find(bench).cells:
+            import adcore.engine.compute  # noqa: F401  (takes torch)
+
+            for backbone in loaded.every_backbone:
+                require_known(backbone.name)
 
 
 def _told(work: Work, faults: dict[str, Fault]) -> Row:
@@ -78,7 +118,14 @@ def _counts(work: Work, faults: dict[str, Fault], failed: int) -> Row:
     return {"computed": computed, "cached": cached, "failed": failed, "last_line": line}
 
 
-def _publish(bench: Bench, work: Work, lost: list[Failure], faults: dict[str, Fault], name: str) -> Row:
+def _publish(
+    bench: Bench,
+    work: Work,
+    lost: list[Failure],
+    faults: dict[str, Fault],
+    name: str,
+    publish: Callable[[Bench, str, Results], str],
+) -> Row:
     broken = [bench.by_title[title] for title in faults]
     # A cell whose metrics are there keeps its row, whatever else of it failed.
     never = finished.failed_rows(bench, lost)
@@ -90,7 +137,7 @@ def _publish(bench: Bench, work: Work, lost: list[Failure], faults: dict[str, Fa
         for title, fault in faults.items()
     ]
     stages.write_pages(bench, lost)
-    untracked = stages.publish_all(bench, name, gather(bench, work.store, name, failed, failures))
+    untracked = publish(bench, name, gather(bench, work.store, name, failed, failures))
     return {"untracked": untracked, **_counts(work, faults, len(never) + len(faults))}
 
 
@@ -107,4 +154,11 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    command.run(benchmark, _arguments(), "cluster", "ray", "store", "only")
+    given = _arguments()
+    command.run(
+        benchmark,
+        given,
+        *("cluster", "ray", "store", "only"),
+        alone=lambda: alone(given),
+        meanwhile=lambda: meanwhile(given),
+    )

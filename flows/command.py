@@ -20,12 +20,13 @@ from adcore.engine.bench import Layout, WorkspaceError
 from adcore.features.backbones import WeightsError
 from flows import _heartbeat, _stopping, stages
 from flows._cluster import Cluster
-from flows._server import server
-from flows._start import PLACE, ServerError, settle
+from flows._server import running
+from flows._start import PLACE, ServerError, connect, settle
 
 WELL, UNUSABLE, PARTLY = 0, 2, 3
 WORKSPACE = "all is written under this folder (default: the checkout, or this folder where adcore is installed)"
 STORE = f"where machines share artifacts: {FORMS} (default: {VARIABLE} of the environment, else no sharing)"
+Outcome = dict[str, Any]  # failed: how many; untracked: why runs were not logged, or ""; last_line
 UNUSABLE_BECAUSE = (plan.PlanError, WeightsError, WorkspaceError, RemoteError)
 
 
@@ -118,16 +119,28 @@ def clear_errors(workspace: str) -> Iterator[None]:
         unusable(error)
 
 
-def run(flow: Callable[..., Any], given: argparse.Namespace, *others: str) -> NoReturn:
+def run(
+    flow: Callable[..., Any],
+    given: argparse.Namespace,
+    *others: str,
+    alone: Callable[[], Outcome | None] = lambda: None,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> NoReturn:
     """Run the flow, print its last line to stdout, and exit with its code. others: arguments that it takes beside plan
-    and workspace."""
+    and workspace.
+
+    Where nobody's Prefect server is there to keep a record of the run: alone does without Prefect what needs none, and
+    gives what the flow would, or None; meanwhile is called while a server for the flow starts."""
     further = {name: vars(given)[name] for name in others}
     with clear_errors(given.workspace):
-        with server(), _heartbeat.sent():
-            places = [str(plan.expanded(name).resolve()) for name in (given.plan, given.workspace)]
-            state = flow(plan=places[0], workspace=places[1], **further, return_state=True)
-            outcome = state.result(raise_on_failure=False)
-            APILogHandler().flush()
+        url = connect()
+        outcome: Any = alone() if url else None
+        if outcome is None:
+            with running(url, meanwhile), _heartbeat.sent():
+                places = [str(plan.expanded(name).resolve()) for name in (given.plan, given.workspace)]
+                state = flow(plan=places[0], workspace=places[1], **further, return_state=True)
+                outcome = state.result(raise_on_failure=False)
+                APILogHandler().flush()
         if isinstance(outcome, (DiskFull, RemoteGone, ServerError, *UNUSABLE_BECAUSE)) or is_full(outcome):
             raise outcome
     if isinstance(outcome, BaseException):

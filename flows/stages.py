@@ -19,7 +19,8 @@ from adcore.datasets.validation_page import write_page
 from adcore.engine.bench import Bench, Failure, Layout, foreseen, kind_of, reopened
 from adcore.engine.cells import expand
 from adcore.results.run import Results
-from tasks import steps
+from tasks import publishing, steps
+from tasks.tracking import TrackingError
 
 Row = dict[str, Any]
 
@@ -42,10 +43,15 @@ def prepare_all(plan: Plan, layout: Layout) -> tuple[Bench, list[Failure]]:
             failures.append(Failure(name, "*", _reason(validation)))
             del manifests[name]
     bench = reopened(*Bench(plan, layout.workspace, manifests).text)
-    for name in manifests:
+    tell_cautions(bench)
+    return bench, failures + bench.failures
+
+
+def tell_cautions(bench: Bench) -> None:
+    """What is doubtful about the data, on the console."""
+    for name in bench.manifests:
         for caution in cautions(bench.problems(name)):
             sys.stderr.write(f"warning: {name}/{caution}\n")
-    return bench, failures + bench.failures
 
 
 def list_missing(plan: Plan, layout: Layout) -> bool:
@@ -99,6 +105,16 @@ def publish_all(bench: Bench, name: str, results: Results) -> str:
     steps.leaderboard(*bench.text, name, whole)
     state = steps.track(*bench.text, name, whole, return_state=True)
     return "" if state.is_completed() else _reason(state)
+
+
+def publish_alone(bench: Bench, name: str, results: Results) -> str:
+    """As `publish_all`, without Prefect."""
+    publishing.write_results(bench, name, results)
+    try:
+        publishing.log_runs(bench, name, results)
+    except TrackingError as error:
+        return str(error)
+    return ""
 
 
 def _reason(state: State[Any]) -> str:

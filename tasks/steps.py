@@ -6,34 +6,27 @@ Tasks are given names and keys, never arrays, and answer with a key.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import pandas as pd
 from prefect import State, Task, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from adcore.core.costs import git_commit
 from adcore.core.disk import DiskFull, room
 from adcore.core.plan import DatasetSpec
 from adcore.engine import bench
 from adcore.engine.bench import Bench, reopened
 from adcore.engine.cells import Cell
 from adcore.engine.schedule import STEPS, Planned, Progress
-from adcore.papers import beside
-from adcore.papers.measured import Run
-from adcore.report import enhancers, statistics, timings
 from adcore.report import leaderboard as boards
-from adcore.report.html import write_report
 from adcore.results.contests import Contests
-from adcore.results.frame import Row, run_place
 from adcore.results.run import Results
+from tasks import publishing
 from tasks.caching import cached, stored
 from tasks.nodes import Node, NodeError, own_workspace
 from tasks.progress import step
-from tasks.tracking import Tracker
 
 
 @task(name="prepare", task_run_name="prepare {dataset}", cache_policy=NO_CACHE)
@@ -141,57 +134,22 @@ def group(
 
 @task(name="track", task_run_name="log runs to MLflow", cache_policy=NO_CACHE)
 def track(plan: str, workspace: str, manifests: str, name: str, results: Results) -> None:
-    """Log what was not logged before, with all metrics, and name the runs in results/leaderboard.csv.
-
-    Behind `leaderboard`, because results depend on nobody's database. Raises TrackingError."""
-    bench = reopened(plan, workspace, manifests)
-    tracker = Tracker(Path(workspace))
-    if not results.runs:
-        return
-    ids: dict[str, str] = {}
-    for dataset, version in bench.manifests.items():
-        mine = [result for result in results.runs if result.dataset == dataset]
-        logged = tracker.log_runs(mine, {"git_commit": git_commit(), "data_version": version, "plan": name})
-        there = [result for result in mine if result.run_key in logged]
-        ids |= {run_place(cell.row): logged[result.run_key] for result in there for cell in result.cells}
-    boards.write_run_ids(bench.layout.results / "leaderboard.csv", ids)
-    text = "MLflow leaderboard" if tracker.place.pages else "MLflow leaderboard (make ui)"
-    create_link_artifact(key="mlflow", link=tracker.link, link_text=text)
+    """Log what was not logged before, and link to it in Prefect. Raises TrackingError."""
+    tracker = publishing.log_runs(reopened(plan, workspace, manifests), name, results)
+    if tracker:
+        text = "MLflow leaderboard" if tracker.place.pages else "MLflow leaderboard (make ui)"
+        create_link_artifact(key="mlflow", link=tracker.link, link_text=text)
 
 
 @task(name="leaderboard", task_run_name="write results", cache_policy=NO_CACHE)
 def leaderboard(plan: str, workspace: str, manifests: str, name: str, results: Results) -> None:
     """All of results/ but what stands beside the data; a table on console and in Prefect."""
-    if results.table.empty:
-        return
     bench = reopened(plan, workspace, manifests)
-    folder = bench.layout.results
-    published = beside.compare(Run.of(name, bench, results.table, {}, results.timings))
-    boards.write_leaderboard(folder, results, published)
-    enhancers.write(folder, results.effects)
-    _write_picked(folder / "protocols.csv", results.picked)
-    timings.write(folder, results.timings)
-    statistics.write(folder, results.contests)
-    write_report(folder / "report.html", results, published)
-    _write_tracebacks(folder / "failures.txt", results.failures)
-    boards.console(results)
-    description = boards.markdown(results, published)
-    create_table_artifact(key="leaderboard", table=_table(results.contests), description=description)
-    create_link_artifact(key="report", link=(folder / "report.html").as_uri(), link_text="report.html")
-
-
-def _write_picked(path: Path, picked: pd.DataFrame) -> None:
-    if picked.empty:
-        path.unlink(missing_ok=True)
-    else:
-        boards.write_atomic(path, picked.to_csv(index=False, lineterminator="\n"))
-
-
-def _write_tracebacks(path: Path, failures: Sequence[Row]) -> None:
-    path.unlink(missing_ok=True)
-    text = "\n".join(f"{boards.failure_text(failure)}\n{failure.get('traceback', '')}" for failure in failures)
-    if text:
-        boards.write_atomic(path, text)
+    description = publishing.write_results(bench, name, results)
+    if description:
+        create_table_artifact(key="leaderboard", table=_table(results.contests), description=description)
+        link = (bench.layout.results / "report.html").as_uri()
+        create_link_artifact(key="report", link=link, link_text="report.html")
 
 
 def _table(contests: Contests) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from adcore.core import digests
 from adcore.core.plan import Plan, parse
 from adcore.engine import bench
 
@@ -129,6 +130,12 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"bucket-{uuid.uuid4().hex}"
     boto3.client("s3").create_bucket(Bucket=name)
     return f"s3://{name}"
+
+
+@pytest.fixture(autouse=True)
+def code_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests change code, or what is read of it, and so take no digest from an earlier one."""
+    monkeypatch.setattr(digests, "_folder", None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,10 +6,12 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from adcore.core._scopes import EVERYTHING, Reference
-from adcore.core.sources import Definitions, reached
+from adcore.core.digests import kept
+from adcore.core.sources import FOLLOWED, Definitions, reached
 
 
 def digest(value: Any) -> str:
@@ -31,10 +33,14 @@ def code(*names: str, outside: tuple[str, ...] = ()) -> str:
     See adcore.core.sources for what does not count. Raises ModuleNotFoundError and AttributeError for what is not
     there.
     """
-    roots, beyond = [reference(name) for name in names], {reference(name) for name in outside}
-    definitions = reached(roots, beyond)
-    colours = _colours(definitions)
-    return digest(sorted(set(colours.values())))
+    if all(name.startswith(f"{FOLLOWED}.") for name in names):
+        return kept(json.dumps([names, outside]), lambda: _code(names, outside))
+    return _code(names, outside)
+
+
+def _code(names: Sequence[str], outside: Iterable[str]) -> str:
+    definitions = reached([reference(name) for name in names], {reference(name) for name in outside})
+    return digest(sorted(set(_colours(definitions).values())))
 
 
 def reference(name: str) -> Reference:

@@ -15,7 +15,7 @@ from adcore.features.extractor import Extractor, Pixels
 from adcore.kernels.intervals import median_difference
 from adcore.vision.maps import image_scores, postprocess
 
-WARM_UP, LEAST, TIMED, SECONDS = 10, 20, 200, 6.0
+WARM_UP, LEAST, TIMED, SECONDS = 10, 20, 100, 2.0
 SCOPES = ("extract", "score", "post", "total")
 
 Timed = tuple[Method, Extractor | Pixels]
@@ -24,7 +24,7 @@ Times = dict[str, list[float]]  # scope -> milliseconds of each run
 
 @torch.inference_mode()
 def measure(method: Method, extractor: Extractor | Pixels, without: Timed | None = None) -> dict[str, Any]:
-    """Milliseconds: median and 95th percentile of up to 200 runs (at most 6 s of them, at least 20), and by scope.
+    """Milliseconds: median and 95th percentile of up to 100 runs (at most 2 s of them, at least 20), and by scope.
 
     extract: backbone and enhancers; score: the method; post: upsampling, smoothing, image score; total: all three.
     waited: the share of the time that a thread waited for a core, None where the system does not tell; busy: whether

@@ -67,6 +67,17 @@ def test_where_nothing_listens_nothing_is_found() -> None:
     assert _start.reachable(f"http://127.0.0.1:{_start.free_port()}/api") == ""
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_where_nothing_listens_on_this_machine_prefect_is_not_asked(host: str, kept: pytest.MonkeyPatch) -> None:
+    kept.setattr(_start, "_version", lambda api: pytest.fail("asked"))
+    assert _start.reachable(f"http://{host}:{_start.free_port()}/api") == ""
+
+
+def test_another_machine_is_asked_by_prefect_which_knows_the_proxy(kept: pytest.MonkeyPatch) -> None:
+    kept.setattr(_start, "_version", lambda api: "3")
+    assert _start.reachable("http://elsewhere.invalid:4200/api") == "http://elsewhere.invalid:4200/api"
+
+
 @pytest.mark.parametrize("status", [200, 404, 500, 503])
 def test_another_web_server_is_not_taken_for_prefect(website: http.server.HTTPServer, status: int) -> None:
     website.status = status  # type: ignore[attr-defined]
