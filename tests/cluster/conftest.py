@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +13,21 @@ import yaml
 
 from tests.cluster import _postgres
 from tests.cluster.drivers import Drivers
-from tests.cluster.nodes import THREADS, Nodes, nodes_of
+from tests.cluster.nodes import REPO, THREADS, Nodes, nodes_of
 from tests.conftest import make_parts
 from tests.servers import S3, MlflowServer, until
 
 CATEGORIES = ("a", "b", "c", "d", "e", "f")  # a group each
 METHODS = ["padim", {"name": "patchcore", "coreset": 0.5}]
 CELLS = len(CATEGORIES) * len(METHODS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tables() -> None:
+    """The empty database of Prefect's server, which a command in this checkout leaves for those in other workspaces:
+    each driver here has a new one, and would take ten seconds to make a database of its own."""
+    begin = "from flows import _server, _start\n_start.settle(_start.PLACE)\nwith _server.server(): pass"
+    subprocess.run([sys.executable, "-c", begin], cwd=REPO, env={**os.environ, "PREFECT_API_URL": ""}, check=True)
 
 
 @pytest.fixture
