@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import subprocess
 import sys
@@ -17,15 +18,19 @@ REPO = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Run:
-    """A command that ended well: wall seconds, peak resident MB of its own process, what it wrote to stdout."""
+    """A command that ended well: wall seconds, peak resident MB of its own process, what it wrote to stdout.
+
+    marked: wall seconds until it wrote what was waited for to stderr."""
 
     seconds: float
     peak_mb: float
     output: str
+    marked: float = math.nan
 
 
-def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Run:
-    """Run a command in the repository, with `environment` beside ours. Exits with its error output if it fails."""
+def run(command: Sequence[str], environment: Mapping[str, str] | None = None, mark: str = "") -> Run:
+    """Run a command in the repository, with `environment` beside ours; mark: part of a line of stderr that is waited
+    for. Exits with its error output if it fails."""
     settings = {**os.environ, **(environment or {})}
     begin = time.perf_counter()
     process = subprocess.Popen(
@@ -34,12 +39,27 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     peaks = [0.0]
     watch = threading.Thread(target=_watch, args=(process, peaks))
     watch.start()
-    output, errors = process.communicate()
+    errors: list[str] = []
+    marks: list[float] = []
+
+    def read() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            errors.append(line)
+            if mark and mark in line and not marks:
+                marks.append(time.perf_counter() - begin)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    assert process.stdout is not None
+    output = process.stdout.read()
+    process.wait()
     seconds = time.perf_counter() - begin
     watch.join()
+    reading.join()
     if process.returncode:
-        sys.exit(f"{' '.join(command)}\nended with code {process.returncode}:\n{errors[-4000:]}")
-    return Run(seconds, max(peaks), output)
+        sys.exit(f"{' '.join(command)}\nended with code {process.returncode}:\n{''.join(errors)[-4000:]}")
+    return Run(seconds, max(peaks), output, *marks)
 
 
 def _watch(process: subprocess.Popen[str], peaks: list[float]) -> None:

@@ -15,6 +15,7 @@ STARTED = time.perf_counter()
 from adcore.core import plan  # noqa: E402  (torch and timm come with compute)
 from adcore.core.contracts import silent  # noqa: E402
 from adcore.engine.bench import Bench, prepare  # noqa: E402
+from adcore.engine.schedule import grouped  # noqa: E402
 
 IMPORTED = time.perf_counter() - STARTED
 
@@ -25,7 +26,8 @@ def main() -> None:
     bench = Bench(loaded, workspace)
     bench.manifests = {spec.name: prepare(spec, bench.layout) for spec in loaded.datasets}
     computer = bench.computer
-    computer.extract(bench.cells[0], bench.levels(bench.cells[0]), silent)
+    for group in grouped(bench.cells):
+        computer.extract(group[0], bench.levels(group[0]), silent)
     extracted = time.perf_counter() - begin
     cells: dict[str, dict[str, float]] = {}
     for cell in bench.cells:
@@ -36,7 +38,7 @@ def main() -> None:
         computer.evaluate(cell)
         spent = {"fit_s": fitted - begin, "test_s": time.perf_counter() - fitted}
         metrics = (bench.store.path("cell", cell.key) / "metrics.json").read_text(encoding="utf-8")
-        cells[cell.contender.names["method"]] = spent | json.loads(metrics)
+        cells[f"{cell.category.name} {cell.contender.names['method']}"] = spent | json.loads(metrics)
     print(json.dumps({"import_s": IMPORTED, "extract_s": extracted, "cells": cells}))
 
 

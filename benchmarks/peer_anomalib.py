@@ -18,9 +18,10 @@ import torch  # noqa: E402
 from anomalib.data import Folder  # noqa: E402
 from anomalib.engine import Engine  # noqa: E402
 from anomalib.metrics import AUPRO, AUROC, Evaluator  # noqa: E402
-from anomalib.models import Cfa, Padim, Patchcore  # noqa: E402
+from anomalib.models import Cfa, Dfm, Padim, Patchcore, ReverseDistillation, Stfpm  # noqa: E402
 from anomalib.models.components import TimmFeatureExtractor  # noqa: E402
 from anomalib.models.image.cfa import torch_model as cfa_model  # noqa: E402
+from anomalib.models.image.stfpm import torch_model as stfpm_model  # noqa: E402
 from anomalib.post_processing import PostProcessor  # noqa: E402
 from anomalib.pre_processing import PreProcessor  # noqa: E402
 from torchvision.transforms.v2 import Compose, Normalize, Resize  # noqa: E402
@@ -72,11 +73,40 @@ def cfa(settings: dict[str, Any], parts: dict[str, Any]) -> Cfa:
     return model
 
 
-MODELS = {"padim": padim, "patchcore": patchcore, "cfa": cfa}
+def stpm(settings: dict[str, Any], parts: dict[str, Any]) -> Stfpm:
+    """Its teacher would download weights: it is given ours; the student stays as it makes it."""
+    made = stfpm_model.TimmFeatureExtractor
+
+    def untrained(**given: Any) -> TimmFeatureExtractor:
+        return made(**{**given, "pre_trained": False})
+
+    stfpm_model.TimmFeatureExtractor = untrained
+    model = Stfpm(settings["backbone"], STRIDES_4_8_16, **parts)
+    stfpm_model.TimmFeatureExtractor = made
+    model.model.teacher_model = extractor(settings, STRIDES_4_8_16).requires_grad_(False)
+    return model
 
 
-def folder(settings: dict[str, Any], batch: int) -> Folder:
-    root = Path(settings["images"])
+def rd4ad(settings: dict[str, Any], parts: dict[str, Any]) -> ReverseDistillation:
+    """Its decoders are those of ResNets alone."""
+    model = ReverseDistillation(settings["backbone"], STRIDES_4_8_16, pre_trained=False, **parts)
+    model.model.encoder = extractor(settings, STRIDES_4_8_16)
+    return model
+
+
+def dfm(settings: dict[str, Any], parts: dict[str, Any]) -> Dfm:
+    layer = STRIDES_4_8_16[-1]
+    model = Dfm(settings["backbone"], layer, pre_trained=False, **parts)
+    model.model.feature_extractor = extractor(settings, [layer])
+    return model
+
+
+MODELS = {"padim": padim, "patchcore": patchcore, "cfa": cfa, "stpm": stpm, "rd4ad": rd4ad, "dfm": dfm}
+TRAINED = ("cfa", "stpm", "rd4ad")
+
+
+def folder(settings: dict[str, Any], category: str, batch: int) -> Folder:
+    root = Path(settings["images"]) / category
     masks = root / "ground_truth" / "bad"
     return Folder(
         name="peers",
@@ -92,14 +122,14 @@ def folder(settings: dict[str, Any], batch: int) -> Folder:
     )
 
 
-def metrics(settings: dict[str, Any]) -> Evaluator:
+def metrics(settings: dict[str, Any], category: str) -> Evaluator:
     found = [AUROC(fields=["pred_score", "gt_label"], prefix="i_")]
-    if (Path(settings["images"]) / "ground_truth").is_dir():
+    if (Path(settings["images"]) / category / "ground_truth").is_dir():
         found += [AUROC(fields=["anomaly_map", "gt_mask"], prefix="p_"), AUPRO(fields=["anomaly_map", "gt_mask"])]
     return Evaluator(test_metrics=found)
 
 
-def cell(method: str, settings: dict[str, Any]) -> dict[str, float]:
+def cell(category: str, method: str, settings: dict[str, Any]) -> dict[str, float]:
     """Fit and test one model."""
     torch.manual_seed(settings["seed"])
     size = settings["size"]
@@ -107,13 +137,13 @@ def cell(method: str, settings: dict[str, Any]) -> dict[str, float]:
     parts = {
         "pre_processor": PreProcessor(transform=transform),
         "post_processor": Scaled(enable_normalization=False, enable_thresholding=False),
-        "evaluator": metrics(settings),
+        "evaluator": metrics(settings, category),
         "visualizer": False,
     }
     begin = time.perf_counter()
     model = MODELS[method](settings, parts)
-    data = folder(settings, settings["cfa_batch"] if method == "cfa" else settings["batch"])
-    epochs = {"max_epochs": settings["epochs"]} if method == "cfa" else {}
+    data = folder(settings, category, settings["cfa_batch"] if method == "cfa" else settings["batch"])
+    epochs = {"max_epochs": settings["epochs"]} if method in TRAINED else {}
     engine = Engine(
         default_root_dir=Path(settings["images"]).parent / "anomalib",
         accelerator="cpu",
@@ -132,7 +162,8 @@ def cell(method: str, settings: dict[str, Any]) -> dict[str, float]:
 
 def main() -> None:
     settings = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    cells = {method: cell(method, settings) for method in settings["methods"]}
+    pairs = [(category, method) for category in settings["categories"] for method in settings["methods"]]
+    cells = {f"{category} {method}": cell(category, method, settings) for category, method in pairs}
     print(json.dumps({"import_s": IMPORTED, "cells": cells}))
 
 
