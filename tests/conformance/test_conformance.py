@@ -42,6 +42,7 @@ METHODS, DATASETS = sorted(registry.modules("methods")), sorted(registry.modules
 VIT = "test_vit"
 BACKBONES = ("test_resnet", VIT)  # timm's own tiny ones, with random weights
 SIDE, IMAGES = 64, 12
+SAMPLES: dict[Any, set[Any]] = {bool: {True, False}, int: {1, 3}, float: {0.5, 0.9}}  # values of an option, by its type
 OUTLIER = (0.5, 0.75)  # rows and columns of the test image that hold the anomaly, as shares of its sides
 
 
@@ -261,7 +262,7 @@ def test_two_fits_give_the_same_bits_whatever_the_global_generator(case: Case, f
 def test_options_that_score_alone_reads_do_not_change_the_fit(case: Case, fitted: Method) -> None:
     for name in case.cls.at_score:
         default, annotation = getattr(fitted.options, name), case.cls.Options.model_fields[name].annotation
-        values = {True, False} if annotation is bool else set(get_args(annotation))
+        values = SAMPLES.get(annotation) or set(get_args(annotation))
         assert len(values) > 1
         for value in values - {default}:
             other = case.cls(fitted.options.model_copy(update={name: value}), fitted.context)
