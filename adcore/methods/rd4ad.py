@@ -56,7 +56,7 @@ class RD4AD(contracts.FeatureMethod):
     Options = RD4ADOptions
     options: RD4ADOptions
     levels = (1, 2, 3)
-    trial: ClassVar[dict[str, Any]] = {"preset": "small"}
+    trial: ClassVar[dict[str, Any]] = {"preset": "small", "epochs": 20, "lr": 1e-2}
     student: Student
 
     @classmethod

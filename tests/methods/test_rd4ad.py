@@ -15,7 +15,7 @@ from adcore.engine.sizes import size
 from adcore.features.extractor import Extraction, Extractor
 from adcore.features.held import Held
 from adcore.methods import _rd4ad as rd4ad
-from adcore.methods.rd4ad import RD4AD, RD4ADOptions
+from adcore.methods.rd4ad import RD4AD, RD4ADOptions, _student
 from adcore.vision.maps import postprocess
 from tests.methods.fixtures import make_rd4ad
 
@@ -217,10 +217,9 @@ def test_grids_that_do_not_change_take_no_stride_between_levels():
 @pytest.mark.parametrize("channels", [(64, 128, 256), (256, 512, 1024), (24, 40, 112)])
 def test_the_blocks_go_by_the_channels_where_no_student_is_named(channels):
     shapes = [(count, side, side) for count, side in zip(channels, (8, 4, 2), strict=True)]
-    own = trained(features(2, shapes), preset="paper", epochs=0)[0].student
     named = "resnet18" if channels[0] == 64 else "wide_resnet50_2"
     with torch.device("meta"):
-        expected = rd4ad.Student(rd4ad.BUILDS[named], shapes, [False] * 3)
+        own, expected = (_student(RD4ADOptions(student=name), shapes, [False] * 3) for name in (None, named))
     assert [(name, one.shape) for name, one in own.named_parameters()] == [
         (name, one.shape) for name, one in expected.named_parameters()
     ]
