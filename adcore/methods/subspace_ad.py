@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, NonNegativeInt, field_validator
+from pydantic import Field, NonNegativeInt
 
 from adcore.core import contracts
-from adcore.core.contracts import TOKENS, Curves, Level, Levels, Maps, Progress, block_of, silent
+from adcore.core.contracts import Curves, Levels, Maps, Progress, silent
+from adcore.methods._few import MapLevels, rows, side_by_side, top_mean, turned_maps
 
 if TYPE_CHECKING:
     import torch
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from adcore.methods._pca import Subspace
 
 DEGREES = 345.0  # a copy is turned by less than that
-TOP = 0.01  # share of an image's pixels that its score is the mean of
-BATCH = 16  # copies at once
 
 
 class SubspaceADOptions(contracts.MethodOptions):
@@ -29,14 +28,7 @@ class SubspaceADOptions(contracts.MethodOptions):
     variance: Annotated[float, Field(gt=0, le=1)] = 0.99
     rotations: NonNegativeInt = 30
     few: NonNegativeInt = 16
-    levels: Annotated[tuple[Level, ...], Field(min_length=1)] = (2, 3)
-
-    @field_validator("levels")
-    @classmethod
-    def _are_maps(cls, levels: Levels) -> Levels:
-        if wrong := [level for level in levels if level not in (*range(5), TOKENS) and block_of(level) is None]:
-            raise ValueError(f"'{wrong[0]}' is no map of a backbone; name some, as 2, block3 or tokens")
-        return levels
+    levels: MapLevels = (2, 3)
 
     def copies(self, images: int) -> int:
         """Turned copies of each of so many training images."""
@@ -80,10 +72,10 @@ class SubspaceAD(contracts.FeatureMethod):
         from adcore.vision.maps import postprocess
 
         joined = _joined(features)
-        left = self.subspace.residual(_rows(joined), self.subspace.kept(self.options.variance))
+        left = self.subspace.residual(rows(joined), self.subspace.kept(self.options.variance))
         maps = left.square().sum(1).reshape(len(joined), *joined.shape[2:])
         pixels = postprocess(maps, self.context.image_size, self.smoothing).flatten(1)
-        return maps, pixels.topk(max(1, int(TOP * pixels.shape[1])), dim=1).values.mean(1)
+        return maps, top_mean(pixels)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The subspace."""
@@ -97,64 +89,27 @@ class SubspaceAD(contracts.FeatureMethod):
 
     def _patches(self, features: contracts.FeatureSource) -> Iterator[torch.Tensor]:
         """Of the training images, then of their turned copies: blocks (n, d)."""
-        for batch in features:
-            yield _rows(_joined(batch))
-        if copies := self.options.copies(len(features)):
-            yield from self._turned(features, copies)
-
-    def _turned(self, features: contracts.FeatureSource, copies: int) -> Iterator[torch.Tensor]:
         from adcore.core.draws import generator
 
-        images = features.images
-        if images is None or self.context.extractor is None:
-            raise ValueError(
-                "subspace_ad: rotations are of the training images, but only features are given; write rotations: 0"
-            )
-        extractor = self.context.extractor()
-        for index in range(len(features)):
-            degrees = generator(self.context.seed, self.name, index).uniform(0, DEGREES, copies)
-            image = images.at([index])
-            for begin in range(0, copies, BATCH):
-                yield _rows(_joined(extractor(turned(image, degrees[begin : begin + BATCH].tolist()))))
+        for batch in features:
+            yield rows(_joined(batch))
+        if copies := self.options.copies(len(features)):
 
+            def degrees(index: int) -> list[float]:
+                drawn: list[float] = generator(self.context.seed, self.name, index).uniform(0, DEGREES, copies).tolist()
+                return drawn
 
-def turned(image: torch.Tensor, degrees: Sequence[float]) -> torch.Tensor:
-    """An image (1, 3, H, W), uint8, turned about its centre against the clock by each angle: (len(degrees), 3, H, W).
-
-    Bilinear; what comes from beyond the border is reflected there.
-    """
-    import torch
-    from torch.nn.functional import grid_sample
-
-    height, width = image.shape[2:]
-    angles = torch.deg2rad(torch.as_tensor(degrees, dtype=torch.float32))
-    cosines, sines = (value[:, None, None].to(image.device) for value in (angles.cos(), angles.sin()))
-    y, x = torch.meshgrid(
-        *(torch.arange(side, device=image.device) + 0.5 - side / 2 for side in (height, width)), indexing="ij"
-    )
-    # Where a pixel of the turned image comes from, in pixels from the centre; then in the units of grid_sample.
-    source = torch.stack([(cosines * x - sines * y) * 2 / width, (sines * x + cosines * y) * 2 / height], 3)
-    found = grid_sample(
-        image.float().expand(len(source), -1, -1, -1), source, padding_mode="reflection", align_corners=False
-    )
-    return found.round_().clamp_(0, 255).to(torch.uint8)
+            for batch in turned_maps(self.name, features, self.context, degrees):
+                yield rows(_joined(batch))
 
 
 def _joined(maps: Maps) -> torch.Tensor:
     """(B, C, h, w)."""
     import torch
 
-    from adcore.vision.maps import resized
-
     if len({one.shape for one in maps}) == 1:
         return torch.stack(list(maps)).mean(0)
-    grid = (maps[0].shape[2], maps[0].shape[3])
-    return torch.cat([resized(one, grid) for one in maps], 1)
-
-
-def _rows(maps: torch.Tensor) -> torch.Tensor:
-    """Maps (B, C, h, w) -> patches (B * h * w, C)."""
-    return maps.flatten(2).transpose(1, 2).flatten(0, 1)
+    return side_by_side(maps)
 
 
 def _samples(shapes: Sequence[contracts.Shape], options: SubspaceADOptions, images: int) -> int:

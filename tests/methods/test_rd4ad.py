@@ -145,7 +145,7 @@ def alike(request) -> tuple[str, list[torch.Tensor], list[torch.Tensor]]:
     """The kind, the teacher's maps, and those of our student with the weights that anomalib's had."""
     maps = [torch.from_numpy(one) for one in make_rd4ad.maps(request.param)]
     with torch.device("meta"):
-        student = rd4ad.Student(rd4ad.BUILDS[request.param], [tuple(one.shape[1:]) for one in maps], [False] * 3)
+        student = rd4ad.Student(rd4ad.BUILDS[request.param], [(*one.shape[1:],) for one in maps], [False] * 3)
     state = {
         name: torch.from_numpy(make_rd4ad.fill(theirs(name), tuple(value.shape))) if value.dim() else torch.tensor(0)
         for name, value in student.state_dict().items()

@@ -1,14 +1,13 @@
-"""SubspaceAD against scikit-learn's PCA of the same patches, and the turned copies that it is fitted on."""
+"""SubspaceAD against scikit-learn's PCA of the same patches."""
 
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import rotate
 from sklearn.decomposition import PCA
 
 from adcore.core.contracts import Context
 from adcore.features.held import Held, HeldImages
-from adcore.methods.subspace_ad import SubspaceAD, turned
+from adcore.methods.subspace_ad import SubspaceAD
 from adcore.vision.maps import postprocess
 from tests.methods.pooled import Pooled
 
@@ -108,29 +107,6 @@ def test_maps_that_are_alike_are_averaged(make, context):
     one.fit(Held([torch.stack(train.maps).mean(0)]))
     maps = one.score([torch.stack(test.maps).mean(0)])[0]
     torch.testing.assert_close(three.score(test.maps)[0], maps)
-
-
-def test_a_quarter_turn_moves_pixels():
-    image = images(1)
-    assert torch.equal(turned(image, [90.0])[0], image[0].rot90(1, (1, 2)))
-
-
-def test_no_turn_changes_nothing():
-    image = images(1)
-    assert torch.equal(turned(image, [0.0]), image)
-
-
-@pytest.mark.parametrize("degrees", [30.0, 200.0])
-def test_a_turn_is_scipys_where_the_image_reaches(degrees):
-    image = images(1)
-    expected = rotate(image[0].numpy().astype(float), degrees, (2, 1), reshape=False, order=1)
-    middle = (slice(None), slice(8, 24), slice(8, 24))
-    np.testing.assert_allclose(turned(image, [degrees])[0].numpy()[middle], expected[middle], atol=0.6)
-
-
-def test_a_turned_image_has_no_black_corners():
-    white = torch.full((1, 3, SIDE, SIDE), 255, dtype=torch.uint8)
-    assert (turned(white, [45.0]) == 255).all()
 
 
 @pytest.mark.parametrize("level", ["pooled", "cls", "blok3", 5])
