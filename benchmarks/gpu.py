@@ -1,4 +1,4 @@
-"""One CUDA card beside the CPU of the same machine, in one table: `python -m benchmarks.gpu [--to TABLE.md]`.
+"""One CUDA card beside the CPU of the same machine, in one table: `python -m benchmarks.gpu [--to FILE]`.
 
 Every row is one piece of work in two forms, run one after the other in this process, and says whether both gave the
 same. `x` says how often faster the second form is. Whatever cannot be run is in the table with its reason. What each
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile, too; not when quick")
     parser.add_argument("--images", type=Path, help="a category in MVTec AD's layout, not the generated brick")
     parser.add_argument("--minutes", type=float, default=9.0, help="no part begins later")
-    parser.add_argument("--to", type=Path, help="a file for the table in Markdown")
+    parser.add_argument("--to", type=Path, help="a file to hold the table in Markdown")
     given = parser.parse_args(arguments)
     if is_accelerator(given.device) and not torch.cuda.is_available():
         print("There is no CUDA card that torch can use here; --device cpu tries the script without.", file=sys.stderr)
