@@ -95,8 +95,10 @@ def one_image(session: Session) -> Iterator[Row]:
     yield Row("one image, the bare backbone", *floor, **within(apart(truth, found), 1e-2))
 
 
-PARTS = (parts.extraction, parts.decoding, parts.picking, parts.clustering, parts.gaussians, parts.neighbours)
-PARTS += (parts.judging, whole_cells, one_image)
+PARTS = (
+    *(parts.extraction, parts.decoding, parts.picking, parts.clustering, parts.gaussians, parts.neighbours),
+    *(parts.judging, whole_cells, one_image),
+)
 
 
 def card(device: str) -> str:

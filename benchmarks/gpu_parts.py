@@ -4,7 +4,7 @@ Each gives rows, the CPU's form beside that of the session's device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,7 @@ def extraction(session: Session) -> Iterator[Row]:
         yield Row("extract, torch.compile", note="not asked for: --compile")
 
 
-def grey(truth: Sequence[torch.Tensor], found: Sequence[torch.Tensor]) -> dict[str, Any]:
+def grey(truth: Iterable[torch.Tensor], found: Iterable[torch.Tensor]) -> dict[str, Any]:
     """Of a row: whether pixels differ by a grey level at most in the mean, and by how many at most."""
     gaps = [(a.cpu().int() - b.cpu().int()).abs() for a, b in zip(truth, found, strict=True)]
     mean, most = float(np.mean([gap.float().mean() for gap in gaps])), max(int(gap.max()) for gap in gaps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -154,7 +154,7 @@ def wait(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def apart(truth: Sequence[torch.Tensor], found: Sequence[torch.Tensor]) -> float:
+def apart(truth: Iterable[torch.Tensor], found: Iterable[torch.Tensor]) -> float:
     """The largest difference of tensors, in parts of the largest value of each."""
     pairs = [(a.cpu(), b.cpu()) for a, b in zip(truth, found, strict=True)]
     return float(np.max([(a - b).abs().max() / a.abs().max() for a, b in pairs]))  # NaN where one is NaN
