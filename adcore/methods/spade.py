@@ -21,7 +21,7 @@ FLOAT = 4  # bytes
 
 class SPADEOptions(contracts.MethodOptions):
     """`neighbours`: K, how many normal images an image is held against; all of them where there are fewer.
-    `image_score`: the mean squared distance of its pooled vector to theirs, or the largest value of its map."""
+    `image_score`: the mean squared distance of its pooled vector to theirs, or the maximum of its smoothed map."""
 
     neighbours: PositiveInt = 50
     image_score: Literal["pooled", "map"] = "pooled"
