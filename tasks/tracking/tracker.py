@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import pandas as pd
+
+from adcore.core.disk import DiskFull, write_file
 from adcore.results.runs import RunResult
 from tasks.tracking import run as runs
 from tasks.tracking.elsewhere import Elsewhere
@@ -31,6 +36,7 @@ class Tracker:
         uri = os.environ.get("MLFLOW_TRACKING_URI", "")
         self.place: Place = Elsewhere(uri, workspace) if uri else WorkspaceDatabase(workspace)
         self.experiment = experiment
+        self.untimed = workspace.resolve() / ".cache" / "adcore" / "mlflow-untimed.json"
 
     def log_runs(self, results: Sequence[RunResult], tags: Mapping[str, str] | None = None) -> dict[str, str]:
         """run_key -> MLflow run id, logging what is missing and completing what was cut off. Raises TrackingError.
@@ -43,7 +49,28 @@ class Tracker:
         missing = {key: result for key, result in wanted.items() if key not in found}
         if missing:
             found |= self._log_missing(missing, dict(tags or {}))
+        self._complete_times({key: wanted[key] for key in found}, found)
         return found
+
+    def _complete_times(self, results: Mapping[str, RunResult], found: Mapping[str, str]) -> None:
+        """Log those runs once more that were logged without a latency, on a busy machine, and now have one."""
+        before = self._untimed()
+        late = [key for key in before if key in results and _is_timed(results[key])]
+        if late:
+            with self.place.client() as client:
+                for key in late:
+                    runs.log(client, client.get_run(found[key]), results[key], {})
+        untimed = before.difference(late).union(key for key, result in results.items() if not _is_timed(result))
+        if untimed != before:
+            with contextlib.suppress(DiskFull, OSError):  # a hint only
+                write_file(self.untimed, json.dumps(sorted(untimed)).encode())
+
+    def _untimed(self) -> set[str]:
+        """Keys of the runs that this workspace has seen without a latency."""
+        try:
+            return {str(key) for key in json.loads(self.untimed.read_text(encoding="utf-8"))}
+        except (OSError, ValueError, TypeError):
+            return set()
 
     @property
     def experiment_id(self) -> str:
@@ -81,6 +108,10 @@ class Tracker:
         if view_state(experiment.tags.get(TAG)) != preset():
             client.set_experiment_tag(experiment.experiment_id, TAG, view_tag())
         return str(experiment.experiment_id)
+
+
+def _is_timed(result: RunResult) -> bool:
+    return all(pd.notna(cell.row.get("score_ms")) for cell in result.cells)
 
 
 def _logged(client: MlflowClient, experiment: str, key: str, result: RunResult, tags: dict[str, str]) -> str:

@@ -1,10 +1,12 @@
 """MLflow runs: each once, whoever asks and however often, on a database in the workspace, on another, on a server."""
 
 import json
+import math
 import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -122,6 +124,23 @@ def test_logged_again_it_is_the_same_run(workspace, client, cells, monkeypatch):
     first = tracker.log_runs(run_results(cells))
     monkeypatch.setattr(run, "log", lambda *_: pytest.fail("logged twice"))
     assert tracker.log_runs(run_results(cells[::-1])) == first and len(runs(client, tracker)) == 1
+
+
+def test_a_latency_that_came_later_is_added_to_its_run(workspace, client, cells):
+    tracker = Tracker(workspace, "busy")
+    busy = [replace(cell, row=cell.row | {"score_ms": math.nan}) for cell in cells]
+    (run_id,) = tracker.log_runs(run_results(busy)).values()
+    assert "score_ms" not in client.get_run(run_id).data.metrics
+    assert [*tracker.log_runs(run_results(cells)).values()] == [run_id]
+    assert client.get_run(run_id).data.metrics["score_ms"] == pytest.approx(12.0)
+
+
+def test_a_latency_that_never_came_logs_nothing_again(workspace, cells, monkeypatch):
+    tracker = Tracker(workspace, "still busy")
+    busy = [replace(cell, row=cell.row | {"score_ms": math.nan}) for cell in cells]
+    first = tracker.log_runs(run_results(busy))
+    monkeypatch.setattr(run, "log", lambda *_: pytest.fail("logged twice"))
+    assert tracker.log_runs(run_results(busy)) == first
 
 
 @pytest.mark.parametrize("part", ["_params", "write_artifacts"])
