@@ -54,7 +54,9 @@ def environment() -> dict[str, Any]:
     """Versions of what computes, the platform, and the git commit ("" outside a checkout)."""
     names = ("torch", "timm", "numpy", "scipy", "scikit-learn", "pillow", "numba")
     versions = {name: importlib.metadata.version(name) for name in names}
-    versions |= {name: version for name in ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12") if (version := _installed(name))}
+    versions |= {
+        name: version for name in ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12") if (version := _installed(name))
+    }
     return {"versions": versions, "platform": platform.platform(), "git_commit": git_commit()}
 
 

@@ -21,6 +21,14 @@ DERIVED = re.compile(r"(delta|margin|range)_(.+?)(?:_(?:vs|over)_(.+))?")  # met
 CHECKS = "average_checks"  # of printed averages: no table
 IDENTITY = ("paper", "table", "dataset", "setting", "method", "enhancer", "category", "metric")
 COLUMNS = (*IDENTITY, "value", "unit", "note")
+SELECTIONS = {  # how a printed number was picked among those of its training; README.md beside the files names sources
+    "untrained": "nothing is trained in epochs that could be picked from",
+    "last": "of the last epoch",
+    "test": "of the epoch that was best on the test images",
+    "test by metric": "of the epoch that was best on the test images, another one for each metric",
+    "unknown": "not known",
+    "": "not said",
+}
 POINTS = ("%", "pp")
 TOLERANCE = 0.5  # points; of other units percent of the printed value
 
@@ -130,8 +138,8 @@ def stems(folder: Path = FOLDER) -> list[str]:
 
 
 def table(stem: str, folder: Path = FOLDER) -> pd.DataFrame:
-    """A printed table, a row a number: IDENTITY, unit and note as text, `printed` as it was printed, `value` and
-    `tolerance` (both in the printed unit) as float64. Raises PublishedError."""
+    """A printed table, a row a number: IDENTITY, unit, note and selection as text, `printed` as it was printed, `value`
+    and `tolerance` (both in the printed unit) as float64. Raises PublishedError."""
     path = folder / f"{stem}.csv"
     try:
         found = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -150,13 +158,21 @@ def table(stem: str, folder: Path = FOLDER) -> pd.DataFrame:
     if len(twice):
         raise PublishedError(f"{path}, line {twice.index[0] + 2}: this cell stands in it twice; remove one")
     values = [_number(text, path, line) for line, text in enumerate(found["value"], start=2)]
-    given = found["tolerance"] if "tolerance" in found else pd.Series("", index=found.index)
-    rows = found[list(COLUMNS)].rename(columns={"value": "printed"}).assign(value=values)
+    given, selection = (_optional(found, name) for name in ("tolerance", "selection"))
+    for line, word in enumerate(selection, start=2):
+        if word not in SELECTIONS:
+            listed = ", ".join(filter(None, SELECTIONS))
+            raise PublishedError(f"{path}, line {line}: selection '{word}' is none of {listed}")
+    rows = found[list(COLUMNS)].rename(columns={"value": "printed"}).assign(value=values, selection=selection)
     allowed = [
         _number(text, path, line) if text else usual
         for line, (text, usual) in enumerate(zip(given, _tolerances(rows), strict=True), start=2)
     ]
     return rows.assign(tolerance=allowed)
+
+
+def _optional(found: pd.DataFrame, name: str) -> pd.Series[str]:
+    return found[name] if name in found else pd.Series("", index=found.index)
 
 
 def _tolerances(rows: pd.DataFrame) -> list[float]:

@@ -52,7 +52,7 @@ class Made:
     """A table that was made: its numbers in the order of the paper, what is missing, and its suites' leaderboards.
 
     rows: IDENTITY, unit, printed (text, '' where nothing is), value, measured, std, seeds, difference (NaN where there
-    is none), judgement, note, ours (whether the contender is one of adcore), derived, lower."""
+    is none), judgement, note, selection, ours (whether the contender is one of adcore), derived, lower."""
 
     stem: str
     profile: str
@@ -107,7 +107,7 @@ def _against(printed: float, row: Row, found: Found, lower: bool) -> Judgement:
 
 
 def _compared(row: Row, of: Of, lookup: Lookup) -> dict[str, Any]:
-    base = {name: row[name] for name in (*IDENTITY, "unit", "printed", "value", "note")}
+    base = {name: row[name] for name in (*IDENTITY, "unit", "printed", "value", "note", "selection")}
     derived = DERIVED.fullmatch(row["metric"]) is not None
     blank = dict.fromkeys(("measured", "std", "difference"), math.nan) | {"seeds": 0}
     if not isinstance(of, Target):
@@ -144,6 +144,7 @@ def _categories(rows: Sequence[tuple[Row, Of]], lookup: Lookup) -> Iterator[tupl
             continue
         for dataset, category in _present(of.kind, lookup):
             new = {**row, "dataset": dataset, "category": category, "printed": "", "value": math.nan, "note": ""}
+            new |= {"selection": ""}
             identity = tuple(new[name] for name in IDENTITY)
             if identity not in done:
                 done.add(identity)

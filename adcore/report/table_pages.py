@@ -26,13 +26,19 @@ from adcore.report.leaderboard import summary, write_atomic
 from adcore.report.table import Cell, Mark, Marked, Part, Table
 from adcore.results.contenders import summarise
 
-CSV = ("profile", *IDENTITY, "unit", "printed", "measured", "std", "seeds", "difference", "verdict", "note")
+COUNTED = ("unit", "printed", "measured", "std", "seeds", "difference", "verdict", "selection", "note")
+CSV = ("profile", *IDENTITY, *COUNTED)
 WORDS = {
     "avg_texture": "mean of textures",
     "avg_object": "mean of objects",
     "avg_mtl": "mean",
     "overall": "mean",
     "average": "mean of both",
+}
+LISTS = {
+    "missing": "Missing",
+    "selections": "How the printed numbers were picked",
+    "notes": "Notes on the printed cells",
 }
 UNITS = {"%": "percent", "pp": "percentage points"}
 BOLD = "Best printed and best measured value in bold."
@@ -64,7 +70,7 @@ def write(folder: Path, made: Made, table: published.Table) -> list[Path]:
 
 def page(made: Made, table: published.Table) -> dict[str, Any]:
     """What Markdown and HTML show: title, small, lead, values, heading, differences (None without a contender of ours),
-    footnotes, missing, boards, notes."""
+    footnotes, missing, boards, selections, notes."""
     rows = made.rows.reset_index(drop=True)
     axes = shape(rows, table)
     checked(rows, [*axes[0], *axes[1]])
@@ -86,6 +92,7 @@ def page(made: Made, table: published.Table) -> dict[str, Any]:
         "footnotes": list(footnotes),
         "missing": list(made.missing),
         "boards": _boards(made.boards),
+        "selections": _selections(rows),
         "notes": _notes(rows),
     }
 
@@ -233,6 +240,18 @@ def _boards(boards: Mapping[str, pd.DataFrame]) -> list[tuple[str, Table]]:
     ]
 
 
+def _selections(rows: pd.DataFrame) -> list[str]:
+    """How the printed numbers were picked, and of which systems."""
+    told = [name for name in ("method", "enhancer") if name == "method" or rows[name].nunique() > 1]
+    found = []
+    for word, text in published.SELECTIONS.items():
+        group = rows[(rows["selection"] == word) & (rows["printed"] != "")]
+        if word and len(group):
+            methods = dict.fromkeys(_column(told, tuple(row[name] for name in told)) for row in records(group))
+            found.append(f"{', '.join(methods)}: {text}")
+    return found
+
+
 def _notes(rows: pd.DataFrame) -> list[str]:
     """Every note of the CSV with the cells that it is on."""
     found = []
@@ -245,6 +264,11 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     return found
 
 
+def _lists(content: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Heading and lines of what stands below the tables."""
+    return [(heading, content[name]) for name, heading in LISTS.items()]
+
+
 def _markdown(content: Mapping[str, Any]) -> str:
     small = "**{}** {}".format(*content["small"]) if content["small"] else ""
     parts = [f"# {content['title']}", small, content["lead"], content["values"].markdown()]
@@ -255,7 +279,7 @@ def _markdown(content: Mapping[str, Any]) -> str:
     if content["boards"]:
         parts.append("## All that the suites measured")
         parts += [f"### {title}\n\n{table.markdown()}" for title, table in content["boards"]]
-    for heading, lines in (("Missing", content["missing"]), ("Notes on the printed cells", content["notes"])):
+    for heading, lines in _lists(content):
         if lines:
             parts += [f"## {heading}", "\n".join(f"* {line}" for line in lines)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -267,4 +291,4 @@ def _html(content: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("adcore.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return environment.get_template("table.html.j2").render(**content)
+    return environment.get_template("table.html.j2").render(**content, lists=_lists(content))

@@ -52,6 +52,25 @@ def test_every_row_of_a_system_of_ours_is_joined_or_listed(targets: dict[str, li
     assert not set(NAMES.absent) & set(NAMES.systems)
 
 
+def test_every_printed_score_says_how_it_was_picked() -> None:
+    every = pd.concat(TABLES.values())
+    scores = every[every["metric"].str.contains("AUROC|PRO") & every["unit"].isin(published.POINTS)]
+    assert "" not in set(scores["selection"])
+
+
+def test_a_selection_that_is_no_word_of_ours_is_refused(tmp_path: Path) -> None:
+    wrong = (published.FOLDER / "agpnet_table4.csv").read_text().replace(",unknown,", ",luck,", 1)
+    (tmp_path / "new_table.csv").write_text(wrong)
+    with pytest.raises(PublishedError, match=r"new_table.csv, line 2: selection 'luck' is none of untrained, last, "):
+        published.table("new_table", tmp_path)
+
+
+def test_a_table_without_selections_is_taken(tmp_path: Path) -> None:
+    rows = pd.read_csv(published.FOLDER / "agpnet_table4.csv", dtype=str, keep_default_na=False)
+    rows.drop(columns="selection").to_csv(tmp_path / "new_table.csv", index=False)
+    assert set(published.table("new_table", tmp_path)["selection"]) == {""}
+
+
 def test_nothing_in_the_mapping_is_stale() -> None:
     every = pd.concat(TABLES.values())
     assert set(NAMES.absent) <= set(every["method"])

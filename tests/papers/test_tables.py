@@ -395,6 +395,7 @@ def test_the_page_has_the_papers_shape(row: Make, tmp_path: Path) -> None:
     assert "| MVTec AD | mean of textures |" in text and "−" not in rule
     assert "* suite: mtl_ad is not in place" in text
     assert "printed average 97.28; mean of printed rows 97.320" in text  # a note on a printed cell
+    assert "* CFA: of the epoch that was best on the test images\n" in text
     assert "| -8.08 worse / not measured [1] |" in text  # textures: 90.0 beside 98.08
     found = pd.read_csv(paths[0], keep_default_na=False)
     assert len(found) == 360 and set(found["profile"]) == {"full"}
