@@ -24,6 +24,7 @@ from tasks.progress import Display
 from tasks.steps import Call, Ended, Fault
 
 LATENCY = "latency"  # the step that may be pinned to some nodes
+JUDGED = ("evaluate", "calibrate")  # behind which only what leads to a latency comes
 
 
 def compute(work: Work, machines: Cluster) -> dict[str, Fault]:
@@ -178,7 +179,7 @@ def _untimed(job: _Job) -> _Job:
 
 
 def _judged(calls: list[Call]) -> list[Call]:
-    last = max((place for place, call in enumerate(calls) if call.step == "evaluate"), default=-1)
+    last = max((place for place, call in enumerate(calls) if call.step in JUDGED), default=-1)
     return calls[: last + 1]
 
 

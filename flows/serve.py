@@ -41,6 +41,7 @@ def _serve() -> None:
     from flows import _heartbeat
     from flows.benchmark import benchmark
     from flows.leaderboard import leaderboard
+    from flows.predict import predict
     from flows.prepare import prepare
 
     url, auth = os.environ["PREFECT_API_URL"], os.environ["PREFECT_API_AUTH_STRING"]
@@ -51,7 +52,7 @@ def _serve() -> None:
     )
     _heartbeat.watch()
     with _heartbeat.sent():
-        serve(*(_deployment(flow, _heartbeat.TAG) for flow in (prepare, benchmark, leaderboard)))
+        serve(*(_deployment(flow, _heartbeat.TAG) for flow in (prepare, benchmark, leaderboard, predict)))
 
 
 def _deployment(flow: Flow[..., Any], tag: str) -> RunnerDeployment:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from adcore.core.columns import Column
+from adcore.core.conformal import Alarms
 
 NUMBERS = ("extract_s", "fit_s", "evaluate_s", "peak_mb")  # of what is recorded with a cell
 
@@ -24,6 +25,7 @@ class FinishedCell:
     with them: extract_s, fit_s, evaluate_s, peak_mb; and versions, platform, git_commit, hardware, judged. latency:
     median_ms, p95_ms and scopes, `size`, hardware, and whether that was busy; empty where they were not measured.
     folder: of its artifact. twins: (category, path) of the test images of its data set that have a twin in training.
+    alarms: of the threshold that the plan asks for, None where it asks for none.
     """
 
     names: Mapping[str, Any]
@@ -32,6 +34,7 @@ class FinishedCell:
     latency: Mapping[str, Any]
     folder: Path
     twins: Collection[tuple[str, str]] = ()
+    alarms: Alarms | None = None
 
     def recorded(self, name: str) -> float | None:
         """A number of `meta`; None where it does not apply. Raises ValueError where there is none of that name."""

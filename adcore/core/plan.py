@@ -159,6 +159,7 @@ class Plan(Strict):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     metrics: Annotated[tuple[str, ...], Field(min_length=1, default_factory=_every_metric)]
     evaluate_at: Literal["input", "original"] = "input"
+    alarms: float | None = Field(None, gt=0, lt=1)
     budget: Budget = Budget()
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
 

@@ -32,6 +32,7 @@ from adcore.engine.cells import Category, Cell, Contender
 from adcore.engine.chains import Chain
 
 if TYPE_CHECKING:
+    from adcore.engine.calibration import Calibrator
     from adcore.engine.compute import Computer
 
 
@@ -141,6 +142,12 @@ class Bench:
         from adcore.engine.compute import Computer
 
         return Computer(self.plan, self.store, self.layout.cache / "bank")
+
+    @cached_property
+    def calibrator(self) -> Calibrator:
+        from adcore.engine.calibration import Calibrator
+
+        return Calibrator(self.plan, self.store, self.layout.cache / "bank")
 
     @cached_property
     def _prepared(self) -> tuple[list[Category], list[Failure]]:

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from adcore.core import keys
 from adcore.core.columns import STAND_IN
 from adcore.core.contracts import TOKENS, VECTORS, Enhancer, Levels, Link, Method, MethodOptions, block_of
+from adcore.core.draws import generator
 from adcore.core.plan import BackboneSpec, ImageSpec, Plan, PlanError
 from adcore.engine import identity, registry
 from adcore.engine.chains import NONE, Chain, chain
@@ -24,6 +27,7 @@ from adcore.vision.images import ImageFile, image_files
 if TYPE_CHECKING:
     from adcore.core.contracts import Threshold
 
+FOLDS = 5  # parts of the training images that are left out in turn
 MOST_SOURCES = 64  # images of other categories that textures of synthetic defects are taken from
 
 
@@ -103,6 +107,8 @@ class Cell:
     latency_key: str
     gallery_key: str
     key: str
+    calibration_key: str  # "" where the plan wants no thresholds, or there are no images for them
+    alarms: float | None  # the share of false alarms that the plan wants at most
 
     @property
     def title(self) -> str:
@@ -121,6 +127,7 @@ class Cell:
             ("cell", self.key),
             ("gallery", self.gallery_key),
             ("latency", self.latency_key),
+            *([("calibration", self.calibration_key)] if self.calibration_key else []),
             *(("enhancer", link.key) for link in self.links),
         ]
 
@@ -246,6 +253,7 @@ def _cells(plan: Plan, category: Category, every: Sequence[Contender]) -> Iterat
             images.sources,
             links,
             f"{category.dataset}/{category.name} {other.title} seed {seed}" if other else "",
+            alarms=plan.alarms,
             **_keys(plan, contender, seed, images, links, other is not None),
         )
 
@@ -272,7 +280,37 @@ class Images:
         train, test = (part.sort_values(["sha256", "path", "variant"]) for part in rows)
         texture = category.only_textures if protocol.joint else category.texture
         sources = tuple(image_files(category.root, _foreign(category, train)))
-        return cls(train, test, sources, texture, _content(train, test))
+        return cls(train, test, sources, texture, _content(train, test) | _apart(category, train))
+
+
+def linked(cell: Cell, train: pd.DataFrame, test: pd.DataFrame) -> tuple[Link, ...]:
+    """The enhancers of a cell, trained on other images."""
+    images = Images(train, test, cell.sources, cell.texture, _content(train, test))
+    return tuple(_links(cell.contender, cell.seed, cell.category, images))
+
+
+def unseen(category: Category, train: pd.DataFrame) -> pd.DataFrame:
+    """The normal images of the validation split, of the categories that a model is of."""
+    rows = category.manifest
+    chosen = (rows["split"] == "validation") & (rows["label"] == 0) & rows["category"].isin(set(train["category"]))
+    return rows[chosen].assign(variant=0).sort_values(["sha256", "path"])
+
+
+def folds(train: pd.DataFrame, seed: int) -> list[npt.NDArray[np.bool_]]:
+    """Masks of the rows that are left out in turn, none where all show one thing: every image once, with its few-shot
+    versions and all images of its group."""
+    units = train["sha256"] if "group" not in train else train["group"].where(train["group"] != "", train["sha256"])
+    names = sorted(set(units))
+    order = generator(seed, "folds").permutation(len(names))
+    part = {names[place]: number % FOLDS for number, place in enumerate(order)}
+    numbers = units.map(part).to_numpy()
+    return [numbers == number for number in range(min(FOLDS, len(names)))] if len(names) > 1 else []
+
+
+def _apart(category: Category, train: pd.DataFrame) -> dict[str, str]:
+    """The images of the validation split, where there are any."""
+    rows = unseen(category, train)
+    return {"unseen": keys.digest(contents(rows))} if len(rows) else {}
 
 
 def _compared(contender: Contender) -> tuple[str, str, str]:
@@ -397,7 +435,18 @@ def _keys(
     built = {**model, "enhancer": behind, "compared": compared}
     latency = {"step": "latency", "model": built, "device": plan.device, "code": identity.latency(contender.method)}
     gallery = {"step": "gallery", "cell": cell, "code": identity.gallery()}
+    able = not contender.method.selects_on_test(contender.options) and (
+        "unseen" in content or folds(images.train, seed)
+    )
+    calibration = {
+        "step": "calibration",
+        "fit": fit,
+        "options": late,
+        "unseen": content.get("unseen"),
+        "code": identity.calibration(contender.method) if plan.alarms else "",
+    }
     return {
+        "calibration_key": keys.digest(calibration) if plan.alarms and able else "",
         "fit_key": fit,
         "maps_key": maps,
         "key": cell,

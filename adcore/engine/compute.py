@@ -163,6 +163,10 @@ class Computer:
             with self.store.write("busy" if measures["busy"] else "latency", cell.latency_key, meta) as folder:
                 _write_json(folder / "latency.json", measures)
 
+    def ready(self, cell: Cell) -> Timed:
+        """A cell's fitted method, fitted again where its fit has gone, and what makes what it reads from images."""
+        return self._timed(cell)
+
     def _write_cell(self, cell: Cell, judged: evaluation.Judged) -> None:
         with measured() as cost:
             found = evaluation.evaluate(judged)

@@ -50,6 +50,12 @@ def maps(method: type) -> str:
     return code(_name(method), f"{COMPUTER}.score", *GIVEN, outside=(*CARRIERS, JUDGE))
 
 
+def calibration(method: type) -> str:
+    """Of the scores of unseen normal images."""
+    calibrate = "adcore.engine.calibration:Calibrator.calibrate"
+    return code(_name(method), calibrate, *GIVEN, outside=(*CARRIERS, JUDGE))
+
+
 def cell() -> str:
     """Of all metrics, curves and the table of images."""
     metrics = sorted(_name(type(metric)) for metric in registry.metrics().values())

@@ -24,6 +24,7 @@ STEPS: dict[str, Callable[[Bench, Cell, str, Progress], None]] = {
     "fit": lambda bench, cell, _, progress: bench.computer.fit(cell, progress),
     "score": lambda bench, cell, _, progress: bench.computer.score(cell, progress),
     "evaluate": lambda bench, cell, _, __: bench.computer.evaluate(cell),
+    "calibrate": lambda bench, cell, _, progress: bench.calibrator.calibrate(cell, progress),
     "latency": lambda bench, cell, _, __: bench.computer.latency(cell, bench.plain(cell)),
 }
 
@@ -49,9 +50,10 @@ class Missing:
     computed: bool  # the metrics themselves are missing, not only a gallery or a latency
     enhance: tuple[str, ...] = ()  # keys of the enhancers that have to be trained
     plain: bool = False  # the fit without an enhancer, which latency is compared with
+    calibration: bool = False
 
     def __bool__(self) -> bool:
-        return self.evaluate or self.latency
+        return self.evaluate or self.latency or self.calibration
 
 
 def missing(store: Remembering, cell: Cell, plain: Cell | None = None) -> Missing:
@@ -65,7 +67,8 @@ def missing(store: Remembering, cell: Cell, plain: Cell | None = None) -> Missin
     enhance = (
         tuple(link.key for link in cell.links if not store.expects("enhancer", link.key)) if maps or latency else ()
     )
-    return Missing(fit, maps, evaluate, latency, not cell_there, enhance, compared)
+    calibration = bool(cell.calibration_key) and not store.expects("calibration", cell.calibration_key)
+    return Missing(fit, maps, evaluate, latency, not cell_there, enhance, compared, calibration)
 
 
 @dataclass
@@ -166,6 +169,8 @@ class Work:
         if needs.evaluate:
             yield Step("score", cell.maps_key, not needs.maps, work.score(cell)), cell, cell.title
             yield Step("evaluate", cell.key, False, work.evaluate(cell)), cell, cell.title
+        if needs.calibration:
+            yield Step("calibrate", cell.calibration_key, False, work.calibrate(cell)), cell, cell.title
         if plain and needs.plain and not self.missing[plain.title].fit:
             yield _fit(plain, False), plain, plain.title
         if needs.latency:

@@ -14,7 +14,7 @@ from typing import Any
 from adcore.core.columns import Column
 from adcore.engine import registry
 from adcore.papers.beside import Beside
-from adcore.report import beside, enhancers, heatmaps, plots, pretext, verdicts
+from adcore.report import beside, enhancers, heatmaps, plots, pretext, thresholds, verdicts
 from adcore.report import statistics as told
 from adcore.report import timings as latency
 from adcore.report.leaderboard import failure_lines, gmac, summary, write_atomic
@@ -47,6 +47,7 @@ def write_report(path: Path, results: Results, published: Sequence[Beside] = ())
             "effects": enhancers.section(results.effects, name),
             "pretext": pretext.panel(results.trained, name),
             "statistics": told.section(results.contests, name),
+            "thresholds": thresholds.section(results.contests, results.finished, name),
             "published": [beside.of(published, name, averaged) for averaged in (True, False)],
         }
         for name in results.contests.contenders
@@ -59,6 +60,7 @@ def write_report(path: Path, results: Results, published: Sequence[Beside] = ())
         effects_caption=enhancers.CAPTION,
         against=enhancers.AGAINST,
         statistics_caption=told.CAPTION,
+        thresholds_caption=thresholds.CAPTION,
         diagram_caption=told.DIAGRAM,
         no_none=enhancers.NO_NONE.capitalize(),
         latency=latency.section(results.timings) if results.timings else None,
@@ -93,6 +95,7 @@ def report_key(results: Results, published: Sequence[Beside] = ()) -> str:
         [item.identity for item in results.trained],
         [asdict(item) for item in published],
         told.key(results.contests),
+        [asdict(cell.alarms) for cell in results.finished if cell.alarms],
     ]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
     for source in sorted(p for p in Path(__file__).parent.iterdir() if p.suffix in (".py", ".j2")):

@@ -126,7 +126,14 @@ def _shown(contenders: Sequence[ContenderResult], place: Place) -> list[Column]:
     metrics = [registry.column(name) for name in applying(contenders)]
     shown = [column for column in metrics if place in column.shown] or metrics[:1]
     others = [column for column in table_columns(contenders[0].cells, "note", "cost") if place in column.shown]
-    return shown + [column for column in others if not _is_shared(contenders, column)]
+    return shown + [
+        column for column in others if not _is_shared(contenders, column) and not _is_bare(contenders, column)
+    ]
+
+
+def _is_bare(contenders: Sequence[ContenderResult], column: Column) -> bool:
+    """Whether a note applies to none of them."""
+    return column.kind == "note" and all(contender.cells[column.name].isna().all() for contender in contenders)
 
 
 def _is_shared(contenders: Sequence[ContenderResult], column: Column) -> bool:

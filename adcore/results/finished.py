@@ -15,6 +15,7 @@ from adcore.core.plan import Plan
 from adcore.core.store import Store
 from adcore.engine import registry
 from adcore.engine.bench import Bench, Failure
+from adcore.engine.calibrated import alarms
 from adcore.engine.cells import Cell, columns, setting
 from adcore.engine.timed import kind_of, timed
 from adcore.results.frame import metric_columns
@@ -32,7 +33,7 @@ def read(bench: Bench, store: Store, metrics: Sequence[str]) -> list[CellResult]
 
 def _wanted(cells: Iterable[Cell]) -> dict[str, set[str]]:
     """Kind -> keys of what is read of every finished cell."""
-    found: dict[str, set[str]] = {kind: set() for kind in ("cell", "gallery", "latency", "busy", "maps")}
+    found: dict[str, set[str]] = {kind: set() for kind in ("cell", "gallery", "latency", "busy", "maps", "calibration")}
     for cell in cells:
         if _trains(cell):
             found["maps"].add(cell.maps_key)
@@ -40,6 +41,7 @@ def _wanted(cells: Iterable[Cell]) -> dict[str, set[str]]:
         found["gallery"].add(cell.gallery_key)
         found["latency"].add(cell.latency_key)
         found["busy"].add(cell.latency_key)
+        found["calibration"].update(filter(None, [cell.calibration_key]))
     return found
 
 
@@ -70,7 +72,9 @@ def result(store: Store, cell: Cell, metrics: Sequence[str], twins: Collection[t
     folder = store.path("cell", cell.key)
     numbers: dict[str, float | None] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     meta, latency = store.meta("cell", cell.key), timed(store, cell)
-    finished = FinishedCell(cell.names, numbers, meta, latency, folder, twins)
+    images = pd.read_parquet(folder / "images.parquet") if cell.calibration_key else pd.DataFrame()
+    told = alarms(store, cell, images)
+    finished = FinishedCell(cell.names, numbers, meta, latency, folder, twins, told)
     every = registry.metrics()
     subsets = [n for n in numbers if n not in every and any(n.startswith(f"{metric}_") for metric in metrics)]
     row = {**cell.names, **{name: _number(numbers[name]) for name in (*metrics, *subsets)}}
@@ -78,7 +82,7 @@ def result(store: Store, cell: Cell, metrics: Sequence[str], twins: Collection[t
     row |= {"key": cell.key, "mlflow_run_id": "", "status": "ok"}
     maps = (store.path if _trains(cell) else store.here)("maps", cell.maps_key)
     gallery = store.path("gallery", cell.gallery_key) if store.has("gallery", cell.gallery_key) else None
-    return CellResult(row, folder, gallery, maps if maps.exists() else None, _trained(store, cell))
+    return CellResult(row, folder, gallery, maps if maps.exists() else None, _trained(store, cell), told)
 
 
 def _columns(metrics: Collection[str]) -> list[CellColumn]:

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from adcore.core import columns
+from adcore.core.conformal import Alarms
 from adcore.core.words import TRAINING
 from adcore.engine import registry
 from adcore.results.trained import Trained
@@ -28,7 +29,7 @@ class CellResult:
 
     folder: the cell's artifact (images.parquet, curves.json). gallery: the gallery artifact, if any.
     maps: the maps' artifact, if any, with the curves of the method's training. trained: the trainings behind its
-    enhancer, one a part.
+    enhancer, one a part. alarms: of its threshold, if the plan asks for one.
     """
 
     row: dict[str, Any]
@@ -36,6 +37,7 @@ class CellResult:
     gallery: Path | None = None
     maps: Path | None = None
     trained: tuple[Trained, ...] = ()
+    alarms: Alarms | None = None
 
     @cached_property
     def images(self) -> pd.DataFrame:

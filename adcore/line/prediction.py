@@ -1,0 +1,146 @@
+"""New images through a finished cell: a row an image, its raw map, and a picture of what was found."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw
+
+from adcore.core.arrays import UInt8Array
+from adcore.core.disk import write_file
+from adcore.core.names import printable, written
+from adcore.core.plan import PlanError
+from adcore.datasets._folders import EXTENSIONS, files_below
+from adcore.line.scorer import Scored, Scorer
+from adcore.report.heatmaps import overlay
+from adcore.vision.gallery import Scale
+from adcore.vision.images import ImageError, ImageFile
+
+NORMAL, DEFECTIVE, FAILED = "normal", "defective", "failed"
+ROWS = "predictions.csv"
+LONGEST = 1024  # pixels of the longer side of an overlay
+FRAME = (255, 0, 200)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A row. verdict: normal, defective, failed, or '' where there is no threshold. area: share of the image's map
+    above the threshold of maps. boxes: left, top, right, bottom in pixels of the image, as JSON. map, overlay: files
+    beside the table. error: why it failed."""
+
+    path: str
+    verdict: str
+    score: float = float("nan")
+    p_value: float = float("nan")
+    area: float = float("nan")
+    boxes: str = "[]"
+    map: str = ""
+    overlay: str = ""
+    error: str = ""
+
+
+def images(given: Sequence[str]) -> list[Path]:
+    """The files that are meant by files, folders (all images below) and patterns such as `line/*.png`, each once.
+
+    Raises PlanError for one that means no image."""
+    found: dict[Path, None] = {}
+    for text in given:
+        path = Path(text).expanduser()
+        if path.is_dir():
+            mine = sorted(each for each in files_below(path) if each.suffix.lower() in EXTENSIONS)
+        else:
+            start = Path(path.anchor)
+            mine = [path] if path.exists() else sorted(start.glob(str(path.relative_to(start))))
+        if not mine:
+            what = "has no image" if path.is_dir() else "is no image, folder or pattern of any file"
+            raise PlanError(f"{printable(text)} {what}; images end with {', '.join(EXTENSIONS)}")
+        found |= dict.fromkeys(mine)
+    return list(found)
+
+
+def predict(
+    scorer: Scorer, files: Sequence[Path], out: Path, progress: Callable[[int], None] = lambda done: None
+) -> list[Prediction]:
+    """Write predictions.csv, predictions.parquet, maps/*.npy (float32, the method's own grid) and overlays/*.png.
+
+    An image that cannot be read is a failed row. The tables appear last. Raises PlanError where `out` holds
+    predictions already, and DiskFull."""
+    require_free(out)
+    rows = []
+    for place, row in enumerate(_rows(scorer, files, out)):
+        rows.append(row)
+        progress(place + 1)
+    table = pd.DataFrame([asdict(row) for row in rows])
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_file(out / "predictions.parquet", buffer.getvalue())
+    write_file(out / ROWS, table.to_csv(index=False, lineterminator="\n").encode())
+    return rows
+
+
+def require_free(out: Path) -> None:
+    """Raise PlanError where a folder holds predictions already."""
+    if (out / ROWS).exists():
+        raise PlanError(f"{printable(str(out))} holds predictions already; give another --out, or remove it")
+
+
+def _rows(scorer: Scorer, files: Sequence[Path], out: Path) -> Iterator[Prediction]:
+    read = [ImageFile(path, rule=scorer.rule) for path in files]
+    for place, (path, found) in enumerate(zip(files, scorer.scored(read), strict=True)):
+        if isinstance(found, ImageError):
+            yield Prediction(written(str(path)), FAILED, error=str(found))
+        else:
+            yield row(scorer, found, path, out, f"{place:06d}_{written(path.stem)}")
+
+
+def row(scorer: Scorer, found: Scored, path: Path, out: Path, name: str) -> Prediction:
+    """The row of an image, whose map and overlay are written under `name`."""
+    boxes = found.boxes(scorer.map.value) if scorer.map else []
+    buffer = io.BytesIO()
+    np.save(buffer, found.raw)
+    write_file(out / "maps" / f"{name}.npy", buffer.getvalue())
+    write_file(out / "overlays" / f"{name}.png", _png(drawn(found, scorer.scale, boxes)))
+    return Prediction(
+        written(str(path)),
+        verdict(scorer, found.score),
+        found.score,
+        scorer.p_value(found.score),
+        found.area(scorer.map.value) if scorer.map else float("nan"),
+        json.dumps(boxes),
+        f"maps/{name}.npy",
+        f"overlays/{name}.png",
+    )
+
+
+def verdict(scorer: Scorer, score: float) -> str:
+    """By the threshold of image scores."""
+    if scorer.image is None:
+        return ""
+    return DEFECTIVE if score > scorer.image.value else NORMAL
+
+
+def drawn(found: Scored, scale: Scale, boxes: Sequence[tuple[int, int, int, int]]) -> UInt8Array:
+    """The image with its heat map on the cell's scale and its boxes, its longer side at most LONGEST."""
+    pixels = found.pixels.copy()
+    rows, columns = found.window
+    pixels[rows, columns] = overlay(pixels[rows, columns], found.smooth, scale)
+    picture = Image.fromarray(pixels)
+    share = min(1.0, LONGEST / max(picture.size))
+    if share < 1:
+        picture = picture.resize((round(picture.width * share), round(picture.height * share)))
+    draw = ImageDraw.Draw(picture)
+    for left, top, right, bottom in boxes:
+        draw.rectangle([share * left, share * top, share * right - 1, share * bottom - 1], outline=FRAME)
+    return np.asarray(picture)
+
+
+def _png(pixels: UInt8Array) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png", compress_level=1)
+    return buffer.getvalue()

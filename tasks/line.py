@@ -1,0 +1,39 @@
+"""What is done with a finished cell, as Prefect tasks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from adcore.core.disk import room
+from adcore.engine.bench import reopened
+from adcore.line import choice, prediction
+from adcore.line.scorer import Scorer
+
+
+@task(name="predict", task_run_name="predict {cell}", cache_policy=NO_CACHE)
+def predict(cell: str, images: Sequence[str], out: str, plan: str, workspace: str, manifests: str) -> dict[str, int]:
+    """Images through the cell of a title; how many are normal, defective, failed, and '' without a threshold."""
+    opened = reopened(plan, workspace, manifests)
+    files = prediction.images(images)
+    told = 0
+
+    def progress(done: int) -> None:
+        nonlocal told
+        if (tenth := 10 * done // len(files)) > told:
+            told = tenth
+            sys.stderr.write(f"[{10 * tenth:3d}%] {done:,} of {len(files):,} images\n")
+
+    with room(Path(out)):
+        rows = prediction.predict(Scorer(opened, opened.by_title[cell]), files, Path(out), progress)
+    verdicts = [row.verdict for row in rows]
+    return {name: verdicts.count(name) for name in dict.fromkeys(verdicts)}
+
+
+def chosen(run: str, best: str, plan: str, workspace: str, manifests: str) -> str:
+    """The title of the cell that is meant. Raises PlanError."""
+    return choice.cell(reopened(plan, workspace, manifests), run, best).title

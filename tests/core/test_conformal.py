@@ -1,0 +1,65 @@
+"""Conformal p-values and thresholds against their definition, and what they promise against draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adcore.core.conformal import Alarms, Calibration, Threshold, p_values
+
+SCORES = st.lists(st.integers(0, 8).map(float), min_size=1, max_size=30)  # of few values, so that many are tied
+
+
+@given(SCORES, SCORES)
+def test_a_p_value_is_the_share_that_is_no_smaller(scores: list[float], normal: list[float]) -> None:
+    expected = [(1 + sum(each >= score for each in normal)) / (1 + len(normal)) for score in scores]
+    np.testing.assert_allclose(p_values(scores, normal), expected, rtol=1e-12)
+
+
+@given(SCORES, SCORES, st.floats(0.01, 0.99))
+def test_what_is_above_the_threshold_has_at_most_the_promised_p_value(
+    scores: list[float], normal: list[float], wanted: float
+) -> None:
+    threshold = Threshold.of(normal, wanted)
+    told = np.array(scores) > threshold.value
+    np.testing.assert_array_equal(told, p_values(scores, normal) <= threshold.promised + 1e-12)
+
+
+@given(SCORES, st.floats(0.01, 0.99))
+def test_no_more_is_promised_than_wanted_where_the_images_suffice(normal: list[float], wanted: float) -> None:
+    assert Threshold.of(normal, wanted).promised <= max(wanted, 1 / (len(normal) + 1)) + 1e-9
+
+
+def test_too_few_images_promise_the_least_that_they_can() -> None:
+    assert Threshold.of([3.0, 1.0, 2.0], 0.01) == Threshold(3.0, 0.25)
+
+
+def test_a_wanted_share_is_met_to_the_image() -> None:
+    assert Threshold.of(np.arange(19.0), 0.05 + 0.05) == Threshold(17.0, 0.1)
+
+
+@pytest.mark.parametrize("alarms", [0.0, 1.0, -0.1])
+def test_a_share_that_is_none_is_refused(alarms: float) -> None:
+    with pytest.raises(ValueError, match="a share between 0 and 1"):
+        Threshold.of([1.0], alarms)
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(39, 0.1), (39, 0.025), (10, 0.2)])
+def test_normal_images_pass_the_threshold_as_seldom_as_promised(count: int, wanted: float) -> None:
+    """The share over many draws is the promise itself, for scores without ties."""
+    rng = np.random.default_rng(0)
+    draws = 20_000
+    normal, new = rng.standard_normal((draws, count)), rng.standard_normal(draws)
+    found = [Threshold.of(row, wanted) for row in normal]
+    share = np.mean(new > np.array([each.value for each in found]))
+    promised = found[0].promised
+    assert abs(share - promised) < 4 * np.sqrt(promised * (1 - promised) / draws)
+
+
+def test_the_outcome_counts_both_errors() -> None:
+    calibration = Calibration(np.arange(1.0, 10.0), np.arange(11.0, 20.0))
+    alarms = Alarms.of(calibration, 0.1, [10.0, 2.0, 9.0, 9.5, 0.0], [0, 0, 1, 1, 1])
+    assert (alarms.false_alarms, alarms.good, alarms.misses, alarms.bad) == (1, 2, 2, 3)
+    assert (alarms.image.value, alarms.map.value, alarms.normals) == (9.0, 19.0, 9)
