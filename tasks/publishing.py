@@ -11,7 +11,7 @@ from adcore.core.costs import git_commit
 from adcore.engine.bench import Bench
 from adcore.papers import beside
 from adcore.papers.measured import Run
-from adcore.report import enhancers, statistics, thresholds, timings
+from adcore.report import defects, enhancers, statistics, thresholds, timings
 from adcore.report import leaderboard as boards
 from adcore.report.html import write_report
 from adcore.results.frame import Row, run_place
@@ -37,6 +37,7 @@ def write_results(bench: Bench, name: str, results: Results) -> str:
     timings.write(folder, results.timings)
     statistics.write(folder, results.contests)
     thresholds.write(folder, results)
+    defects.write(folder, results)
     write_report(folder / "report.html", results, published)
     return boards.markdown(results, published)
 

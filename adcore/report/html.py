@@ -14,12 +14,12 @@ from typing import Any
 from adcore.core.columns import Column
 from adcore.engine import registry
 from adcore.papers.beside import Beside
-from adcore.report import beside, enhancers, heatmaps, plots, pretext, thresholds, verdicts
+from adcore.report import beside, defects, enhancers, heatmaps, plots, pretext, thresholds, verdicts
 from adcore.report import statistics as told
 from adcore.report import timings as latency
 from adcore.report.leaderboard import failure_lines, gmac, summary, write_atomic
 from adcore.report.table import Cell, Marked, Table
-from adcore.results.contenders import SETTING, ContenderResult, applying, best, headline, leading
+from adcore.results.contenders import ContenderResult, applying, best, headline, leading
 from adcore.results.frame import table_columns
 from adcore.results.run import Results
 from adcore.results.runs import CellResult
@@ -40,6 +40,7 @@ def write_report(path: Path, results: Results, published: Sequence[Beside] = ())
     environment = Environment(
         loader=PackageLoader("adcore.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    kinds = defects.table(results)
     sections = [
         _section(name, results)
         | {
@@ -47,6 +48,7 @@ def write_report(path: Path, results: Results, published: Sequence[Beside] = ())
             "effects": enhancers.section(results.effects, name),
             "pretext": pretext.panel(results.trained, name),
             "statistics": told.section(results.contests, name),
+            "defects": defects.section(kinds, name),
             "thresholds": thresholds.section(results.contests, results.finished, name),
             "published": [beside.of(published, name, averaged) for averaged in (True, False)],
         }
@@ -61,6 +63,7 @@ def write_report(path: Path, results: Results, published: Sequence[Beside] = ())
         against=enhancers.AGAINST,
         statistics_caption=told.CAPTION,
         thresholds_caption=thresholds.CAPTION,
+        defects_caption=defects.CAPTION,
         diagram_caption=told.DIAGRAM,
         no_none=enhancers.NO_NONE.capitalize(),
         latency=latency.section(results.timings) if results.timings else None,
@@ -105,7 +108,7 @@ def report_key(results: Results, published: Sequence[Beside] = ()) -> str:
 
 def _section(name: str, results: Results) -> dict[str, Any]:
     contenders = results.contests.contenders[name]
-    own = {id(each): [cell for cell in results.finished if _belongs(cell, each)] for each in contenders}
+    own = {id(each): [cell for cell in results.finished if each.owns(cell.row)] for each in contenders}
     drawn = [each for each in contenders if not math.isnan(each.means.get(headline(contenders), math.nan))]
     return {
         "name": name,
@@ -131,10 +134,6 @@ def _figures(contenders: Sequence[ContenderResult], cells: Mapping[int, Sequence
     means, costs = plots.category_svg(contenders), plots.cost_svg(contenders)
     figures = [means, plots.roc_svg(roc) if any(roc.values()) else "", costs]
     return [figure for figure in figures if figure]
-
-
-def _belongs(cell: CellResult, contender: ContenderResult) -> bool:
-    return all(str(cell.row[key]) == contender.setting[key] for key in SETTING)
 
 
 def _category_table(contenders: Sequence[ContenderResult], metric: str) -> Table:

@@ -3,7 +3,7 @@ happened on the test images. How: docs/line.md."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,8 @@ def section(contests: Contests, finished: Sequence[CellResult], dataset: str) ->
 
 def _first(finished: Sequence[CellResult], contender: ContenderResult, category: str) -> CellResult | None:
     """The cell of the contender's first seed."""
-    own = [each for each in finished if each.row["category"] == category and _is_of(each.row, contender)]
+    own = [each for each in finished if each.row["category"] == category and contender.owns(each.row)]
     return min(own, key=lambda each: int(each.row["seed"]), default=None)
-
-
-def _is_of(row: Mapping[str, Any], contender: ContenderResult) -> bool:
-    return all(str(row[key]) == value for key, value in contender.setting.items())
 
 
 def _texts(alarms: Alarms) -> list[str]:

@@ -51,6 +51,10 @@ class ContenderResult:
     def failed(self) -> int:
         return int((self.cells["status"] != "ok").sum())
 
+    def owns(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of the leaderboard is one of its cells."""
+        return all(str(row[key]) == value for key, value in self.setting.items())
+
     def category_means(self, metric: str) -> pd.Series[float]:
         """Mean over seeds for each category."""
         means: pd.Series[float] = self.cells.groupby("category")[metric].mean()
