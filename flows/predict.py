@@ -19,6 +19,7 @@ from prefect import State, flow
 from prefect.states import Completed, Failed
 
 from adcore.api import in_place
+from adcore.core.conformal import ALARMS
 from adcore.core.plan import PlanError, expanded
 from adcore.engine.bench import Bench
 from adcore.line import prediction
@@ -26,8 +27,6 @@ from flows import command
 from flows._heartbeat import untagged
 from flows.stages import Row
 from tasks import line
-
-ALARMS = 0.01  # of normal images, where neither the command nor the plan says
 
 
 @flow(name="predict")

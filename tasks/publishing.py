@@ -13,10 +13,10 @@ from adcore.papers import beside
 from adcore.papers.measured import Run
 from adcore.report import defects, enhancers, statistics, thresholds, timings
 from adcore.report import leaderboard as boards
-from adcore.report.html import write_report
+from adcore.report.html import write_links, write_report
 from adcore.results.frame import Row, run_place
 from adcore.results.run import Results
-from tasks.tracking import Tracker
+from tasks.tracking import Tracker, champions
 
 
 def write_results(bench: Bench, name: str, results: Results) -> str:
@@ -51,13 +51,23 @@ def log_runs(bench: Bench, name: str, results: Results) -> Tracker | None:
         return None
     tracker = Tracker(bench.layout.workspace)
     ids: dict[str, str] = {}
+    runs: dict[str, str] = {}
     for dataset, version in bench.manifests.items():
         mine = [result for result in results.runs if result.dataset == dataset]
         logged = tracker.log_runs(mine, {"git_commit": git_commit(), "data_version": version, "plan": name})
         there = [result for result in mine if result.run_key in logged]
         ids |= {run_place(cell.row): logged[result.run_key] for result in there for cell in result.cells}
+        runs |= {str(cell.row["key"]): logged[result.run_key] for result in there for cell in result.cells}
+    champions.register(tracker, bench, champions.leaders(bench, results, runs))
+    _write_links(bench.layout.results / "report.html", tracker, sorted(bench.manifests))
     boards.write_run_ids(bench.layout.results / "leaderboard.csv", ids)
     return tracker
+
+
+def _write_links(report: Path, tracker: Tracker, datasets: Sequence[str]) -> None:
+    if report.exists():
+        where = "" if tracker.place.pages else " (make ui)"
+        write_links(report, tracker.links(datasets), f"Its runs in MLflow{where}")
 
 
 def _write_picked(path: Path, picked: pd.DataFrame) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+ALARMS = 0.01  # wanted share of false alarms, where a plan says nothing of it and a verdict is asked for
 TINY = 1e-9  # so that 0.05 of 20 is 1
 
 

@@ -6,10 +6,13 @@ import base64
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from markupsafe import escape
 
 from adcore.core.columns import Column
 from adcore.engine import registry
@@ -76,6 +79,17 @@ def write_report(path: Path, results: Results, published: Sequence[Beside] = ())
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, page)
     return True
+
+
+def write_links(path: Path, links: Mapping[str, str], text: str) -> None:
+    """Name in a page that is there, for each dataset, where its runs are; nothing else changes."""
+    page = before = path.read_text(encoding="utf-8")
+    for dataset, link in links.items():
+        place = f'<p class="soft runs" data-dataset="{escape(dataset)}">'
+        made = f'{place}<a href="{escape(link)}">{escape(text)}</a></p>'
+        page = re.sub(f"{re.escape(place)}.*?</p>", lambda _, made=made: made, page, count=1)  # type: ignore[misc]
+    if page != before:
+        write_atomic(path, page)
 
 
 def _shows(path: Path, key: str) -> bool:

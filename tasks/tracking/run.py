@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from adcore.results.trained import by_curve, epoch_mean, epoch_table
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
 MOST_METRICS = 40  # the page gets slow with many columns
 
@@ -42,9 +43,21 @@ def log(client: MlflowClient, run: Run, result: RunResult, tags: dict[str, str])
         params=[Param(name, str(value)) for name, value in _params(result).items()],
         tags=[RunTag(k, str(v)) for k, v in {**tags, "mlflow.note.content": note}.items()],
     )
+    if "data_version" in tags:
+        client.log_inputs(run_id, [_dataset(result, table, tags["data_version"])])
     with tempfile.TemporaryDirectory() as folder:
         write_artifacts(Path(folder), result)
         client.log_artifacts(run_id, folder)
+
+
+def _dataset(result: RunResult, table: pd.DataFrame, version: str) -> DatasetInput:
+    """The data of a run, by its manifest, so that MLflow's page can filter by it."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"uri": f"manifests/{result.dataset}.csv", "manifest": version})
+    profile = json.dumps({"categories": sorted(set(table["category"]))})
+    data = Dataset(result.dataset, version[:12], "local", source, profile=profile)
+    return DatasetInput(data, tags=[InputTag("mlflow.data.context", "benchmark")])
 
 
 def _params(result: RunResult) -> dict[str, Any]:

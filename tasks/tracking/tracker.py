@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,7 +16,7 @@ from adcore.results.runs import RunResult
 from tasks.tracking import run as runs
 from tasks.tracking.elsewhere import Elsewhere
 from tasks.tracking.place import FINISHED, Place, unanswered
-from tasks.tracking.view import TAG, preset, view_state, view_tag, view_url
+from tasks.tracking.view import preset, tag, view_state, view_tag, view_url
 from tasks.tracking.workspace import WorkspaceDatabase
 
 if TYPE_CHECKING:
@@ -84,12 +84,18 @@ class Tracker:
     @property
     def link(self) -> str:
         """Address at which the experiment opens as a leaderboard. Raises TrackingError."""
-        return view_url(self.experiment_id, *filter(None, [self.place.pages]))
+        return self.links([""])[""]
+
+    def links(self, datasets: Collection[str]) -> dict[str, str]:
+        """The same for each dataset, of its runs alone. Raises TrackingError."""
+        experiment = self.experiment_id
+        return {dataset: view_url(experiment, self.place.pages, dataset) for dataset in datasets}
 
     def _log_missing(self, missing: Mapping[str, RunResult], tags: dict[str, str]) -> dict[str, str]:
         found: dict[str, str] = {}
         with self.place.client() as client:
-            experiment = _insist(lambda: self._open(client))
+            datasets = {result.dataset for result in missing.values()}
+            experiment = _insist(lambda: self._open(client, datasets))
             try:
                 for key, result in missing.items():
                     found[key] = _logged(client, experiment, key, result, tags)
@@ -98,15 +104,17 @@ class Tracker:
             _insist(lambda: self.place.announce(client, experiment, found))
         return found
 
-    def _open(self, client: MlflowClient) -> str:
-        """Id of the experiment; makes it and its preset view where needed."""
+    def _open(self, client: MlflowClient, datasets: Collection[str] = ()) -> str:
+        """Id of the experiment; makes it and its preset views, one for all datasets and one for each of these, where
+        needed."""
         experiment = client.get_experiment_by_name(self.experiment)
         if experiment is None:
             experiment = client.get_experiment(_made(client, self.experiment, self.place.artifacts))
         elif experiment.lifecycle_stage == "deleted":
             _restore(client, experiment.experiment_id)
-        if view_state(experiment.tags.get(TAG)) != preset():
-            client.set_experiment_tag(experiment.experiment_id, TAG, view_tag())
+        for dataset in ("", *sorted(datasets)):
+            if view_state(experiment.tags.get(tag(dataset))) != preset(dataset):
+                client.set_experiment_tag(experiment.experiment_id, tag(dataset), view_tag(dataset))
         return str(experiment.experiment_id)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
 import zlib
@@ -10,23 +11,33 @@ from typing import Any
 
 from adcore.engine import registry
 
-VIEW = "leaderboard"
-TAG = f"mlflow.sharedViewState.{VIEW}"
+PAGES = "http://127.0.0.1:5000"  # of `make ui`
+PREFIX = "mlflow.sharedViewState."
+TAG = f"{PREFIX}leaderboard"
 # Narrow enough to show the metrics beside the Assistant pane; the name of a run begins with its dataset.
 VIEW_PARAMS = {"method": 170, "backbone": 140, "image": 60}
 VIEW_METRIC = 80
 
 
-def view_url(experiment_id: str, base: str = "http://127.0.0.1:5000") -> str:
-    """Address at which the MLflow page opens as a leaderboard."""
-    return f"{base}/#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW}&workflowType=machine_learning"
+def view_url(experiment_id: str, base: str = "", dataset: str = "") -> str:
+    """Address at which the MLflow page opens as a leaderboard, of one dataset or of all; base: of the pages, by default
+    those of `make ui`."""
+    view = tag(dataset).removeprefix(PREFIX)
+    return f"{base or PAGES}/#/experiments/{experiment_id}/runs?viewStateShareKey={view}&workflowType=machine_learning"
 
 
-def view_tag() -> str:
-    """Value of the experiment tag that presets the view: an internal format of MLflow 3.15 to 3.17."""
-    state = "deflate;" + base64.b64encode(zlib.compress(json.dumps(preset()).encode())).decode()
+def tag(dataset: str = "") -> str:
+    """Name of the experiment tag that presets a view: of a dataset, or of all. A hash, since a dataset's name may hold
+    what an address may not."""
+    return f"{TAG}-{hashlib.sha256(dataset.encode()).hexdigest()[:8]}" if dataset else TAG
+
+
+def view_tag(dataset: str = "") -> str:
+    """Value of that tag: an internal format of MLflow 3.15 to 3.17."""
+    state = "deflate;" + base64.b64encode(zlib.compress(json.dumps(preset(dataset)).encode())).decode()
     now = int(time.time() * 1000)
-    return json.dumps({"name": "Leaderboard", "createdAt": now, "updatedAt": now, "state": state})
+    name = f"Leaderboard of {dataset}" if dataset else "Leaderboard"
+    return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": state})
 
 
 def view_state(tag: str | None) -> dict[str, Any] | None:
@@ -41,13 +52,13 @@ def view_state(tag: str | None) -> dict[str, Any] | None:
     return state
 
 
-def preset() -> dict[str, Any]:
-    """The state that the page shall open in."""
+def preset(dataset: str = "") -> dict[str, Any]:
+    """The state that the page shall open in: sorted, and of a dataset, since scores of several do not compare."""
     widths = {f"params.`{name}`": width for name, width in VIEW_PARAMS.items()}
     widths |= {f"metrics.`{name}`": VIEW_METRIC for name in registry.shown_in("mlflow")}
     columns = list(widths)
     return {
-        "searchFilter": "",
+        "searchFilter": f'params.dataset = "{dataset}"' if dataset else "",
         "orderByKey": f"metrics.`{registry.shown_in('ranking')[0]}`",
         "orderByAsc": False,
         "startTime": "ALL",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adcore.report import plots, pretext
-from adcore.report.html import write_report
+from adcore.report.html import write_links, write_report
 from adcore.results import effects
 from adcore.results.contenders import summarise
 from adcore.results.contests import Contests
@@ -99,6 +99,20 @@ def enhanced(row, *others):
         for c in ("mono", "poly")
     ]
     return rows, effects.compare(Contests(frame(rows)), {"elpv": ["poly"]}, {"pfam(train=identity)": "identity"})
+
+
+def test_links_are_added_to_a_page_and_replaced(tmp_path, row):
+    path = tmp_path / "r.html"
+    write_report(path, of([row()]))
+    write_links(path, {"elpv": "http://old/<", "elsewhere": "http://x"}, "runs")
+    write_links(path, {"elpv": "http://new/?a&b"}, "runs")
+    assert [link for link in Tags(path.read_text()).links if not link.startswith("#")] == ["http://new/?a&b"]
+
+
+def test_a_page_with_links_is_not_written_again_for_them(page):
+    path, write = page
+    write_links(path, {"elpv": "http://x"}, "runs")
+    assert not write() and write(facts={"plan": "other"}) and write(facts={"plan": "demo"})
 
 
 def test_page_shows_effects_and_latency(tmp_path, row):

@@ -16,7 +16,7 @@ import tasks
 from adcore.results.runs import run_results
 from tasks.tracking import Tracker, run
 from tasks.tracking.place import open_client
-from tasks.tracking.view import view_state, view_tag, view_url
+from tasks.tracking.view import tag, view_state, view_tag, view_url
 from tests.tasks.conftest import PATIENT
 
 ROOT = Path(tasks.__file__).parents[1]
@@ -218,6 +218,17 @@ def test_view_tag_round_trips_through_the_database(workspace, client):
     shown = {name.split("`")[1] for name in state["selectedColumns"]}
     (run,) = runs(client, tracker)
     assert shown - {"p_auroc", "aupro"} <= run.data.params.keys() | run.data.metrics.keys()
+
+
+def test_a_dataset_has_a_view_of_its_own(workspace, client):
+    tags = client.get_experiment(Tracker(workspace).experiment_id).tags
+    assert view_state(tags[tag("elpv")])["searchFilter"] == 'params.dataset = "elpv"'
+
+
+def test_links_of_datasets_name_their_views(workspace):
+    tracker = Tracker(workspace)
+    (link,) = tracker.links(["elpv"]).values()
+    assert f"viewStateShareKey={tag('elpv').removeprefix('mlflow.sharedViewState.')}&" in link
 
 
 def test_link_leads_to_the_pages_of_the_server_or_of_make_ui(kind, uri, workspace):
