@@ -23,6 +23,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Counts = tuple[int, int, int]  # cells: computed by this command, cached before it, not run
 
 _counts: list[Callable[[], Counts]] = []
+_lines: list[Callable[[], str]] = []
 _endings: list[Callable[[], object]] = []
 _listening = False
 
@@ -58,8 +59,15 @@ def count(counts: Callable[[], Counts]) -> None:
         _counts.append(counts)
 
 
+def tell(line: Callable[[], str]) -> None:
+    """The last line of a stopped command that computes no plan."""
+    _lines[:] = [line]
+
+
 def last_line() -> str:
     """Of a command that could not do all."""
+    if _lines:
+        return _lines[0]()
     computed, cached, left = (sum(column) for column in zip((0, 0, 0), *(counts() for counts in _counts), strict=True))
     return f"cells: {computed} computed, {cached} cached, {left} not run"
 

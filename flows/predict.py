@@ -43,7 +43,8 @@ def predict(
     """Images through a finished cell, by paths on the machine that computes.
 
     alarms: the wanted share of false alarms; None: the plan's, else 0.01."""
-    bench = _opened(plan, workspace, images, out, alarms)
+    _require(images, out)
+    bench = opened(plan, workspace, alarms)
     cell = line.chosen(run, best, *bench.text)
     summary = _summary(cell, out, line.predict(cell, list(images), out, *bench.text))
     return (Failed if summary["failed"] else Completed)(message=summary["last_line"], data=summary)
@@ -51,17 +52,15 @@ def predict(
 
 def alone(given: argparse.Namespace) -> Row:
     """The same without Prefect."""
-    bench = _opened(given.plan, given.workspace, given.images, given.out, given.alarms)
+    _require(given.images, given.out)
+    bench = opened(given.plan, given.workspace, given.alarms)
     cell = line.chosen(given.run, given.best, *bench.text)
     return _summary(cell, given.out, line.predict.fn(cell, given.images, given.out, *bench.text))
 
 
-def _opened(plan: str, workspace: str, images: Sequence[str], out: str, alarms: float | None) -> Bench:
-    """The plan with a wanted share of alarms. Raises PlanError for images that are not there, and for an `out` that is
-    taken, before anything is read."""
+def opened(plan: str, workspace: str, alarms: float | None) -> Bench:
+    """The plan with a wanted share of alarms, over the data that are there. Raises PlanError."""
     loaded, layout = command.opened(plan, workspace)
-    prediction.images(images)
-    prediction.require_free(expanded(out))
     wanted = alarms if alarms is not None else loaded.alarms or ALARMS
     if not 0 < wanted < 1:
         raise PlanError(f"alarms: {wanted} is no share of false alarms; give one between 0 and 1, such as 0.01")
@@ -69,6 +68,20 @@ def _opened(plan: str, workspace: str, images: Sequence[str], out: str, alarms: 
     for failure in lost:
         sys.stderr.write(f"warning: {failure.text}\n")
     return bench
+
+
+def name_cell(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say which cell, and how many false alarms are wanted."""
+    parser.add_argument("--run", default="", help="the cell: beginning of its key, or MLflow run (RUN/CATEGORY)")
+    parser.add_argument("--best", metavar="DATASET/CATEGORY", default="", help="the cell that leads there")
+    alarms = "wanted share of false alarms (default: the plan's, else 0.01)"
+    parser.add_argument("--alarms", type=float, default=None, help=alarms)
+
+
+def _require(images: Sequence[str], out: str) -> None:
+    """Raise PlanError for images that are not there, and for an `out` that is taken, before anything is read."""
+    prediction.images(images)
+    prediction.require_free(expanded(out))
 
 
 def _summary(cell: str, out: str, verdicts: dict[str, int]) -> Row:
@@ -81,11 +94,8 @@ def _summary(cell: str, out: str, verdicts: dict[str, int]) -> Row:
 def _arguments() -> argparse.Namespace:
     parser = command.parser(__doc__)
     parser.add_argument("images", nargs="+", metavar="IMAGES", help="files, folders, or patterns in quotes")
-    parser.add_argument("--run", default="", help="the cell: beginning of its key, or MLflow run (RUN/CATEGORY)")
-    parser.add_argument("--best", metavar="DATASET/CATEGORY", default="", help="the cell that leads there")
+    name_cell(parser)
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the table, maps and overlays go")
-    alarms = "wanted share of false alarms (default: the plan's, else 0.01)"
-    parser.add_argument("--alarms", type=float, default=None, help=alarms)
     given = parser.parse_args()
     given.images = [str(Path(text).expanduser().absolute()) for text in given.images]
     given.out = str(expanded(given.out).absolute())

@@ -88,3 +88,22 @@ class Alarms:
         false, missed = int((told & ~bad).sum()), int((~told & bad).sum())
         return cls(wanted, len(calibration), image, map=peak, false_alarms=false, good=int((~bad).sum()), misses=missed,
                    bad=int(bad.sum()))  # fmt: skip
+
+
+def drift(p_values_passed: npt.ArrayLike, normals: int, promised: float) -> float:
+    """The probability that the p-values (m,) of parts that passed lie so unevenly in their range by chance, two-sided;
+    1 where there are too few normal images to tell.
+
+    Exact while parts are like the n normal images: of new scores below the k-th largest of n, those above the j-th are
+    beta-binomially many, with j - k and n + 1 - j, since the n cut the unit of probability into n + 1 exchangeable
+    parts. A test against one half would take a chance of those n for a drift."""
+    from scipy.stats import betabinom
+
+    allowed = round(promised * (normals + 1))
+    upper = (normals + 1 - allowed) // 2
+    values = np.asarray(p_values_passed, dtype=np.float64)
+    if upper < 1 or not len(values):
+        return 1.0
+    above = int((values <= (allowed + upper) / (normals + 1) + TINY).sum())
+    law = betabinom(len(values), upper, normals + 1 - allowed - upper)
+    return float(min(1.0, 2 * min(law.cdf(above), law.sf(above - 1))))

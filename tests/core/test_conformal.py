@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adcore.core.conformal import Alarms, Calibration, Threshold, p_values
+from adcore.core.conformal import Alarms, Calibration, Threshold, drift, p_values
 
 SCORES = st.lists(st.integers(0, 8).map(float), min_size=1, max_size=30)  # of few values, so that many are tied
 
@@ -63,3 +63,29 @@ def test_the_outcome_counts_both_errors() -> None:
     alarms = Alarms.of(calibration, 0.1, [10.0, 2.0, 9.0, 9.5, 0.0], [0, 0, 1, 1, 1])
     assert (alarms.false_alarms, alarms.good, alarms.misses, alarms.bad) == (1, 2, 2, 3)
     assert (alarms.image.value, alarms.map.value, alarms.normals) == (9.0, 19.0, 9)
+
+
+@pytest.mark.parametrize(("normals", "wanted", "passed"), [(39, 0.05, 200), (99, 0.01, 50)])
+def test_parts_like_the_normal_ones_seem_to_drift_as_seldom_as_told(normals: int, wanted: float, passed: int) -> None:
+    """Over draws of both the normal images and the parts: a p of at most a tenth in at most a tenth of them."""
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(1500):
+        normal, new = rng.standard_normal(normals), rng.standard_normal(3 * passed)
+        threshold = Threshold.of(normal, wanted)
+        values = p_values(new[new <= threshold.value][:passed], normal)
+        found.append(drift(values, normals, threshold.promised))
+    share = np.mean(np.array(found) <= 0.1)
+    assert 0.05 < share < 0.1 + 4 * np.sqrt(0.09 / 1500)
+
+
+def test_parts_that_moved_are_told() -> None:
+    rng = np.random.default_rng(0)
+    normal, new = rng.standard_normal(99), rng.standard_normal(300) + 1.0
+    threshold = Threshold.of(normal, 0.05)
+    assert drift(p_values(new[new <= threshold.value], normal), 99, threshold.promised) < 1e-3
+
+
+@pytest.mark.parametrize(("values", "normals"), [([], 99), ([0.5], 1)])
+def test_too_little_tells_no_drift(values: list[float], normals: int) -> None:
+    assert drift(values, normals, 1 / (normals + 1)) == 1.0

@@ -1,0 +1,90 @@
+"""`adcore watch` as a command: killed again and again, and still one result an image."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from adcore import api
+from adcore.core.plan import load
+
+REPO = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def places(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Plan and workspace of a finished cell, as arguments."""
+    folder = tmp_path_factory.mktemp("watched")
+    content = {
+        "image": {"resize": 32},
+        "backbone": {"name": "resnet18", "weights": "random"},
+        "datasets": [{"name": "parts", "kind": "folder", "root": str(parts), "categories": ["bolt"]}],
+        "methods": ["padim"],
+        "alarms": 0.2,
+        "device": "cpu",
+    }
+    (folder / "plan.yaml").write_text(yaml.safe_dump(content))
+    api.run(load(folder / "plan.yaml"), folder)
+    return ["--plan", str(folder / "plan.yaml"), "--workspace", str(folder), "--best", "parts/bolt"]
+
+
+def start(places: list[str], line: Path, *given: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "flows.watch", *places, "--in", str(line / "in"), "--out", str(line / "out")]
+    return subprocess.Popen([*command, *given], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def results(line: Path) -> list[str]:
+    found = [json.loads(path.read_text())["prediction"]["path"] for path in (line / "out" / "rows").glob("*.json")]
+    return sorted(Path(path).name for path in found)
+
+
+def test_once_scores_what_is_there_and_ends(places: list[str], parts: Path, tmp_path: Path) -> None:
+    shutil.copytree(parts / "bolt" / "test" / "good", tmp_path / "in")
+    process = start(places, tmp_path, "--once")
+    output, errors = process.communicate(timeout=300)
+    assert (process.returncode, output) == (0, "3 images: 3 normal\n"), errors
+
+
+def test_ctrl_c_ends_it_with_what_there_is(places: list[str], parts: Path, tmp_path: Path) -> None:
+    shutil.copytree(parts / "bolt" / "test" / "good", tmp_path / "in")
+    process = start(places, tmp_path)
+    wait(lambda: len(results(tmp_path)) == 3)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, "3 images: 3 normal\n"), errors
+
+
+def wait(ready) -> None:  # type: ignore[no-untyped-def]
+    for _ in range(1200):
+        if ready():
+            return
+        time.sleep(0.1)
+    pytest.fail("it did not come to that")
+
+
+@pytest.mark.slow
+def test_a_thousand_images_and_ten_kills_make_a_thousand_results(places: list[str], tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    rng = np.random.default_rng(0)
+    names = [f"{n:04d}.png" for n in range(1000)]
+    for kill in range(10):
+        for name in names[100 * kill : 100 * (kill + 1)]:
+            Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / "in" / name)
+        there = len(results(tmp_path))
+        process = start(places, tmp_path)
+        wait(lambda there=there: len(results(tmp_path)) > there + 20)
+        process.kill()
+        process.wait()
+    process = start(places, tmp_path, "--once")
+    assert process.wait(timeout=300) == 0
+    assert results(tmp_path) == names
