@@ -137,7 +137,9 @@ def jittered(tokens: torch.Tensor, scale: float) -> torch.Tensor:
     return tokens + deviation * torch.randn_like(tokens)
 
 
-def anomaly_map(tokens: torch.Tensor, rebuilt: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
+def anomaly_map(
+    tokens: torch.Tensor, rebuilt: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
+) -> torch.Tensor:
     """The distance of tokens (B, N, C) and what was made of them, enlarged so that its corners are those of the image:
     (B, H, W)."""
     far = (tokens - rebuilt).norm(dim=2).unflatten(1, grid)

@@ -28,7 +28,7 @@ SMALL = {"width": 128, "depth": 2, "epochs": 60, "batch": 8, "lr": 1e-3}
 
 
 class UniADOptions(contracts.PresetOptions):
-    """`preset` small has a transformer of 2 + 2 layers, 128 wide, 60 epochs in batches of 8 and a learning rate of 1e-3.
+    """`preset` small has 2 + 2 layers, 128 wide, 60 epochs in batches of 8 and a learning rate of 1e-3.
 
     `neighbours`: side of the square of positions that attention does not see, smaller on a grid that has no room for
     it; 0: none. `jitter`: deviation of the noise on the features, in lengths of a feature over its channels. `depth`:

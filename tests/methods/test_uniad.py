@@ -110,7 +110,9 @@ def test_a_position_does_not_see_the_square_about_it():
     assert hidden is not None and torch.equal(~hidden, torch.tensor(seen))
 
 
-@pytest.mark.parametrize(("grid", "side"), [((8, 8), 7), ((7, 7), 5), ((4, 4), 3), ((3, 3), 1), ((2, 2), 1), ((2, 6), 5)])
+@pytest.mark.parametrize(
+    ("grid", "side"), [((8, 8), 7), ((7, 7), 5), ((4, 4), 3), ((3, 3), 1), ((2, 2), 1), ((2, 6), 5)]
+)
 def test_the_square_leaves_every_position_something_to_see(grid, side):
     hidden = uniad.hidden(grid, 7)
     assert hidden is not None and not hidden.all(1).any()
