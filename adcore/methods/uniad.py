@@ -24,11 +24,11 @@ CLIP = 0.1  # norm of the gradient
 DECAY, DECAYED = 0.1, 0.8  # of the learning rate, from that share of the epochs on
 HEADS = 8
 FLOAT = 4  # bytes
-SMALL = {"width": 128, "depth": 2, "epochs": 60, "batch": 8, "lr": 1e-3}
+SMALL = {"width": 128, "depth": 2, "epochs": 60, "batch": 4, "lr": 1e-3}
 
 
 class UniADOptions(contracts.PresetOptions):
-    """`preset` small has 2 + 2 layers, 128 wide, 60 epochs in batches of 8 and a learning rate of 1e-3.
+    """`preset` small has 2 + 2 layers, 128 wide, 60 epochs in batches of 4 and a learning rate of 1e-3.
 
     `neighbours`: side of the square of positions that attention does not see, smaller on a grid that has no room for
     it; 0: none. `jitter`: deviation of the noise on the features, in lengths of a feature over its channels. `depth`:
