@@ -92,7 +92,7 @@ class DecoderLayer(nn.Module):
         self, before: torch.Tensor, encoded: torch.Tensor, position: torch.Tensor, hidden: torch.Tensor | None
     ) -> torch.Tensor:
         """Tokens (B, N, width) of the layer before and of the encoder -> (B, N, width)."""
-        out = self.queries.expand_as(encoded)
+        out: torch.Tensor = self.queries.expand_as(encoded)
         for attention, seen, norm in ((self.encoded, encoded, self.norms[0]), (self.before, before, self.norms[1])):
             attended, _ = attention(out + position, seen + position, seen, attn_mask=hidden, need_weights=False)
             out = norm(out + self.dropout(attended))
@@ -120,7 +120,7 @@ def hidden(grid: tuple[int, int], neighbours: int) -> torch.Tensor | None:
     if reach < 0:
         return None
     rows, columns = (torch.arange(side)[:, None] - torch.arange(side) for side in grid)
-    near = (rows.abs() <= reach)[:, None, :, None] & (columns.abs() <= reach)[None, :, None, :]
+    near: torch.Tensor = (rows.abs() <= reach)[:, None, :, None] & (columns.abs() <= reach)[None, :, None, :]
     return near.flatten(2).flatten(0, 1)
 
 
@@ -133,7 +133,7 @@ def joined(maps: list[torch.Tensor], grid: tuple[int, int]) -> torch.Tensor:
 
 def jittered(tokens: torch.Tensor, scale: float) -> torch.Tensor:
     """Tokens (B, N, C) with normal noise, the deviation of which is `scale` times the token's length over C."""
-    deviation = scale * tokens.norm(dim=2, keepdim=True) / tokens.shape[2]
+    deviation: torch.Tensor = scale * tokens.norm(dim=2, keepdim=True) / tokens.shape[2]
     return tokens + deviation * torch.randn_like(tokens)
 
 

@@ -181,7 +181,7 @@ class UniAD(contracts.FeatureMethod):
         filled = 0
         for batch in features:
             tokens = self._tokens(batch)
-            whole[filled : filled + len(tokens)] = tokens.transpose(1, 2).unflatten(2, grid)
+            whole[filled : filled + len(tokens)] = torch.unflatten(tokens.transpose(1, 2), 2, grid)
             filled += len(tokens)
         return Held([whole])
 

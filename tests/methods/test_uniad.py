@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,21 +41,21 @@ def trained(maps: list[torch.Tensor], **options) -> tuple[UniAD, Curves]:
 # The transformer
 
 
-def normed(rows: np.ndarray, norm: torch.nn.LayerNorm) -> np.ndarray:
+def normed(rows: np.ndarray, norm: Any) -> np.ndarray:
     weight, bias = norm.weight.double().numpy(), norm.bias.double().numpy()
     centred = rows - rows.mean(1, keepdims=True)
     return centred / np.sqrt((centred**2).mean(1, keepdims=True) + norm.eps) * weight + bias
 
 
-def linear(rows: np.ndarray, layer: torch.nn.Linear) -> np.ndarray:
+def linear(rows: np.ndarray, layer: Any) -> np.ndarray:
     return rows @ layer.weight.double().numpy().T + layer.bias.double().numpy()
 
 
-def forth(rows: np.ndarray, layers: torch.nn.Sequential) -> np.ndarray:
+def forth(rows: np.ndarray, layers: Any) -> np.ndarray:
     return linear(np.maximum(linear(rows, layers[0]), 0), layers[3])
 
 
-def attended(module: torch.nn.MultiheadAttention, query, key, value, grid, reach: int) -> np.ndarray:
+def attended(module: Any, query, key, value, grid, reach: int) -> np.ndarray:
     """Head by head, position by position, over the positions that are seen."""
     width = query.shape[1]
     weight, bias = module.in_proj_weight.double().numpy(), module.in_proj_bias.double().numpy()
@@ -72,7 +73,7 @@ def attended(module: torch.nn.MultiheadAttention, query, key, value, grid, reach
 
 
 @torch.no_grad()
-def twin(network: uniad.Rebuilder, tokens: np.ndarray, grid: tuple[int, int], reach: int) -> np.ndarray:
+def twin(network: Any, tokens: np.ndarray, grid: tuple[int, int], reach: int) -> np.ndarray:
     """Eq. of the paper's Sec. 3.2 as the released code has them, one image: (N, C)."""
     rows, columns = network.rows.double().numpy(), network.columns.double().numpy()
     place = np.array([[*columns[x], *rows[y]] for y in range(grid[0]) for x in range(grid[1])])

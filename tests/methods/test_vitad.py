@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,17 +40,17 @@ def trained(maps: list[torch.Tensor], **options) -> tuple[ViTAD, Curves]:
 # The decoder
 
 
-def normed(rows: np.ndarray, norm: torch.nn.LayerNorm) -> np.ndarray:
+def normed(rows: np.ndarray, norm: Any) -> np.ndarray:
     weight, bias = norm.weight.double().numpy(), norm.bias.double().numpy()
     centred = rows - rows.mean(1, keepdims=True)
     return centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-6) * weight + bias
 
 
-def linear(rows: np.ndarray, layer: torch.nn.Linear) -> np.ndarray:
+def linear(rows: np.ndarray, layer: Any) -> np.ndarray:
     return rows @ layer.weight.double().numpy().T + layer.bias.double().numpy()
 
 
-def block(rows: np.ndarray, module: torch.nn.Module, count: int) -> np.ndarray:
+def block(rows: np.ndarray, module: Any, count: int) -> np.ndarray:
     """A pre-norm ViT block of `count` heads, token by token."""
     query, key, value = np.split(linear(normed(rows, module.norm1), module.attn.qkv), 3, axis=1)
     width = rows.shape[1] // count
@@ -69,7 +70,7 @@ def block(rows: np.ndarray, module: torch.nn.Module, count: int) -> np.ndarray:
 def test_the_decoder_equals_its_twin_in_loops():
     """Nine blocks; what stands behind the third, the sixth and the ninth are the last, second and first map."""
     torch.manual_seed(0)
-    decoder = vitad.Decoder([(128, 2, 3)] * 4, None, 3).eval()
+    decoder: Any = vitad.Decoder([(128, 2, 3)] * 4, None, 3).eval()
     for value in decoder.parameters():  # biases and norms of a new network would hide their use
         torch.nn.init.normal_(value, std=0.15)
     maps = features(1, [(128, 2, 3)] * 4)
