@@ -68,7 +68,7 @@ class UniAD(contracts.FeatureMethod):
     options: UniADOptions
     levels = (1, 2, 3)
     smoothing = 0.0
-    trial: ClassVar[dict[str, Any]] = {"preset": "small", "width": 32, "depth": 1, "batch": 4, "epochs": 40}
+    trial: ClassVar[dict[str, Any]] = {"preset": "small", "width": 32, "depth": 1, "batch": 4, "epochs": 20}
     network: Rebuilder
 
     @classmethod
