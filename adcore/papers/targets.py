@@ -153,7 +153,7 @@ class Joiner:
 
     def contender(self, ours: Ours) -> PrintedContender:
         """The checked classes of what a row stands for. Raises PublishedError."""
-        key = ours.model_dump_json(exclude={"versus", "spread", "caveat"})
+        key = ours.model_dump_json(exclude={"versus", "spread", "caveat", "counts"})
         if key not in self._contenders:
             try:
                 self._contenders[key] = self._made(ours)

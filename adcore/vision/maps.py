@@ -29,6 +29,11 @@ def image_scores(maps: torch.Tensor, given: torch.Tensor | None) -> torch.Tensor
     return maps.flatten(1).amax(1) if given is None else given
 
 
+def pooled_maximum(maps: torch.Tensor, side: int = 16) -> torch.Tensor:
+    """Image scores (B,): the greatest mean over side x side pixels of each map (B, H, W), which may be smaller."""
+    return functional.avg_pool2d(maps[:, None], min(side, *maps.shape[1:]), stride=1).flatten(1).amax(1)
+
+
 def resized(features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     """Maps (B, C, H, W) on `grid`: averaged where that is coarser, bilinear where it is finer."""
     if features.shape[2:] == grid:

@@ -309,6 +309,23 @@ def test_a_latency_of_a_busy_machine_stands_beside_no_printed_one(row: Make) -> 
     assert own.loc["learnable_params", "verdict"] == "not comparable: image 256 instead of 224"
 
 
+def test_a_count_that_was_printed_by_other_rules_is_not_compared() -> None:
+    table = published.table("agpnet_table9")
+    sizes = {
+        "method_label": "uniad",
+        "backbone": "tf_efficientnet_b4.aa_in1k",
+        "image": "224",
+        "learnable_params": 7_717_392,
+        "macs_as_published": 2.62e9,
+    }
+    rows = worded(tables.make("agpnet_table9", table, NAMES, Lookup([], sizes=[sizes]), table))
+    own = rows[rows["method"] == "UniAD"].set_index("metric")
+    assert own["measured"]["learnable_params"] == pytest.approx(7.717392)
+    told = own["verdict"]
+    assert told["learnable_params"].startswith("not comparable: printed are the weight matrices alone")
+    assert told["FLOPs"].startswith("not comparable: printed are, as far as can be told, multiplications")
+
+
 def test_sizes_that_nobody_has_counted_are_told() -> None:
     table = published.table("tfa-net_table3")
     backbone = "wide_resnet101_2.tv_in1k"
