@@ -76,8 +76,9 @@ class SimpleNet(contracts.FeatureMethod):
 
         from adcore.methods import _simplenet as simplenet
 
+        shapes = extractor.shapes()
         with torch.device("meta"):
-            maps = [torch.empty(1, *shape) for shape in extractor.shapes()]
+            maps = [torch.empty(1, *shape) for shape in shapes]
             features = simplenet.embedded(maps, options.embed)
             network = simplenet.SimpleNet(features.shape[1], options.supersimple).eval()
         return contracts.Network(network, lambda: network(features))
