@@ -52,11 +52,10 @@ class SimpleNetOptions(contracts.PresetOptions):
 
     @classmethod
     def implied(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What `supersimple` and `preset: small` stand for."""
-        values = SUPER if given.get("supersimple") else {}
-        if given.get("preset") != "small":
-            return values
-        return SMALL | ({"embed": "double"} if given.get("supersimple") else {})
+        """What `preset: small`, or else `supersimple`, stands for."""
+        if given.get("preset") == "small":
+            return SMALL
+        return SUPER if given.get("supersimple") else {}
 
 
 class SimpleNet(contracts.FeatureMethod):

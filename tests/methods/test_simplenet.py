@@ -193,7 +193,7 @@ def test_the_map_takes_no_gradient_from_the_head():
 
 
 def masks(index: list[int], epoch: int = 0, **options) -> torch.Tensor:
-    found = method(supersimple=True, **options)._masks((6, 8, 8), index, epoch)
+    found = method(supersimple=True, embed="double", **options)._masks((6, 8, 8), index, epoch)
     assert found is not None
     return found
 
@@ -264,12 +264,12 @@ def test_supersimplenets_rates_fall_twice():
 def test_supersimple_stands_for_its_own_sizes():
     chosen = SimpleNetOptions.model_validate({"supersimple": True})
     assert (chosen.embed, chosen.batch, chosen.epochs) == ("double", 32, 300)
-    assert SimpleNetOptions.model_validate({"supersimple": True, "preset": "small"}).embed == "double"
+    assert SimpleNetOptions.model_validate({"supersimple": True, "preset": "small"}).embed == "concat1536"
 
 
 def test_supersimplenet_finds_what_is_odd():
     maps = on_a_plane(12)
-    made = trained(maps, supersimple=True, embed="concat1536", epochs=30, noise=1.0)[0]
+    made = trained(maps, supersimple=True, epochs=30, noise=1.0)[0]
     (before, plain), (after, scores) = made.score(maps), made.score(beside(maps))
     assert after[:, 3:5, 3:5].mean() > before.mean() + 0.5
     assert scores is not None and plain is not None and scores.min() > plain.max()
