@@ -198,9 +198,7 @@ class SimpleNet(contracts.FeatureMethod):
         plain = torch.zeros_like(adapted[:, 0])
         return torch.cat([plain, torch.ones_like(plain)])
 
-    def _batches(
-        self, features: contracts.FeatureSource, epoch: int
-    ) -> Iterator[tuple[Maps, torch.Tensor | None]]:
+    def _batches(self, features: contracts.FeatureSource, epoch: int) -> Iterator[tuple[Maps, torch.Tensor | None]]:
         """In a new order each epoch, with masks where SuperSimpleNet has some; the next batch is made while one is
         used."""
         from adcore.core.prefetch import ahead

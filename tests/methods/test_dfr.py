@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -77,7 +79,7 @@ def test_widths_are_the_released_ones(channels, latent):
     convolutions = [one for one in network.modules() if isinstance(one, torch.nn.Conv2d)]
     assert [convolutions[0].in_channels, *(one.out_channels for one in convolutions)] == widths
     norms = 2 * sum(width for place, width in enumerate(widths) if place in (1, 2, 4, 5))
-    weights = sum(a * b + b for a, b in zip(widths[:-1], widths[1:], strict=True))
+    weights = sum(a * b + b for a, b in pairwise(widths))
     assert sum(one.numel() for one in network.parameters()) == weights + norms
 
 
