@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 NEIGHBOURS = 9  # b of the image score's weight
 POOLED = 1024  # values per layer and per patch of `pool1024`
 FLOAT = 4  # bytes
-UNFOLDED = 4  # images whose 3 x 3 neighbourhoods are laid out at once
 
 
 class PatchCoreOptions(contracts.MethodOptions):
@@ -87,7 +86,9 @@ class PatchCore(contracts.FeatureMethod):
 
     def _embed(self, layers: list[torch.Tensor]) -> torch.Tensor:
         """The patches of each image, (B, positions, d)."""
-        return (_concatenated if self.options.embed == "concat1536" else _pooled)(layers)
+        from adcore.methods import _patches as patches
+
+        return patches.concatenated(layers) if self.options.embed == "concat1536" else patches.pooled(layers, POOLED)
 
 
 def memory_bytes(shapes: Sequence[contracts.Shape], options: PatchCoreOptions, images: int) -> int:
@@ -95,38 +96,3 @@ def memory_bytes(shapes: Sequence[contracts.Shape], options: PatchCoreOptions, i
     _, height, width = shapes[0]
     dims = sum(c for c, _, _ in shapes) if options.embed == "concat1536" else POOLED
     return FLOAT * dims * max(1, int(options.coreset * images * height * width))
-
-
-def _concatenated(layers: list[torch.Tensor]) -> torch.Tensor:
-    """3 x 3 means, zeros beyond the border counted, joined on the first layer's grid (as anomalib does)."""
-    import torch
-    from torch.nn.functional import avg_pool2d
-
-    parts = [_resized(avg_pool2d(layer, 3, stride=1, padding=1), layers[0]) for layer in layers]
-    return torch.cat(parts, 1).flatten(2).transpose(1, 2)
-
-
-def _pooled(layers: list[torch.Tensor]) -> torch.Tensor:
-    """The official embedding: channels x 3 x 3 values of each layer pooled to 1024, then all layers' to 1024."""
-    import torch
-    from torch.nn.functional import adaptive_avg_pool1d, unfold
-
-    def pooled(layer: torch.Tensor) -> torch.Tensor:
-        patches = unfold(layer, 3, padding=1).transpose(1, 2)
-        # Pooling channels and resizing the grid commute, and pooling first needs less memory.
-        values = adaptive_avg_pool1d(patches, POOLED).transpose(1, 2)
-        return _resized(values.reshape(len(layer), POOLED, *layer.shape[2:]), layers[0])
-
-    parts = [
-        torch.cat([pooled(layer[begin : begin + UNFOLDED]) for begin in range(0, len(layer), UNFOLDED)])
-        for layer in layers
-    ]
-    return adaptive_avg_pool1d(torch.cat(parts, 1).flatten(2).transpose(1, 2), POOLED)
-
-
-def _resized(layer: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    from torch.nn.functional import interpolate
-
-    if layer.shape[2:] == like.shape[2:]:
-        return layer
-    return interpolate(layer, size=like.shape[2:], mode="bilinear", align_corners=False)

@@ -94,6 +94,8 @@ OTHER_WAYS: dict[str, tuple[dict[str, object], str]] = {  # through a method's c
         {"name": "agpnet", "noise_floor": 0.5, "noise_factor": 1.0},
         "test_efficientnet",
     ),
+    "patterns of noise, and a head for the image": ({"name": "simplenet", "supersimple": True}, "test_efficientnet"),
+    "as many channels as principal components": ({"name": "dfr", "latent": None}, "test_efficientnet"),
     "standardised channels": ({"name": "tfa_net", "standardise": True}, "test_efficientnet"),
     "a template that is not normalised": ({"name": "tfa_net", "template_raw": True}, "test_efficientnet"),
     "the medoid, and hidden rows": (
@@ -165,7 +167,7 @@ def test_what_cuda_allows_is_allowed(device: Accelerator) -> None:
     assert device.waits == ["cpu", "cpu", "__float__"]
 
 
-@pytest.mark.parametrize("name", ["agpnet", "cfa", "tfa_net"])
+@pytest.mark.parametrize("name", ["agpnet", "cfa", "dfr", "simplenet", "tfa_net"])
 def test_no_step_of_a_training_waits_for_the_device(name: str, device: Accelerator, opened: Opened) -> None:
     """Three times the steps of an epoch wait as often: for the features at the start, and for its means at the end."""
     found = opened(methods=[short(name)])
