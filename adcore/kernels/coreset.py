@@ -78,7 +78,7 @@ def _pick(
         count += 1
         kept = 0
         for i in alive:
-            near[i] = min(near[i], squared(rows, i, rows, far))
+            near[i] = min(near[i], squared(rows, int(i), rows, far))
             if near[i] > bound or (near[i] == bound and candidates[i] < other):
                 alive[kept] = i
                 kept += 1
