@@ -109,15 +109,21 @@ def decoding(session: Session) -> Iterator[Row]:
 
 
 def farthest_first(points: torch.Tensor, k: int, start: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The plain algorithm, the reference: every point beside every pick. Picks stay on the device, so nobody waits."""
-    nearest_pick = torch.full((len(points),), torch.inf, device=points.device)
+    """The plain algorithm, the reference: a pick is one matrix-vector product, which reads every point once.
+
+    `points` (N, d) float32 on any device; the k picks, int64, and the covering radius come back there, so that nobody
+    waits. The lowest index is picked on a tie, as on the CPU (argmax promises none on a card). Squared distances are
+    |x|^2 - 2 x c + |c|^2, rounded relative to the lengths: nearer ties than that may fall otherwise than ours.
+    """
+    norms, numbers = points.square().sum(1), torch.arange(len(points), device=points.device)
+    nearest = torch.full_like(norms, torch.inf)
     picks, pick = torch.empty(k, dtype=torch.int64, device=points.device), torch.tensor([start], device=points.device)
     for number in range(k):
         picks[number : number + 1] = pick
-        distances = torch.linalg.vector_norm(points - points.index_select(0, pick), dim=1)
-        nearest_pick = torch.minimum(nearest_pick, distances)
-        pick = nearest_pick.argmax().view(1)
-    return picks, nearest_pick.max()
+        squared = torch.addmv(norms, points, points.index_select(0, pick)[0], alpha=-2).add_(norms[pick]).clamp_(min=0)
+        nearest = torch.minimum(nearest, squared).index_fill_(0, pick, 0)  # a pick's own may round to more
+        pick = numbers.where(nearest == nearest.max(), len(points)).min().view(1)
+    return picks, nearest.max().sqrt()
 
 
 def picking(session: Session) -> Iterator[Row]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from adcore.kernels.coreset import greedy_k_centre
 from benchmarks import gpu
 from benchmarks.gpu_parts import farthest_first, lloyd
 from benchmarks.gpu_session import Row, Session, apart, farthest, timed
@@ -117,4 +118,6 @@ def test_the_plain_forms_in_closed_form() -> None:
     picks, radius = farthest_first(line, 3, 0)
     assert picks.tolist() == [0, 3, 2]
     assert radius == 1.0
+    lattice = torch.randint(3, (200, 5), generator=torch.Generator().manual_seed(0)).float()  # full of ties
+    assert farthest_first(lattice, 60, 7)[0].tolist() == greedy_k_centre(lattice.numpy(), 60, 7)[0].tolist()
     assert lloyd(line, line[[0, 3]]).flatten().tolist() == pytest.approx([5 / 3, 10.0])

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adcore.kernels import coreset
 from adcore.kernels.coreset import greedy_k_centre
+from adcore.kernels.pruning import Distances, squared
 
 
 def naive(points, k, start):
@@ -19,6 +21,19 @@ def naive(points, k, start):
         picks.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, ((points - points[picks[-1]]) ** 2).sum(1))
     return picks, np.sqrt(nearest.max())
+
+
+def measured(points, k, start):
+    """The plain algorithm on distances as the kernel rounds them: every pair, every pick."""
+
+    def to(centre):
+        return np.array([squared(points, x, points, centre) for x in range(len(points))], np.float32)
+
+    picks, nearest = [start], to(start)
+    while len(picks) < k and nearest.max() > 0:
+        picks.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, to(picks[-1]))
+    return picks, float(np.sqrt(float(nearest.max())))
 
 
 def clusters(count, dims, seed, spread=0.1):
@@ -44,6 +59,57 @@ def test_lattice_points_and_their_ties_equal_the_plain_twin(count, dims, k, side
     expected, expected_radius = naive(points, k, start)
     assert picks.tolist() == expected
     assert radius == pytest.approx(expected_radius, rel=1e-6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(1, 150),
+    st.integers(1, 80),
+    st.integers(1, 150),
+    st.integers(1, 20),
+    st.sampled_from(["lattice", "cluster", "noise", "copies"]),
+    st.sampled_from([1e-22, 1.0, 1e18]),
+    st.integers(0, 10**6),
+)
+def test_picks_and_radius_equal_the_plain_twin_bit_for_bit(count, dims, k, candidates, kind, scale, seed):
+    # Few candidates, so that there are many passes; scales at which squares lose bits or overflow.
+    random = np.random.default_rng(seed)
+    points = {
+        "lattice": lambda: random.integers(3, size=(count, dims)),
+        "cluster": lambda: 100 + 1e-3 * random.standard_normal((count, dims)),
+        "noise": lambda: random.standard_normal((count, dims)),
+        "copies": lambda: random.standard_normal((5, dims))[random.integers(5, size=count)],
+    }[kind]()
+    points = (points * scale).astype(np.float32)
+    k, start = min(k, count), int(random.integers(count))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coreset, "CANDIDATES", candidates)
+        picks, radius = greedy_k_centre(points, k, start)
+    assert (picks.tolist(), radius) == measured(points, k, start)
+
+
+def test_most_picks_need_no_pass_of_their_own(monkeypatch):
+    passes = []
+    lower = Distances.lower
+    monkeypatch.setattr(
+        Distances, "lower", lambda self, nearest, new: passes.append(len(new)) or lower(self, nearest, new)
+    )
+    greedy_k_centre(clusters(5000, 40, seed=3), 500, 0)
+    assert len(passes) < 10
+    assert sum(passes) == 499
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.integers(1, 30))
+def test_candidates_are_the_farthest_and_then_the_first(levels, count):
+    nearest = np.array(levels, np.float32)
+    found, bound, other = coreset._candidates(nearest, count)
+    order = sorted(range(len(levels)), key=lambda x: (-levels[x], x))
+    assert found.tolist() == sorted(order[:count])
+    for x in order[count:]:
+        assert nearest[x] < bound or (nearest[x] == bound and x >= other)
+    for x in order[:count]:
+        assert nearest[x] > bound or (nearest[x] == bound and x < other)
 
 
 @pytest.mark.parametrize("spread", [0.0001, 0.1, 10])
