@@ -78,7 +78,7 @@ def embedded(layers: Sequence[torch.Tensor], kind: Embed) -> torch.Tensor:
         parts = [functional.interpolate(one, size=fine, mode="bilinear", align_corners=True) for one in layers]
         return functional.avg_pool2d(torch.cat(parts, 1), 3, stride=1, padding=1)
     rows = patches.concatenated(layers) if kind == "concat1536" else patches.pooled(layers, POOLED)
-    return rows.transpose(1, 2).unflatten(2, (height, width))
+    return rows.transpose(1, 2).reshape(len(rows), -1, height, width)
 
 
 def spread(batches: Iterable[torch.Tensor]) -> torch.Tensor:
