@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]  # (files done, files in all)
 
 GOOD = "good"
+VALIDATION = "validation"  # a split: normal images to calibrate with, which nobody fits on or is judged on
+SPLITS = ("train", VALIDATION, "test")
 OUTPUTS = ("artifacts", "data", "manifests", "mlartifacts", "mlruns", "results")  # our folders in a workspace
 PASSED_OVER = "passed over"  # how the remark on files begins that are there and are not read
 
@@ -32,7 +34,7 @@ class DataError(Exception):
 class Entry:
     """One image of a dataset. `path` and `mask` are posix paths relative to the root.
 
-    `split` is "train" or "test"; "" for what has none: `arrange` sets it, or `error` tells why there is none.
+    `split` is one of SPLITS; "" for what has none: `arrange` sets it, or `error` tells why there is none.
     An entry with an `error` and no split stands for a fault of the layout; its path may be a mask or a folder. One
     whose error begins with PASSED_OVER stops nothing; its category is "" where it lies in none. All names are as
     `adcore.core.names.written` gives them.
@@ -53,7 +55,8 @@ class Entry:
 class Facts:
     """What a category holds as it was published; None or an empty mapping where that is not known for sure.
 
-    Counts of images; `defects` by folder or kind; `size` in pixels, width and height.
+    Counts of images; `defects` by folder or kind; `size` in pixels, width and height; `validation` images for
+    calibration.
     """
 
     train: int | None = None
@@ -61,6 +64,7 @@ class Facts:
     defective: int | None = None
     defects: Mapping[str, int] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    validation: int | None = None
 
 
 @dataclass(frozen=True)

@@ -307,8 +307,8 @@ def cap(frame: pd.DataFrame, max_train: int | None, max_test: int | None) -> pd.
     """At most `max_train` training and `max_test` test images per category, chosen by the order of their sha256.
 
     The test images keep the shares of good and defective, with at least one of each where there are any (so
-    `max_test` 1 gives two). Which files are chosen depends on nothing but the content of the category. Rows without a
-    split (faults of the layout) are kept. The order of the rows is kept.
+    `max_test` 1 gives two). Which files are chosen depends on nothing but the content of the category. Validation
+    images and rows without a split (faults of the layout) are kept. The order of the rows is kept.
     """
     kept = [frame.index[~frame["split"].isin(["train", "test"])]]
     for _, rows in frame.groupby("category", sort=True):

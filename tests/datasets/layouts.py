@@ -76,7 +76,8 @@ def mvtec_loco(root: Path) -> None:
                     save(truth / f"{place:03d}.png", (region > 0) * np.uint8(value))
                 image = image ^ 1  # another file, the same to the eye
         for number in range(2):
-            save(folder / "validation" / "good" / f"{number:03d}.png", picture(np.random.default_rng(99), False)[0])
+            aside, _ = picture(np.random.default_rng(90 + 2 * seed + number), False, 64, 96)
+            save(folder / "validation" / "good" / f"{number:03d}.png", aside)
         (folder / "defects_config.json").write_text(json.dumps(CONFIG))
 
 

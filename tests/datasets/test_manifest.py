@@ -295,6 +295,14 @@ def test_no_cap_keeps_all_and_faults_stay():
     assert (manifest.cap(frame, 1, 2)["split"] == "").sum() == 1
 
 
+def test_a_cap_takes_no_validation_image_away_and_what_it_chooses_does_not_depend_on_them():
+    frame = made_up(5, 4, 4)
+    aside = made_up(3, 0, 0).assign(split="validation", path=lambda f: "v" + f["path"])
+    capped = manifest.cap(pd.concat([frame, aside], ignore_index=True), 2, 2)
+    assert (capped["split"] == "validation").sum() == 3
+    assert set(capped["path"]) - set(aside["path"]) == set(manifest.cap(frame, 2, 2)["path"])
+
+
 # What tools make of a mask -> the option that reads it as it was meant, and what is wrong with it by default.
 SQUARE = np.zeros((16, 16), np.uint8)
 SQUARE[3:7, 4:9] = 255

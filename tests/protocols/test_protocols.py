@@ -54,6 +54,15 @@ def test_no_image_is_trained_on_and_judged(protocol: Protocol) -> None:
 
 
 @pytest.mark.parametrize("protocol", EVERY, ids=lambda protocol: type(protocol).__name__)
+def test_nobody_fits_on_a_validation_image_or_is_judged_on_one(protocol: Protocol) -> None:
+    frame = manifest()
+    aside = frame[frame["split"] == "train"].assign(split="validation", path=lambda f: "v/" + f["path"])
+    more = pd.concat([frame, aside.assign(sha256=lambda f: "v" + f["sha256"])], ignore_index=True)
+    for with_them, without in zip(protocol.split(more, "bolt", 0), protocol.split(frame, "bolt", 0), strict=True):
+        assert list(with_them["path"]) == list(without["path"])
+
+
+@pytest.mark.parametrize("protocol", EVERY, ids=lambda protocol: type(protocol).__name__)
 def test_a_split_depends_on_contents_and_seed_alone(protocol: Protocol) -> None:
     frame = manifest()
     once, again = (protocol.split(f, "bolt", 1) for f in (frame, frame.iloc[::-1]))
