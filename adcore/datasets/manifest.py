@@ -28,6 +28,7 @@ from adcore.vision.masks import (
     channel_files,
     config_file,
     contents_of,
+    decoded,
     fingerprint,
     fits,
     kind_of,
@@ -194,7 +195,7 @@ def _probe_mask(path: Path, text: str) -> _Facts:
     files, rule = contents[:-1] if channels else contents, rule_of(text)
     try:
         config = parsed_config(contents[-1]) if channels else []
-        pictures = [read(content, 1 if rule.frame == "stored" else None) for _, content in files]
+        pictures = [decoded(content, text, 1 if rule.frame == "stored" else None) for _, content in files]
         regions = stacked([values_of(picture.image, rule) for picture in pictures])
     except ImageError as error:
         return replace(found, problem=f"mask cannot be read: {path.name}: {error}")

@@ -10,12 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from adcore.core.names import paired, written
-from adcore.datasets import _published
-from adcore.datasets._folders import folders, images, relative
-from adcore.datasets._unread import passed_over
-from adcore.datasets.base import GOOD, SPLITS, Archive, Entry, Facts
-from adcore.vision.masks import CHANNELS, CONFIG, channel_files
+from adcore.datasets import _published, _regions
+from adcore.datasets.base import Archive, Entry, Facts
 
 LOGICAL, STRUCTURAL = "logical_anomalies", "structural_anomalies"
 SUBSETS = {LOGICAL: "logical", STRUCTURAL: "structural"}
@@ -51,27 +47,4 @@ class MvtecLoco(_published.Published):
     }
 
     def listed(self, root: Path, folder: Path, category: str) -> Iterator[Entry]:
-        if not (folder / CONFIG).is_file():
-            error = f"no {CONFIG}: {category} cannot be scored without it"
-            yield Entry(relative(folder, root), category, "", GOOD, error=error)
-        shots = {i: split for split in SPLITS for d in folders(folder / split) for i in images(d)}
-        truths = folders(folder / "ground_truth")
-        masks = {mask: f"{defect.name}/{mask.name}" for defect in truths for mask in folders(defect)}
-        pairs = paired({image: f"{image.parent.name}/{image.stem}" for image in shots}, masks)
-        for image, split in shots.items():
-            yield self._entry(root, category, split, image, next(iter(pairs[image]), None))
-        for mask in masks.keys() - {mask for pair in pairs.values() for mask in pair}:
-            defect = written(mask.parent.name)
-            error = f"mask without image: expected test/{defect}/{written(mask.name)}"
-            yield Entry(relative(mask, root), category, "", defect, error=error)
-        regions = {region for mask in masks for region in channel_files(mask)}
-        yield from passed_over(root, category, [*(folder / split for split in SPLITS), *truths], {*shots, *regions})
-
-    def _entry(self, root: Path, category: str, split: str, image: Path, mask: Path | None) -> Entry:
-        path, defect = relative(image, root), written(image.parent.name)
-        subset = SUBSETS.get(defect, "")
-        if mask is not None:
-            return Entry(path, category, split, defect, relative(mask, root), subset, mask_rule=CHANNELS)
-        missing = split == "test" and defect != GOOD
-        error = f"no mask: ground_truth/{defect}/{written(image.stem)} does not exist" if missing else ""
-        return Entry(path, category, split, defect, "", subset, error)
+        return _regions.category_entries(root, folder, category, SUBSETS)
