@@ -39,6 +39,8 @@ class Entry:
     whose error begins with PASSED_OVER stops nothing; its category is "" where it lies in none. All names are as
     `adcore.core.names.written` gives them.
     `mask_rule` says what the values of the mask mean (adcore/vision/masks.py).
+    Images of one `group` of a category, such as a part, tile or module, belong together: protocols draw whole groups.
+    An image with "" is a group of its own.
     """
 
     path: str
@@ -49,6 +51,7 @@ class Entry:
     subset: str = ""
     error: str = ""
     mask_rule: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Dataset(ABC):
     kind: ClassVar[str]
     folder: ClassVar[str] = ""  # under WORKSPACE/data; default: the kind
     good: ClassVar[tuple[str, ...]] = ()  # the folders of good images, for kinds that tell them by a folder's name
+    grouped: ClassVar[bool] = False  # True: the plan may say by `group` which images belong together
     textures: ClassVar[tuple[str, ...]] = ()
     thresholds: ClassVar[Mapping[str, Threshold]] = {}  # where synthetic defects may lie on an object; default: Otsu's
     facts: ClassVar[Mapping[str, Facts]] = {}  # of the categories of a public set; validation compares with them
@@ -130,6 +134,9 @@ class Dataset(ABC):
         if self.spec.good and not self.good:
             reason = f"kind {self.kind} does not tell good images by the name of a folder"
             raise DataError(f"dataset {self.name}: {reason}; leave `good` away")
+        if self.spec.group and not self.grouped:
+            reason = f"kind {self.kind} does not take groups from the plan"
+            raise DataError(f"dataset {self.name}: {reason}; leave `group` away")
         mend = "put the images there or correct its `root`"
         try:
             if not self.root.is_dir():

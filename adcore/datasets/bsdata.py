@@ -52,10 +52,10 @@ class Bsdata(_published.Published):
         for image, match in named.items():
             label, train = next(iter(pairs[image]), None), match[1] in training
             if label is None and match[2] == "2":
-                yield Entry(relative(image, root), category, "train" if train else "test", GOOD)
+                yield Entry(relative(image, root), category, "train" if train else "test", GOOD, group=match[1])
             elif label is not None and not train:
                 mask = relative(label, root)
-                yield Entry(relative(image, root), category, "test", DEFECT, mask, mask_rule=POLYGONS)
+                yield Entry(relative(image, root), category, "test", DEFECT, mask, mask_rule=POLYGONS, group=match[1])
         for label in set(labels) - {label for pair in pairs.values() for label in pair}:
             error = f"mask without image: expected data/{written(label.stem)}.jpg"
             yield Entry(relative(label, root), category, "", DEFECT, error=error)

@@ -32,8 +32,13 @@ _known: dict[tuple[str, ...], list[Kin]] = {}  # by content: Data Docs ask again
 def with_twins(frame: pd.DataFrame) -> pd.DataFrame:
     """The manifest with the path of an image of the same content: `twin`, in test for one of training and the other way
     round; `calibrator`, in validation for one of either; `contradiction`, in the same split with the other label;
-    `repeat`, an earlier one in the same split with the same label; "" for none."""
-    frame = frame.assign(twin="", calibrator="", contradiction="", repeat="")
+    `repeat`, an earlier one in the same split with the same label; and `parted`, that of an image of the same group in
+    an earlier split; "" for none."""
+    frame = frame.assign(twin="", calibrator="", contradiction="", repeat="", parted="")
+    for _, rows in frame[(frame["group"] != "") & frame["split"].isin(SPLITS)].groupby(["category", "group"]):
+        for place, split in enumerate(SPLITS):
+            earlier = rows["path"][rows["split"].isin(SPLITS[:place])]
+            frame.loc[rows.index[rows["split"] == split], "parted"] = _first(earlier)
     hashed = frame[(frame["sha256"] != "") & frame["split"].isin(SPLITS)]
     shared = hashed[hashed.duplicated(["category", "sha256"], keep=False)]
     for _, rows in shared.groupby(["category", "sha256"]):

@@ -40,6 +40,7 @@ from adcore.vision.masks import (
 )
 
 COLUMNS = ["path", "category", "split", "label", "defect", "mask", "mask_rule", "pixel_rule", "subset"]  # the layout's
+COLUMNS += ["group"]  # not in the text of a manifest without groups, which is what it was before there were any
 COLUMNS += ["sha256", "mask_sha256", "width", "height", "orientation", "mode", "highest", "bytes", "error", "warning"]
 _NUMBERS = dict.fromkeys(("label", "width", "height", "orientation", "highest", "bytes"), "int64")
 _PROBE_VERSION = 2  # raise it when `_probe` finds something that it did not find before
@@ -115,7 +116,7 @@ def _row(entry: Entry, root: Path, facts: dict[_Task, _Facts], rule: str) -> tup
     label = int(entry.defect != GOOD)
     identity = (entry.path, entry.category, entry.split, label, entry.defect, entry.mask, entry.mask_rule, rule)
     content = (image.width, image.height, image.orientation, image.mode, image.highest, image.bytes)
-    return (*identity, entry.subset, image.sha256, mask.sha256 if mask else "", *content, error, warning)
+    return (*identity, entry.subset, entry.group, image.sha256, mask.sha256 if mask else "", *content, error, warning)
 
 
 def _mask_error(entry: Entry, image: _Facts, mask: _Facts) -> str:
@@ -274,13 +275,20 @@ def _remember(cache: Path, found: Iterable[tuple[_Task, str, _Facts]]) -> None:
 
 def write(frame: pd.DataFrame, path: Path) -> None:
     """Write a manifest as CSV: the same frame gives the same bytes. Atomic."""
-    write_file(path, frame[COLUMNS].to_csv(index=False, lineterminator="\n").encode())
+    write_file(path, text_of(frame).encode())
+
+
+def text_of(frame: pd.DataFrame) -> str:
+    """A manifest as CSV. It is the identity of a version of the data."""
+    columns = [column for column in COLUMNS if column != "group" or (frame["group"] != "").any()]
+    return frame[columns].to_csv(index=False, lineterminator="\n")
 
 
 def read_manifest(path: Path) -> pd.DataFrame:
     """Read a manifest that `write` wrote: equal to the frame that was written."""
     types = {column: _NUMBERS.get(column, "str") for column in COLUMNS}
-    return pd.read_csv(path, dtype=types, keep_default_na=False, na_filter=False)[COLUMNS]
+    frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_filter=False)
+    return (frame if "group" in frame else frame.assign(group=""))[COLUMNS]
 
 
 def with_others(frame: pd.DataFrame, path: Path, root: Path) -> pd.DataFrame:

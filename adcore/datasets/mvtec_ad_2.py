@@ -24,7 +24,8 @@ class MvtecAd2(_published.Published):
     """OBJECT/{train,validation}/good, OBJECT/test_public/{good,bad} and OBJECT/test_public/ground_truth/bad.
 
     The images of OBJECT/test_private and OBJECT/test_private_mixed lie in these folders themselves. What they show is
-    known to the owners' server alone, so that they are in no manifest: `private` lists them, to be predicted.
+    known to the owners' server alone, so that they are in no manifest: `private` lists them, to be predicted. Images of
+    one number in a folder are one scene under several lights, and a group.
     """
 
     kind: ClassVar[str] = "mvtec_ad_2"
@@ -52,7 +53,8 @@ class MvtecAd2(_published.Published):
             missing = split == "test" and defect != GOOD and mask is None
             error = f"no mask: {PUBLIC}/{TRUTH}/{written(judged[image])}.png does not exist" if missing else ""
             known = relative(mask, root) if mask else ""
-            yield Entry(relative(image, root), category, split, defect, known, error=error)
+            scene = f"{relative(image.parent, folder)}/{written(image.stem.partition('_')[0])}"
+            yield Entry(relative(image, root), category, split, defect, known, error=error, group=scene)
         for mask in masks.keys() - {mask for pair in pairs.values() for mask in pair}:
             defect, stem = written(mask.parent.name), written(mask.stem.removesuffix("_mask"))
             error = f"mask without image: expected {PUBLIC}/{defect}/{stem}"

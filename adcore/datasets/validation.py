@@ -75,6 +75,7 @@ _TWINS: dict[str, tuple[str, Severity, str]] = {
         "error",
         "the same content as {contradiction}, with the other label; remove the wrong one",
     ),
+    "parted": ("groups not cut", "warning", "of the same group as {parted}, which is of another split"),
     "repeat": ("no repeated image", "warning", "the same content as {repeat}"),
     "near_train": (ALIKE, "warning", "looks like the training image {near_train}"),
     "near_calibrator": (UNLIKE, "warning", "looks like the validation image {near_calibrator}"),

@@ -188,6 +188,15 @@ def test_the_page_counts_validation_images_where_a_set_has_some(scenes: Path, li
         assert (tmp_path / "page.html").read_text().count(">Validation</th>") == count
 
 
+def test_a_group_that_lies_in_two_splits_is_told(line: Path, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (line / f"bolt/{split}/good/000.png").rename(line / f"bolt/{split}/good/part7_{split}.png")
+    spec = DatasetSpec(name="line", kind="folder", root=line, group=r"(part\d)")
+    told = twins(found(registry.dataset("folder")(spec, tmp_path), tmp_path)[0])
+    pair = ("bolt/test/good/part7_test.png", "bolt/train/good/part7_train.png")
+    assert told == {("warning", "groups not cut", *pair)}
+
+
 def test_a_broken_image_is_like_nothing(line: Path, check) -> None:
     for name in ("001.png", "002.png"):
         (line / "bolt/train/good" / name).write_bytes(f"no image {name}".encode())

@@ -281,6 +281,12 @@ def test_ad_2_a_missing_mask_and_one_too_many(tmp_path: Path) -> None:
     }
 
 
+def test_ad_2_lights_of_one_scene_are_a_group(copies: Path) -> None:
+    entries = at("mvtec_ad_2", copies / "mvtec_ad_2", "can").entries()
+    scene = [e.path for e in entries if e.group == "test_public/bad/001"]
+    assert scene == ["can/test_public/bad/001_regular.png", "can/test_public/bad/001_underexposed.png"]
+
+
 def test_ad_2_private_images_are_in_no_manifest(copies: Path) -> None:
     assert not [e for e in at("mvtec_ad_2", copies / "mvtec_ad_2", "can").entries() if "private" in e.path]
 
