@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -81,6 +82,18 @@ class DatasetSpec(Strict):
     max_test: int | None = Field(None, ge=2)
     masks: MaskRule = MaskRule()
     pixels: PixelRule = PixelRule()
+    group: str | None = None
+
+    @field_validator("group")
+    @classmethod
+    def _grouping(cls, group: str | None) -> str | None:
+        try:
+            count = 1 if group is None else re.compile(group).groups
+        except re.error as error:
+            raise ValueError(f"'{group}' is no regular expression: {error}") from None
+        if count != 1:
+            raise ValueError(f"'{group}' has {count} pairs of parentheses; put one around what names the part")
+        return group
 
     @field_validator("categories")
     @classmethod

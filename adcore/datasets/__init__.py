@@ -2,5 +2,5 @@
 
 HELPERS = (
     *("base", "layout", "manifest", "validation", "validation_page", "leaks", "cautions"),
-    *("archives", "download", "getting", "probe_cache", "sight"),
+    *("archives", "download", "getting", "probe_cache", "sight", "submission"),
 )  # modules that are no kind

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]  # (files done, files in all)
 
 GOOD = "good"
+VALIDATION = "validation"  # a split: normal images to calibrate with, which nobody fits on or is judged on
+SPLITS = ("train", VALIDATION, "test")
 OUTPUTS = ("artifacts", "data", "manifests", "mlartifacts", "mlruns", "results")  # our folders in a workspace
 PASSED_OVER = "passed over"  # how the remark on files begins that are there and are not read
 
@@ -32,11 +34,13 @@ class DataError(Exception):
 class Entry:
     """One image of a dataset. `path` and `mask` are posix paths relative to the root.
 
-    `split` is "train" or "test"; "" for what has none: `arrange` sets it, or `error` tells why there is none.
+    `split` is one of SPLITS; "" for what has none: `arrange` sets it, or `error` tells why there is none.
     An entry with an `error` and no split stands for a fault of the layout; its path may be a mask or a folder. One
     whose error begins with PASSED_OVER stops nothing; its category is "" where it lies in none. All names are as
     `adcore.core.names.written` gives them.
     `mask_rule` says what the values of the mask mean (adcore/vision/masks.py).
+    Images of one `group` of a category, such as a part, tile or module, belong together: protocols draw whole groups.
+    An image with "" is a group of its own.
     """
 
     path: str
@@ -47,13 +51,15 @@ class Entry:
     subset: str = ""
     error: str = ""
     mask_rule: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
 class Facts:
     """What a category holds as it was published; None or an empty mapping where that is not known for sure.
 
-    Counts of images; `defects` by folder or kind; `size` in pixels, width and height.
+    Counts of images; `defects` by folder or kind; `size` in pixels, width and height; `validation` images for
+    calibration.
     """
 
     train: int | None = None
@@ -61,6 +67,7 @@ class Facts:
     defective: int | None = None
     defects: Mapping[str, int] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    validation: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ class Dataset(ABC):
     kind: ClassVar[str]
     folder: ClassVar[str] = ""  # under WORKSPACE/data; default: the kind
     good: ClassVar[tuple[str, ...]] = ()  # the folders of good images, for kinds that tell them by a folder's name
+    grouped: ClassVar[bool] = False  # True: the plan may say by `group` which images belong together
     textures: ClassVar[tuple[str, ...]] = ()
     thresholds: ClassVar[Mapping[str, Threshold]] = {}  # where synthetic defects may lie on an object; default: Otsu's
     facts: ClassVar[Mapping[str, Facts]] = {}  # of the categories of a public set; validation compares with them
@@ -126,6 +134,9 @@ class Dataset(ABC):
         if self.spec.good and not self.good:
             reason = f"kind {self.kind} does not tell good images by the name of a folder"
             raise DataError(f"dataset {self.name}: {reason}; leave `good` away")
+        if self.spec.group and not self.grouped:
+            reason = f"kind {self.kind} does not take groups from the plan"
+            raise DataError(f"dataset {self.name}: {reason}; leave `group` away")
         mend = "put the images there or correct its `root`"
         try:
             if not self.root.is_dir():

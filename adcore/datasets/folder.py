@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
@@ -22,12 +24,28 @@ class Folder(Dataset):
 
     kind: ClassVar[str] = "folder"
     good: ClassVar[tuple[str, ...]] = (GOOD,)
+    grouped: ClassVar[bool] = True
 
     @property
     def root(self) -> Path:
         return self.spec.root or self.data / self.name
 
     def entries(self) -> list[Entry]:
+        found = self._found()
+        if self.spec.group is None:
+            return found
+        grouped = [replace(entry, group=self._group(entry)) for entry in found]
+        if not any(entry.group for entry in grouped):
+            first = next((entry.path for entry in found if entry.split), "there is no image")
+            raise DataError(f"dataset {self.name}: group: '{self.spec.group}' is found in no path, such as {first}")
+        return grouped
+
+    def _group(self, entry: Entry) -> str:
+        """What the plan's pattern catches of an image's path; "" where it is not found in it."""
+        match = re.search(self.spec.group or "", entry.path) if entry.split else None
+        return (match[1] or "") if match else ""
+
+    def _found(self) -> list[Entry]:
         root = self.root.resolve()
         present = [root] if (root / "train").is_dir() else visible_folders(root)
         if self.spec.categories is not None:

@@ -28,6 +28,7 @@ from adcore.vision.masks import (
     channel_files,
     config_file,
     contents_of,
+    decoded,
     fingerprint,
     fits,
     kind_of,
@@ -39,6 +40,7 @@ from adcore.vision.masks import (
 )
 
 COLUMNS = ["path", "category", "split", "label", "defect", "mask", "mask_rule", "pixel_rule", "subset"]  # the layout's
+COLUMNS += ["group"]  # not in the text of a manifest without groups, which is what it was before there were any
 COLUMNS += ["sha256", "mask_sha256", "width", "height", "orientation", "mode", "highest", "bytes", "error", "warning"]
 _NUMBERS = dict.fromkeys(("label", "width", "height", "orientation", "highest", "bytes"), "int64")
 _PROBE_VERSION = 2  # raise it when `_probe` finds something that it did not find before
@@ -114,7 +116,7 @@ def _row(entry: Entry, root: Path, facts: dict[_Task, _Facts], rule: str) -> tup
     label = int(entry.defect != GOOD)
     identity = (entry.path, entry.category, entry.split, label, entry.defect, entry.mask, entry.mask_rule, rule)
     content = (image.width, image.height, image.orientation, image.mode, image.highest, image.bytes)
-    return (*identity, entry.subset, image.sha256, mask.sha256 if mask else "", *content, error, warning)
+    return (*identity, entry.subset, entry.group, image.sha256, mask.sha256 if mask else "", *content, error, warning)
 
 
 def _mask_error(entry: Entry, image: _Facts, mask: _Facts) -> str:
@@ -194,7 +196,7 @@ def _probe_mask(path: Path, text: str) -> _Facts:
     files, rule = contents[:-1] if channels else contents, rule_of(text)
     try:
         config = parsed_config(contents[-1]) if channels else []
-        pictures = [read(content, 1 if rule.frame == "stored" else None) for _, content in files]
+        pictures = [decoded(content, text, 1 if rule.frame == "stored" else None) for _, content in files]
         regions = stacked([values_of(picture.image, rule) for picture in pictures])
     except ImageError as error:
         return replace(found, problem=f"mask cannot be read: {path.name}: {error}")
@@ -273,13 +275,20 @@ def _remember(cache: Path, found: Iterable[tuple[_Task, str, _Facts]]) -> None:
 
 def write(frame: pd.DataFrame, path: Path) -> None:
     """Write a manifest as CSV: the same frame gives the same bytes. Atomic."""
-    write_file(path, frame[COLUMNS].to_csv(index=False, lineterminator="\n").encode())
+    write_file(path, text_of(frame).encode())
+
+
+def text_of(frame: pd.DataFrame) -> str:
+    """A manifest as CSV. It is the identity of a version of the data."""
+    columns = [column for column in COLUMNS if column != "group" or (frame["group"] != "").any()]
+    return frame[columns].to_csv(index=False, lineterminator="\n")
 
 
 def read_manifest(path: Path) -> pd.DataFrame:
     """Read a manifest that `write` wrote: equal to the frame that was written."""
     types = {column: _NUMBERS.get(column, "str") for column in COLUMNS}
-    return pd.read_csv(path, dtype=types, keep_default_na=False, na_filter=False)[COLUMNS]
+    frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_filter=False)
+    return (frame if "group" in frame else frame.assign(group=""))[COLUMNS]
 
 
 def with_others(frame: pd.DataFrame, path: Path, root: Path) -> pd.DataFrame:
@@ -307,8 +316,8 @@ def cap(frame: pd.DataFrame, max_train: int | None, max_test: int | None) -> pd.
     """At most `max_train` training and `max_test` test images per category, chosen by the order of their sha256.
 
     The test images keep the shares of good and defective, with at least one of each where there are any (so
-    `max_test` 1 gives two). Which files are chosen depends on nothing but the content of the category. Rows without a
-    split (faults of the layout) are kept. The order of the rows is kept.
+    `max_test` 1 gives two). Which files are chosen depends on nothing but the content of the category. Validation
+    images and rows without a split (faults of the layout) are kept. The order of the rows is kept.
     """
     kept = [frame.index[~frame["split"].isin(["train", "test"])]]
     for _, rows in frame.groupby("category", sort=True):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from adcore.datasets import _doubts
-from adcore.datasets.base import PASSED_OVER, Dataset, Facts
+from adcore.datasets.base import PASSED_OVER, SPLITS, VALIDATION, Dataset, Facts
 from adcore.datasets.leaks import with_lookalikes, with_twins
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ DIM, CUT = "16-bit range used", "16-bit range not cut"
 CROPPED, VANISHED, THINNED = "defect within the crop", "mask kept by the reduction", "regions kept by the reduction"
 SHARE = "no twins in training"
 SAME, ALIKE = "train and test disjoint", "train and test look different"  # the checks that find twins in training
+APART, UNLIKE = "validation disjoint from the rest", "validation looks different"  # thresholds rest on it
 READ, NAMED = "every file read", "good images in folders of good images"
 # checks whose warnings stand beside the results: they change what numbers mean
 NOTED = frozenset({READ, NAMED, *_DOUBTS.values(), DIM, CUT, CROPPED, VANISHED, THINNED})
@@ -68,13 +69,16 @@ _NEUTRAL = {"image", "images", "part", "parts", "sample", "samples", "all", "new
 # column of the manifest with its twins -> check, severity, message
 _TWINS: dict[str, tuple[str, Severity, str]] = {
     "twin": (SAME, "error", "the same content as {twin}; remove one of them"),
+    "calibrator": (APART, "warning", "the same content as the validation image {calibrator}; remove one of them"),
     "contradiction": (
         "good and defective disjoint",
         "error",
         "the same content as {contradiction}, with the other label; remove the wrong one",
     ),
+    "parted": ("groups not cut", "warning", "of the same group as {parted}, which is of another split"),
     "repeat": ("no repeated image", "warning", "the same content as {repeat}"),
     "near_train": (ALIKE, "warning", "looks like the training image {near_train}"),
+    "near_calibrator": (UNLIKE, "warning", "looks like the validation image {near_calibrator}"),
     "near_good": ("good and defective look different", "warning", "looks like the good image {near_good}"),
     "near_repeat": ("no image looks repeated", "warning", "looks like {near_repeat}"),
 }
@@ -148,14 +152,17 @@ def _image_checks() -> Iterator[_Check]:
     for beginning, name in _DOUBTS.items():
         pattern = gxe.ExpectColumnValuesToNotMatchRegex(column="warning", regex=rf"(?:^|; ){beginning}")
         yield _Check(name, "warning", "{warning}", pattern)
-    sound, training = Column("error") == "", Column("split") == "train"
-    splits = gxe.ExpectColumnValuesToBeInSet(column="split", value_set=["train", "test"], row_condition=sound)
-    yield _Check("split known", "error", "its split is '{split}', neither train nor test", splits)
+    sound, training, aside = Column("error") == "", Column("split") == "train", Column("split") == VALIDATION
+    splits = gxe.ExpectColumnValuesToBeInSet(column="split", value_set=list(SPLITS), row_condition=sound)
+    yield _Check("split known", "error", f"its split is '{{split}}', none of {', '.join(SPLITS)}", splits)
     labels = gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0, 1])
     yield _Check("label known", "error", "its label is {label}, neither 0 nor 1", labels)
     normal = gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0], row_condition=training)
     moved = "a defective image among the training images; move it, or, if {defect} means good, write `good: [{defect}]`"
     yield _Check("training images normal", "error", f"{moved} in the dataset's entry", normal)
+    calibrating = gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0], row_condition=aside)
+    mend = "a defective image among the validation images, which are to be normal; move it into test"
+    yield _Check("validation images normal", "error", mend, calibrating)
     for column, (name, severity, message) in _TWINS.items():
         none = gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[""])
         yield _Check(name, severity, message, none, column)
@@ -226,6 +233,7 @@ def _differs(counts: Mapping[Hashable, Any], images: pd.DataFrame, facts: Facts)
     rows = images[(images["category"] == counts["category"]) & (images["split"] == "test")]
     found: dict[str, object] = {"train": counts["train"], "test good": counts["good"]}
     known: dict[str, object] = {"train": facts.train, "test good": facts.good}
+    found[VALIDATION], known[VALIDATION] = counts[VALIDATION], facts.validation
     if facts.defects:
         found |= rows["defect"][rows["label"] == 1].value_counts().to_dict()
         known |= dict.fromkeys(found.keys() - known.keys(), 0) | dict(facts.defects)
@@ -242,15 +250,17 @@ def _differs(counts: Mapping[Hashable, Any], images: pd.DataFrame, facts: Facts)
 
 
 def per_category(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a category that has images: counts, and the sizes and modes that occur."""
+    """One row a category that has images: counts, and the sizes and modes that occur in training and test."""
     rows = []
-    for category, images in frame[frame["split"].isin(["train", "test"])].groupby("category"):
+    for category, every in frame[frame["split"].isin(SPLITS)].groupby("category"):
+        images = every[every["split"] != VALIDATION]
         test, sound = images[images["split"] == "test"], images[images["width"] > 0]
         sizes = sound["width"].astype(str) + "x" + sound["height"].astype(str)
         rows.append(
             {
                 "category": category,
                 "train": int((images["split"] == "train").sum()),
+                VALIDATION: len(every) - len(images),
                 "test": len(test),
                 "good": int((test["label"] == 0).sum()),
                 "defective": int((test["label"] == 1).sum()),

@@ -362,8 +362,7 @@ def read(spec: DatasetSpec, layout: Layout) -> str:
     if frame.empty:
         raise DataError(f"dataset {spec.name}: no images under {dataset.root}; docs/datasets.md shows the layout")
     _require_textures(dataset, set(frame["category"]))
-    text = frame.to_csv(index=False)
-    key = keys.digest({"manifest": text})
+    key = keys.digest({"manifest": manifest.text_of(frame)})
     store = layout.store()
     if not store.has("manifest", key):
         with store.write("manifest", key, {"dataset": spec.name}) as folder:

@@ -43,8 +43,44 @@ def of_category(frame: pd.DataFrame, category: str) -> Split:
     return rows[rows.split == "train"], rows[rows.split == "test"]
 
 
-def drawn(rows: pd.DataFrame, count: int, seed: int, what: str) -> pd.DataFrame:
-    """`count` of the rows, by seed and content: neither names nor the order of the manifest matter."""
+def drawn(rows: pd.DataFrame, count: int, seed: int, what: str, exact: bool = True) -> pd.DataFrame:
+    """`count` of the rows, by seed and content: neither names nor the order of the manifest matter. No group is cut.
+
+    Groups are drawn as their first rows come; one that would leave a rest which no others fill is passed over. exact:
+    ValueError where whole groups do not add up to `count`; else fewer are drawn, but at least one group.
+    """
+    if rows.empty:
+        return rows
     ordered = rows.sort_values(["sha256", "path"])
-    order = generator(seed, what).permutation(len(ordered))
-    return ordered.iloc[order[:count]]
+    shuffled = ordered.iloc[generator(seed, what).permutation(len(ordered))]
+    sizes = shuffled.groupby(grouping(shuffled), sort=False).size()
+    wanted = _filled(sizes.tolist(), count)
+    if wanted is None and exact:
+        reason = f"groups are not cut, and no whole ones of {rows['category'].iloc[0]} have {count} images together"
+        raise ValueError(f"{what}: {reason}; take another number")
+    while wanted is None:
+        count -= 1
+        wanted = _filled(sizes.tolist(), count) if count else [0]
+    return shuffled[grouping(shuffled).isin(set(sizes.index[wanted])).to_numpy()]
+
+
+def grouping(rows: pd.DataFrame) -> pd.Series[str]:
+    """The group of each row; one of its own where the manifest names none."""
+    own = "image " + rows["path"]
+    return own if "group" not in rows else own.where(rows["group"] == "", "group " + rows["group"])
+
+
+def _filled(sizes: list[int], count: int) -> list[int] | None:
+    """The places of the first sizes that sum to `count`: each is taken if the later ones can fill the rest."""
+    sums = [1]  # from behind: bit N says that some of the sizes from a place on sum to N, up to `count`
+    for size in reversed(sizes):
+        sums.append((sums[-1] | sums[-1] << size) & ((2 << count) - 1))
+    sums.reverse()
+    if not sums[0] >> count & 1:
+        return None
+    taken = []
+    for place, size in enumerate(sizes):
+        if size <= count and sums[place + 1] >> (count - size) & 1:
+            taken.append(place)
+            count -= size
+    return taken

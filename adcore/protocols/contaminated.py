@@ -12,7 +12,7 @@ from adcore.protocols import base
 
 class Contaminated(base.Protocol):
     """A model a category, fitted on its normal images and on a `share` of its anomalous test images, unlabelled; these
-    are not judged."""
+    are not judged. Where images come in groups, whole ones are moved, with the normal images in them."""
 
     name: ClassVar[str] = "contaminated"
     share: float = Field(gt=0, lt=1)
@@ -28,4 +28,7 @@ class Contaminated(base.Protocol):
 
     def _moved(self, test: pd.DataFrame, seed: int) -> pd.DataFrame:
         anomalous = test[test.label == 1]
-        return base.drawn(anomalous, max(1, round(self.share * len(anomalous))), seed, "contaminated")
+        count = max(1, round(self.share * len(anomalous)))
+        drawn = base.drawn(anomalous, count, seed, "contaminated", exact=False)
+        others = test[(test.label != 1) & base.grouping(test).isin(base.grouping(drawn))]
+        return pd.concat([drawn, others])

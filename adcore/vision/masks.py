@@ -7,6 +7,7 @@ Which rule a mask follows is in the `mask_rule` of its row in the manifest. Firs
 "half"      above half of the range is the defect: a binary mask that was stored with losses (magnetic tile)
 "inverted"  0 is the defect (PIPED)
 "channels"  a folder with one file a region; its value is explained in defects_config.json (MVTec LOCO AD)
+"polygons"  outlines of defects, as labelme stores them in JSON (BSData)
 
 Then, as `option=value`, what the plan says (`MaskRule`).
 """
@@ -28,9 +29,10 @@ from PIL import Image
 from adcore.core.arrays import BoolArray
 from adcore.core.names import located, printable
 from adcore.core.rules import FULL, MaskRule
-from adcore.vision.images import ImageError, file_bytes, mask_values, read, require
+from adcore.vision.images import ImageError, Picture, file_bytes, mask_values, read, require
+from adcore.vision.polygons import drawn
 
-CHANNELS = "channels"
+CHANNELS, POLYGONS = "channels", "polygons"
 CONFIG = "defects_config.json"
 SLACK = 2, 0.01  # pixels, and share of a side, by which `fit: pad` changes the size of a mask at most
 
@@ -43,6 +45,7 @@ _KINDS: dict[str, MaskRule] = {
     "half": MaskRule(threshold=0.5),
     "inverted": MaskRule(inverted=True),
     CHANNELS: MaskRule(),
+    POLYGONS: MaskRule(),
 }
 
 
@@ -70,6 +73,11 @@ def marked(values: Values, rule: MaskRule) -> BoolArray:
 def _range(dtype: np.dtype[Any]) -> float:
     """The value that is white."""
     return {"b": 1.0, "f": 1.0}.get(dtype.kind, 255.0 if dtype.itemsize == 1 else float(FULL))
+
+
+def decoded(content: bytes, text: str, orientation: int | None = None) -> Picture:
+    """A file of a mask, decoded or, of polygons, drawn; turned as `read` does it. Raises ImageError."""
+    return Picture(drawn(content), "L", 1) if kind_of(text) == POLYGONS else read(content, orientation)
 
 
 def values_of(image: Image.Image, rule: MaskRule) -> Values:
@@ -129,7 +137,7 @@ class MaskFile:
         orientation = self.orientation if rule.frame == "stored" else None
         files = contents[:-1] if kind_of(self.rule) == CHANNELS else contents
         try:
-            return stacked([values_of(read(file, orientation).image, rule) for _, file in files])
+            return stacked([values_of(decoded(file, self.rule, orientation).image, rule) for _, file in files])
         except ImageError as error:
             raise ImageError(printable(f"{self.path}: {error}")) from None
 

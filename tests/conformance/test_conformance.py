@@ -28,7 +28,7 @@ from adcore.core.contracts import (
     block_of,
 )
 from adcore.core.plan import BackboneSpec, Choice, DatasetSpec, ImageSpec, PlanError, parse
-from adcore.datasets.base import Dataset, Entry
+from adcore.datasets.base import SPLITS, Dataset, Entry
 from adcore.datasets.manifest import COLUMNS, build
 from adcore.engine import registry
 from adcore.engine.cells import contenders
@@ -339,15 +339,15 @@ def test_entries_are_sorted_and_relative(tiny: Dataset) -> None:
     assert len(entries) >= 24 and all(isinstance(entry, Entry) for entry in entries)
     assert [entry.path for entry in entries] == sorted(entry.path for entry in entries)
     for entry in entries:
-        assert (tiny.root / entry.path).is_file() and entry.category and entry.split in ("train", "test", "")
+        assert (tiny.root / entry.path).is_file() and entry.category and entry.split in (*SPLITS, "")
         assert not entry.mask or (tiny.root / entry.mask).exists()
 
 
 def test_a_manifest_has_its_columns_and_a_split_for_each_row(tiny: Dataset, tmp_path: Path) -> None:
     frame = build(tiny, tmp_path / "files.sqlite")
     assert list(frame.columns) == COLUMNS and len(frame) and not frame["error"].any()
-    assert set(frame["split"]) <= {"train", "test"} and set(frame["label"]) == {0, 1}
-    assert not frame.loc[frame["split"] == "train", "label"].any()
+    assert set(frame["split"]) <= set(SPLITS) and set(frame["label"]) == {0, 1}
+    assert not frame.loc[frame["split"] != "test", "label"].any()
     assert frame["sha256"].str.fullmatch("[0-9a-f]{64}").all() and (frame[["width", "height"]] >= 64).all(axis=None)
     pd.testing.assert_frame_equal(frame, build(tiny, tmp_path / "files.sqlite"))
 

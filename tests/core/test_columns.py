@@ -51,7 +51,7 @@ def test_an_unknown_column_names_the_nearest() -> None:
 
 def test_what_is_judged_by_pixel() -> None:
     names = [name for name in registry.columns() if registry.judged_by_pixel(name)]
-    assert names == ["p_auroc", "p_ap", "p_f1max", "aupro"]
+    assert names == ["p_auroc", "p_ap", "p_f1max", "aupro", "aupro05"]
     assert registry.judged_by_pixel("aupro_logical")
     assert not registry.judged_by_pixel("spro_logical")
 

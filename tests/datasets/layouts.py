@@ -76,8 +76,92 @@ def mvtec_loco(root: Path) -> None:
                     save(truth / f"{place:03d}.png", (region > 0) * np.uint8(value))
                 image = image ^ 1  # another file, the same to the eye
         for number in range(2):
-            save(folder / "validation" / "good" / f"{number:03d}.png", picture(np.random.default_rng(99), False)[0])
+            aside, _ = picture(np.random.default_rng(90 + 2 * seed + number), False, 64, 96)
+            save(folder / "validation" / "good" / f"{number:03d}.png", aside)
         (folder / "defects_config.json").write_text(json.dumps(CONFIG))
+
+
+def mvtec_ad_2(root: Path) -> None:
+    """Two lights a scene of test_public; the private images lie in their folders themselves, and one is of another
+    size."""
+    for seed, category in enumerate(("can", "fabric")):
+        folder, rng = root / category, np.random.default_rng(50 + seed)
+        for split, bad, number, image, mask in pictures(seed):
+            place = folder / ("train/good" if split == "train" else f"test_public/{'bad' if bad else 'good'}")
+            for light, gain in (("regular", 1.0), ("underexposed", 0.8)) if split == "test" else (("regular", 1.0),):
+                name = f"{number:03d}_{light}"
+                save(place / f"{name}.png", np.maximum(image * gain, 201 * (mask[..., None] > 0)).astype(np.uint8))
+                if bad:
+                    save(folder / "test_public/ground_truth/bad" / f"{name}_mask.png", mask)
+        for number in range(2):
+            save(folder / "validation/good" / f"{number:03d}_regular.png", picture(rng, False)[0])
+        for number in range(3):
+            save(folder / "test_private" / f"{number:03d}_regular.png", picture(rng, False, 64, 80)[0])
+            save(folder / "test_private_mixed" / f"{number:03d}_mixed.png", picture(rng, True)[0])
+    (root / "license.txt").write_text("CC BY-NC-SA 4.0")
+
+
+def autovi(root: Path) -> None:
+    for seed, category in enumerate(("pipe_clip", "tank_screw")):
+        folder = root / category
+        for split, bad, number, image, mask in pictures(seed):
+            defect = ("missing", "operator")[number % 2] if bad else "good"
+            save(folder / split / defect / f"{number:04d}.png", image)
+            if bad:
+                save(folder / "ground_truth" / defect / f"{number:04d}" / "0000.png", mask)
+        (folder / "defects_config.json").write_text(json.dumps(CONFIG))
+
+
+def mpdd(root: Path) -> None:
+    mvtec_ad(root, ("bracket_black", "tubes"), "scratches")
+
+
+def vad(root: Path) -> None:
+    """With defective training images, which are not used."""
+    for seed in range(2):
+        for split, bad, number, image, _ in pictures(seed):
+            kind = ("bad", "bad_unseen_defects")[number % 2] if bad else "good"
+            save(root / "vad" / split / kind / f"{seed}{number:03d}.png", image)
+    save(root / "vad/train/bad/9000.png", picture(np.random.default_rng(9), True)[0])
+    (root / "vad/low_shot_train.json").write_text("[]")
+
+
+def kolektor_sdd2(root: Path) -> None:
+    """Images of several sizes; each has a mask, an empty one where it is good."""
+    rng = np.random.default_rng(0)
+    for split, first, good, bad in (("train", 10000, 12, 2), ("test", 20000, 8, 5)):
+        for number in range(good + bad):
+            image, mask = picture(rng, number >= good, 64 + 8 * (number % 2))
+            save(root / split / f"{first + number}.png", image)
+            save(root / split / f"{first + number}_GT.png", mask)
+
+
+def bsdata(root: Path) -> None:
+    """Six spots at seven times: four good images, two outlined ones, and a defective one without an outline."""
+    rng = np.random.default_rng(0)
+    for spot in range(6):
+        for time in range(7):
+            state = "1" if time > 4 else "2"
+            name = f"01_2008281100{time:02d}_{277500 + spot}_315_crop_{state}"
+            image, mask = picture(rng, time > 3)
+            (root / "data").mkdir(exist_ok=True)
+            Image.fromarray(image).save(root / "data" / f"{name}.jpg", quality=97)
+            if time in (4, 5):
+                labelme(root / "label" / f"{name}.json", mask)
+    save(root / "data/KGT1-S-065-A02_crop_0.jpg", image)
+    labelme(root / "label/KGT1-S-065-A02_crop_0.json", mask)
+    (root / "image_data.json").write_text("{}")
+
+
+def labelme(path: Path, mask: np.ndarray) -> None:
+    """The outline of the square in a mask, as labelme writes it."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, bottom, left, right = (int(edge) for edge in (rows[0], rows[-1], columns[0], columns[-1]))
+    points = [[left, top], [right, top], [right, bottom], [left, bottom]]
+    shape = {"label": "Pitting", "points": points, "group_id": None, "shape_type": "polygon", "flags": {}}
+    size = {"imageHeight": mask.shape[0], "imageWidth": mask.shape[1]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"version": "4.5.6", "flags": {}, "shapes": [shape], "imageData": None, **size}))
 
 
 def mvtec_3d(root: Path) -> None:
@@ -183,12 +267,18 @@ def tile_files(folder: Path, exposure: int, tile: int, image: np.ndarray, mask: 
 WRITERS: dict[str, Callable[[Path], None]] = {
     "mvtec_ad": mvtec_ad,
     "mvtec_loco": mvtec_loco,
+    "mvtec_ad_2": mvtec_ad_2,
     "mvtec_3d": mvtec_3d,
     "visa": visa,
     "btad": btad,
     "mtl_ad": mtl_ad,
     "piped": piped,
     "magnetic_tile": magnetic_tile,
+    "autovi": autovi,
+    "mpdd": mpdd,
+    "vad": vad,
+    "kolektor_sdd2": kolektor_sdd2,
+    "bsdata": bsdata,
 }
 
 

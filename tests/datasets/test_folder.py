@@ -300,3 +300,40 @@ def test_textures_are_those_of_the_spec(line, dataset):
     assert not dataset("folder", root="line").is_texture("cap")
     accented = dataset("folder", root="line", textures=[normalize("NFC", "Käppchen")])
     assert accented.is_texture(normalize("NFD", "Käppchen"))
+
+
+def test_the_plan_says_by_a_pattern_which_images_are_of_one_group(line, dataset):
+    (line / "bolt/test/hole/000.png").rename(line / "bolt/test/hole/part7_a.png")
+    (line / "bolt/ground_truth/hole/000_mask.png").rename(line / "bolt/ground_truth/hole/part7_a_mask.png")
+    (line / "bolt/test/good/000.png").rename(line / "bolt/test/good/part7_b.png")
+    groups = {e.path: e.group for e in dataset("folder", root="line", group=r"(part\d+)_").entries() if e.group}
+    assert groups == {"bolt/test/good/part7_b.png": "part7", "bolt/test/hole/part7_a.png": "part7"}
+
+
+def test_without_a_pattern_every_image_is_its_own(line, dataset):
+    assert {entry.group for entry in dataset("folder", root="line").entries()} == {""}
+
+
+def test_a_pattern_that_is_found_in_no_path_is_an_error(line, dataset):
+    message = r"group: 'part\(\.\)' is found in no path, such as bolt/test/good/000\.png"
+    with pytest.raises(DataError, match=message):
+        dataset("folder", root="line", group="part(.)").entries()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("(part", r"'\(part' is no regular expression: missing \)"),
+        ("part", "'part' has 0 pairs of parentheses; put one around what names the part"),
+        ("(a)(b)", r"'\(a\)\(b\)' has 2 pairs of parentheses"),
+    ],
+)
+def test_a_pattern_that_names_no_group_is_refused(dataset, pattern, message):
+    with pytest.raises(ValueError, match=message):
+        dataset("folder", root="line", group=pattern)
+
+
+def test_a_kind_that_knows_its_groups_takes_none_from_the_plan(dataset, tmp_path):
+    (tmp_path / "copy").mkdir()
+    with pytest.raises(DataError, match="kind visa does not take groups from the plan; leave `group` away"):
+        dataset("visa", root="copy", group="(x)").prepare()

@@ -508,4 +508,4 @@ def test_what_is_offered_can_be_checked(kind: str) -> None:
 def test_dvc_passes_over_the_public_sets() -> None:
     lines = (Path(__file__).parents[2] / ".dvcignore").read_text().splitlines()
     kinds = {kind for kind in registry.modules("datasets") if registry.dataset(kind).archive is not None}
-    assert len(kinds) == 8 and {f"/data/{kind}" for kind in kinds} <= set(lines)
+    assert len(kinds) == 14 and {f"/data/{kind}" for kind in kinds} <= set(lines)

@@ -122,6 +122,81 @@ def test_twins_to_the_bit_are_not_told_again_as_lookalikes(line: Path, check) ->
     assert share.startswith("1 of 7 test images (14.3%)")
 
 
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """A tiny LOCO, of one category, whose validation images are unlike all others."""
+    layouts.write("mvtec_loco", tmp_path / "loco")
+    shutil.rmtree(tmp_path / "loco/juice_bottle")
+    return tmp_path / "loco/pushpins"
+
+
+def leaks_of(scenes: Path, tmp_path: Path) -> tuple[set[tuple[str, str, str, str]], list[Problem]]:
+    """Twins among the images of `scenes`, those between its two kinds of anomalies left out, and all problems."""
+    problems, _ = found(at("mvtec_loco", scenes.parent, "pushpins"), tmp_path)
+    return {twin for twin in twins(problems) if "anomalies" not in twin[2]}, problems
+
+
+def test_validation_images_that_are_unlike_all_others_are_no_twins(scenes: Path, tmp_path: Path) -> None:
+    assert leaks_of(scenes, tmp_path)[0] == set()
+
+
+def test_a_twin_in_validation_is_told_and_is_none_in_training(scenes: Path, tmp_path: Path) -> None:
+    aside = scenes / "validation/good"
+    shutil.copy(scenes / "test/good/000.png", aside / "002.png")
+    shutil.copy(scenes / "train/good/000.png", aside / "003.png")
+    shutil.copy(aside / "000.png", aside / "004.png")
+    told, problems = leaks_of(scenes, tmp_path)
+    disjoint = "validation disjoint from the rest"
+    assert told == {
+        ("warning", disjoint, "pushpins/test/good/000.png", "pushpins/validation/good/002.png"),
+        ("warning", disjoint, "pushpins/train/good/000.png", "pushpins/validation/good/003.png"),
+        ("warning", "no repeated image", "pushpins/validation/good/004.png", "pushpins/validation/good/000.png"),
+    }
+    assert not [p for p in problems if p.check == "no twins in training"]
+
+
+def test_a_validation_image_that_shows_the_piece_of_a_test_image_is_told(scenes: Path, tmp_path: Path) -> None:
+    darker(scenes / "test/good/001.png", scenes / "validation/good/002.png")
+    pair = ("pushpins/test/good/001.png", "pushpins/validation/good/002.png")
+    assert leaks_of(scenes, tmp_path)[0] == {("warning", "validation looks different", *pair)}
+
+
+def test_twins_of_training_are_the_same_with_validation_images_and_without(scenes: Path, tmp_path: Path) -> None:
+    darker(scenes / "train/good/000.png", scenes / "test/good/like.png")
+    with_them, _ = leaks_of(scenes, tmp_path)
+    shutil.rmtree(scenes / "validation")
+    without, _ = leaks_of(scenes, tmp_path)
+    assert with_them == without
+    assert [twin[1] for twin in without] == ["train and test look different"]
+
+
+def test_a_defective_validation_image_is_an_error(scenes: Path, tmp_path: Path) -> None:
+    layouts.save(scenes / "validation/scratch/000.png", np.random.default_rng(5).integers(0, 99, (64, 96, 3), np.uint8))
+    errors = [(p.check, p.path) for p in leaks_of(scenes, tmp_path)[1] if p.severity == "error"]
+    assert errors == [("validation images normal", "pushpins/validation/scratch/000.png")]
+
+
+def test_a_count_of_validation_images_that_is_not_as_published_is_told(scenes: Path, tmp_path: Path) -> None:
+    (differs,) = [p.message for p in leaks_of(scenes, tmp_path)[1] if p.check == "as published"]
+    assert "validation has 2 images and 69 are published" in differs
+
+
+def test_the_page_counts_validation_images_where_a_set_has_some(scenes: Path, line: Path, tmp_path: Path) -> None:
+    for dataset, count in ((at("mvtec_loco", scenes.parent, "pushpins"), 1), (at("folder", line), 0)):
+        problems, frame = found(dataset, tmp_path)
+        write_page({"set": problems}, {"set": frame}, tmp_path / "page.html")
+        assert (tmp_path / "page.html").read_text().count(">Validation</th>") == count
+
+
+def test_a_group_that_lies_in_two_splits_is_told(line: Path, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (line / f"bolt/{split}/good/000.png").rename(line / f"bolt/{split}/good/part7_{split}.png")
+    spec = DatasetSpec(name="line", kind="folder", root=line, group=r"(part\d)")
+    told = twins(found(registry.dataset("folder")(spec, tmp_path), tmp_path)[0])
+    pair = ("bolt/test/good/part7_test.png", "bolt/train/good/part7_train.png")
+    assert told == {("warning", "groups not cut", *pair)}
+
+
 def test_a_broken_image_is_like_nothing(line: Path, check) -> None:
     for name in ("001.png", "002.png"):
         (line / "bolt/train/good" / name).write_bytes(f"no image {name}".encode())

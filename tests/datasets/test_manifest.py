@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from adcore.core import keys
 from adcore.core.names import located, written
 from adcore.datasets import manifest
+from adcore.engine import bench
 from adcore.vision.masks import MaskFile
 
 
@@ -136,6 +138,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from adcore.datasets import manifest
+from adcore.core import keys
 from adcore.core.names import located, written
 from adcore.datasets.folder import Folder
 from adcore.core.plan import DatasetSpec
@@ -293,6 +296,31 @@ def test_no_cap_keeps_all_and_faults_stay():
     frame = pd.concat([made_up(3, 2, 2), made_up(1, 0, 0).assign(split="")], ignore_index=True)
     pd.testing.assert_frame_equal(manifest.cap(frame, None, None), frame)
     assert (manifest.cap(frame, 1, 2)["split"] == "").sum() == 1
+
+
+def test_a_cap_takes_no_validation_image_away_and_what_it_chooses_does_not_depend_on_them():
+    frame = made_up(5, 4, 4)
+    aside = made_up(3, 0, 0).assign(split="validation", path=lambda f: "v" + f["path"])
+    capped = manifest.cap(pd.concat([frame, aside], ignore_index=True), 2, 2)
+    assert (capped["split"] == "validation").sum() == 3
+    assert set(capped["path"]) - set(aside["path"]) == set(manifest.cap(frame, 2, 2)["path"])
+
+
+def test_a_manifest_without_groups_is_what_it_was_before_there_were_any(line, dataset, build, tmp_path):
+    """Text and key: neither has the column."""
+    frame = build(dataset("folder", root="line"))
+    before = frame.drop(columns="group").to_csv(index=False)
+    manifest.write(frame, tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text() == before
+    key = bench.read(dataset("folder", root="line").spec, bench.Layout(tmp_path / "work"))
+    assert key == keys.digest({"manifest": before})
+
+
+def test_groups_are_in_the_text_of_a_manifest_and_come_back(line, dataset, build, tmp_path):
+    frame = build(dataset("folder", root="line", group=r"/(\d)\d\d\."))
+    manifest.write(frame, tmp_path / "a.csv")
+    assert set(frame["group"]) == {"0"}
+    pd.testing.assert_frame_equal(manifest.read_manifest(tmp_path / "a.csv"), frame)
 
 
 # What tools make of a mask -> the option that reads it as it was meant, and what is wrong with it by default.

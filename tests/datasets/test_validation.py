@@ -168,7 +168,7 @@ def test_wrong_labels_splits_and_faults_of_other_kinds(line, dataset, build):
     found = {(p.check, p.path, p.message) for p in validate(frame, folder)}
     assert found == {
         ("label known", "bolt/test/hole/000.png", "its label is 2, neither 0 nor 1"),
-        ("split known", "bolt/test/hole/001.png", "its split is 'val', neither train nor test"),
+        ("split known", "bolt/test/hole/001.png", "its split is 'val', none of train, validation, test"),
         ("no other fault", "cap/test/good/001.png", "a plug-in's own fault"),
     }
 

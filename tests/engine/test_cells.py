@@ -38,6 +38,7 @@ def row(path: str, **changes: Any) -> dict[str, Any]:
         "mask_rule": "",
         "pixel_rule": "",
         "subset": "",
+        "group": "",
         "sha256": f"content of {path}",
         "mask_sha256": f"mask of {path}" if bad else "",
         **{"width": 64, "height": 64, "orientation": 1, "mode": "RGB", "highest": 0},

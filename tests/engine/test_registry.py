@@ -99,7 +99,7 @@ def test_a_metric_and_a_column_of_one_name_are_refused(installed: Callable[..., 
 
 
 def test_a_plan_that_names_a_metric_that_nothing_computes_is_refused() -> None:
-    message = r"metrics: unknown metric 'i_aurok' \(did you mean 'i_auroc'\?\); known: aupro, i_ap, i_auroc, i_f1max, "
+    message = r"metrics: unknown metric 'i_aurok' \(did you mean 'i_auroc'\?\); known: aupro, aupro05, i_ap, i_auroc, "
     with pytest.raises(PlanError, match=message):
         parse({"datasets": ["elpv"], "methods": ["padim"], "metrics": ["i_aurok"]})
 

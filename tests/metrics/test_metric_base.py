@@ -80,9 +80,8 @@ class Peak(Metric[float]):
 def test_every_metric_is_that_of_the_function_of_its_name() -> None:
     case = Counted()
     maps, masks, regions = ([make(i) for i in range(6)] for make in (case.map, case.mask, case.region))
-    expected = (
-        image_metrics(case.scores, case.labels) | pixel_metrics(maps, masks) | {"spro": spro(maps, regions, None)}
-    )
+    expected = image_metrics(case.scores, case.labels) | pixel_metrics(maps, masks)
+    expected |= {"spro": spro(maps, regions, None), "aupro05": pixel_metrics(maps, masks, 0.05)["aupro"]}
     assert set(expected) <= set(registry.metrics())
     assert values({name: registry.metrics()[name] for name in expected}, case.seen()) == expected
 

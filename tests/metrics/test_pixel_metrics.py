@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from adcore.metrics import image_metrics, pixel_metrics
+from adcore.metrics import PixelRanking, image_metrics, pixel_metrics
+from adcore.metrics.aupro05 import Aupro05
+from adcore.metrics.base import Masked
 
 FEW = settings(deadline=None, max_examples=30)
 KEYS = {"p_auroc", "p_ap", "p_f1max", "aupro"}
@@ -111,6 +113,14 @@ def test_constant_map(limit, expected):
     assert metrics == pytest.approx(
         {"p_auroc": 0.5, "p_ap": share, "p_f1max": 2 * share / (1 + share), "aupro": expected}, abs=1e-12
     )
+
+
+@FEW
+@given(map_sets())
+def test_aupro05_is_the_area_up_to_a_twentieth(case):
+    maps, masks = case
+    read = PixelRanking.read(Masked(maps, masks))
+    assert Aupro05().value(read) == pytest.approx(_naive_aupro(maps, masks, 0.05), abs=1e-9)
 
 
 def test_map_equal_to_the_mask_is_perfect():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adcore.core.plan import PlanError, parse
 from adcore.engine import cells
 from adcore.engine.cells import Category, Cell
+from adcore.protocols import base
 from adcore.protocols.base import Protocol
 from adcore.protocols.contaminated import Contaminated
 from adcore.protocols.few_shot import FewShot
@@ -35,11 +39,11 @@ def manifest(train: int = 6, good: int = 3, bad: int = 10) -> pd.DataFrame:
 
 
 def expand(*protocols: Any, frame: pd.DataFrame | None = None, **plan: Any) -> list[Cell]:
-    base = {"datasets": ["parts"], "methods": ["padim"], "backbone": {"name": "resnet18", "weights": "random"}}
+    common = {"datasets": ["parts"], "methods": ["padim"], "backbone": {"name": "resnet18", "weights": "random"}}
     categories = [
         Category("parts", name, Path("/data"), manifest() if frame is None else frame) for name in ("bolt", "cloth")
     ]
-    return cells.expand(parse(base | plan | {"protocols": list(protocols)}), categories)
+    return cells.expand(parse(common | plan | {"protocols": list(protocols)}), categories)
 
 
 EVERY = [MultiClass(), FewShot(k=2), Contaminated(share=0.3), OneClass()]
@@ -51,6 +55,15 @@ def test_no_image_is_trained_on_and_judged(protocol: Protocol) -> None:
         train, test = protocol.split(manifest(), category, 0)
         assert set(train["path"]).isdisjoint(test["path"]) and set(test["category"]) == {category}
         assert (test["split"] == "test").all() and test["label"].nunique() == 2
+
+
+@pytest.mark.parametrize("protocol", EVERY, ids=lambda protocol: type(protocol).__name__)
+def test_nobody_fits_on_a_validation_image_or_is_judged_on_one(protocol: Protocol) -> None:
+    frame = manifest()
+    aside = frame[frame["split"] == "train"].assign(split="validation", path=lambda f: "v/" + f["path"])
+    more = pd.concat([frame, aside.assign(sha256=lambda f: "v" + f["sha256"])], ignore_index=True)
+    for with_them, without in zip(protocol.split(more, "bolt", 0), protocol.split(frame, "bolt", 0), strict=True):
+        assert list(with_them["path"]) == list(without["path"])
 
 
 @pytest.mark.parametrize("protocol", EVERY, ids=lambda protocol: type(protocol).__name__)
@@ -134,3 +147,66 @@ def test_what_cannot_be_kept_is_refused_with_the_mend(protocol: Any, message: st
     with pytest.raises(PlanError) as error:
         expand(protocol)
     assert message in str(error.value)
+
+
+def grouped(frame: pd.DataFrame, split: str, *sizes: int) -> pd.DataFrame:
+    """The frame with the first images of a split in groups of these sizes, in each category."""
+    names = [f"part {place}" for place, size in enumerate(sizes) for _ in range(size)]
+    frame = frame.assign(group="")
+    for category in set(frame["category"]):
+        chosen = frame.index[(frame["split"] == split) & (frame["category"] == category)][: len(names)]
+        frame.loc[chosen, "group"] = names[: len(chosen)]
+    return frame
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_few_shot_cuts_no_group_and_takes_k_images_where_whole_ones_add_up(seed: int) -> None:
+    frame = grouped(manifest(train=7), "train", 3, 2, 2)
+    support = FewShot(k=4, augment=False).split(frame, "bolt", seed)[0]
+    assert sorted(support["group"]) == ["part 1", "part 1", "part 2", "part 2"]
+
+
+def test_few_shot_says_that_no_whole_groups_have_k_images() -> None:
+    frame = grouped(manifest(train=6), "train", 3, 3)
+    with pytest.raises(ValueError, match="few-shot: groups are not cut, and no whole ones of bolt have 2 images"):
+        FewShot(k=2).split(frame, "bolt", 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_contaminated_moves_whole_groups_with_the_normal_images_in_them(seed: int) -> None:
+    frame = grouped(manifest(good=3, bad=9), "test", *[4] * 3)  # the first holds the three normal images
+    train, test = Contaminated(share=0.4).split(frame, "bolt", seed)
+    moved = train[train["split"] == "test"]
+    assert set(moved["group"]).isdisjoint(test["group"])
+    assert 1 <= moved["label"].sum() <= 4
+    assert len(moved) % 4 == 0
+
+
+def test_contaminated_moves_one_group_where_each_is_larger_than_the_share() -> None:
+    frame = grouped(manifest(good=0, bad=10), "test", 5, 5)
+    train, _ = Contaminated(share=0.1).split(frame, "bolt", 0)
+    assert (train["label"] == 1).sum() == 5
+
+
+@pytest.mark.parametrize("protocol", EVERY, ids=lambda protocol: type(protocol).__name__)
+def test_groups_of_one_image_draw_what_no_groups_draw(protocol: Protocol) -> None:
+    every = [protocol.split(frame, "bolt", 3) for frame in (manifest(), manifest().assign(group=""))]
+    alone = manifest().assign(group=lambda f: f["path"])
+    for split in (every[1], protocol.split(alone, "bolt", 3)):
+        assert [list(rows["path"]) for rows in split] == [list(rows["path"]) for rows in every[0]]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=7), st.integers(1, 12), st.integers(0, 99))
+def test_a_draw_is_exact_if_any_choice_of_groups_is(sizes: list[int], count: int, seed: int) -> None:
+    names = [f"part {place}" for place, size in enumerate(sizes) for _ in range(size)]
+    rows = pd.DataFrame({"path": [str(i) for i in range(len(names))], "group": names, "category": "bolt"})
+    rows["sha256"] = rows["path"]
+    choices = (chosen for many in range(1, len(sizes) + 1) for chosen in itertools.combinations(sizes, many))
+    if not any(sum(chosen) == count for chosen in choices):
+        with pytest.raises(ValueError, match="groups are not cut"):
+            base.drawn(rows, count, seed, "test")
+        return
+    drawn = base.drawn(rows, count, seed, "test")
+    assert len(drawn) == count
+    assert set(drawn["group"]).isdisjoint(rows["group"].drop(drawn.index))
