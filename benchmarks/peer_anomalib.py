@@ -18,10 +18,11 @@ import torch  # noqa: E402
 from anomalib.data import Folder  # noqa: E402
 from anomalib.engine import Engine  # noqa: E402
 from anomalib.metrics import AUPRO, AUROC, Evaluator  # noqa: E402
-from anomalib.models import Cfa, Dfm, Padim, Patchcore, ReverseDistillation, Stfpm  # noqa: E402
+from anomalib.models import Cfa, Dfm, Padim, Patchcore, ReverseDistillation, Stfpm, Supersimplenet  # noqa: E402
 from anomalib.models.components import TimmFeatureExtractor  # noqa: E402
 from anomalib.models.image.cfa import torch_model as cfa_model  # noqa: E402
 from anomalib.models.image.stfpm import torch_model as stfpm_model  # noqa: E402
+from anomalib.models.image.supersimplenet import torch_model as supersimplenet_model  # noqa: E402
 from anomalib.post_processing import PostProcessor  # noqa: E402
 from anomalib.pre_processing import PreProcessor  # noqa: E402
 from torchvision.transforms.v2 import Compose, Normalize, Resize  # noqa: E402
@@ -73,16 +74,19 @@ def cfa(settings: dict[str, Any], parts: dict[str, Any]) -> Cfa:
     return model
 
 
+def untrained(module: Any, make: Any) -> Any:
+    """A model whose extractor, which its module makes, downloads no weights."""
+    made = module.TimmFeatureExtractor
+    module.TimmFeatureExtractor = lambda **given: made(**{**given, "pre_trained": False})
+    try:
+        return make()
+    finally:
+        module.TimmFeatureExtractor = made
+
+
 def stpm(settings: dict[str, Any], parts: dict[str, Any]) -> Stfpm:
-    """Its teacher would download weights: it is given ours; the student stays as it makes it."""
-    made = stfpm_model.TimmFeatureExtractor
-
-    def untrained(**given: Any) -> TimmFeatureExtractor:
-        return made(**{**given, "pre_trained": False})
-
-    stfpm_model.TimmFeatureExtractor = untrained
-    model = Stfpm(settings["backbone"], STRIDES_4_8_16, **parts)
-    stfpm_model.TimmFeatureExtractor = made
+    """Its teacher is given our weights; the student stays as it makes it."""
+    model: Stfpm = untrained(stfpm_model, lambda: Stfpm(settings["backbone"], STRIDES_4_8_16, **parts))
     model.model.teacher_model = extractor(settings, STRIDES_4_8_16).requires_grad_(False)
     return model
 
@@ -94,6 +98,16 @@ def rd4ad(settings: dict[str, Any], parts: dict[str, Any]) -> ReverseDistillatio
     return model
 
 
+def simplenet(settings: dict[str, Any], parts: dict[str, Any]) -> Supersimplenet:
+    """SuperSimpleNet, which anomalib has in SimpleNet's place."""
+    layers = STRIDES_4_8_16[1:]
+    model: Supersimplenet = untrained(
+        supersimplenet_model, lambda: Supersimplenet(backbone=settings["backbone"], layers=layers, **parts)
+    )
+    model.model.feature_extractor.feature_extractor = extractor(settings, layers)
+    return model
+
+
 def dfm(settings: dict[str, Any], parts: dict[str, Any]) -> Dfm:
     layer = STRIDES_4_8_16[-1]
     model = Dfm(settings["backbone"], layer, pre_trained=False, **parts)
@@ -101,8 +115,11 @@ def dfm(settings: dict[str, Any], parts: dict[str, Any]) -> Dfm:
     return model
 
 
-MODELS = {"padim": padim, "patchcore": patchcore, "cfa": cfa, "stpm": stpm, "rd4ad": rd4ad, "dfm": dfm}
-TRAINED = ("cfa", "stpm", "rd4ad")
+MODELS = {
+    **{"padim": padim, "patchcore": patchcore, "cfa": cfa, "stpm": stpm, "rd4ad": rd4ad},
+    **{"simplenet": simplenet, "dfm": dfm},
+}
+TRAINED = ("cfa", "stpm", "rd4ad", "simplenet")
 
 
 def folder(settings: dict[str, Any], category: str, batch: int) -> Folder:

@@ -25,7 +25,7 @@ import yaml
 
 from benchmarks.measuring import REPO, Run, print_conditions, print_table, run
 
-METHODS = ("padim", "patchcore", "cfa", "stpm", "rd4ad", "dfm")
+METHODS = ("padim", "patchcore", "cfa", "stpm", "rd4ad", "dfm", "simplenet")
 THREE = METHODS[:3]
 SHOWN = {"i_auroc", "p_auroc", "aupro"}
 BATCH, CFA_BATCH = 16, 4  # what adcore takes
@@ -85,6 +85,7 @@ def write_plan(given: argparse.Namespace, images: Path, weights: Path, path: Pat
         "stpm": {"name": "stpm", "epochs": given.epochs, "batch": BATCH, "validation": 0},
         "rd4ad": {"name": "rd4ad", "epochs": given.epochs, "batch": BATCH},
         "dfm": {"name": "dfm"},
+        "simplenet": {"name": "simplenet", "supersimple": True, "epochs": given.epochs, "batch": BATCH},
     }
     plan = {
         "image": {"resize": given.size},

@@ -1,4 +1,5 @@
-"""The layout of MVTec AD: CATEGORY/train/good, CATEGORY/test/DEFECT, CATEGORY/ground_truth/DEFECT/STEM_mask.png."""
+"""The layout of MVTec AD: CATEGORY/train/good, CATEGORY/test/DEFECT, CATEGORY/ground_truth/DEFECT/STEM_mask.png, and
+where a set has it CATEGORY/validation/good."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from pathlib import Path
 from adcore.core.names import composed, paired, written
 from adcore.datasets._folders import LITTER_FOLDERS, files, files_below, folders, images, relative
 from adcore.datasets._unread import is_picture, passed_over, remark
-from adcore.datasets.base import GOOD, Entry
+from adcore.datasets.base import GOOD, SPLITS, Entry
 
-SPLITS = ("train", "test", "ground_truth")
+PLACES = (*SPLITS, "ground_truth")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def category_entries(root: Path, folder: Path, category: str, spelling: Spelling
         path = relative(image, root)
         entries.append(Entry(path, category, split, defect, relative(mask, root) if mask else "", error=error))
     entries += [_orphan(mask, folder, root, category, spelling) for mask in masks if mask not in owners]
-    unread = passed_over(root, category, [folder / split for split in SPLITS], {*masks, *(i for i, _ in shots)})
+    unread = passed_over(root, category, [folder / place for place in PLACES], {*masks, *(i for i, _ in shots)})
     remarks = list(unread)
     if not entries:
         error = f"empty category: no images in train/{spelling.good[0]} or test"
@@ -67,7 +68,7 @@ def category_entries(root: Path, folder: Path, category: str, spelling: Spelling
 
 
 def _images_of(folder: Path) -> Iterator[tuple[Path, str]]:
-    for split in ("train", "test"):
+    for split in SPLITS:
         for defect in folders(folder / split):
             for image in images(defect):
                 yield image, split
@@ -89,9 +90,9 @@ def unknown_places(root: Path, category: str, folder: Path, ours: Collection[Pat
     loose = [file for file in files(folder) if is_picture(file)]
     yield from remark(root, category, folder, loose, "beside train and test; move them into a folder of these")
     for place in folders(folder):
-        if place.name not in SPLITS and place not in ours:
+        if place.name not in PLACES and place not in ours:
             pictures = [file for file in files_below(place) if is_picture(file)]
-            yield from remark(root, category, place, pictures, f"in a folder that is none of {', '.join(SPLITS)}")
+            yield from remark(root, category, place, pictures, f"in a folder that is none of {', '.join(PLACES)}")
 
 
 def is_category(folder: Path) -> bool:

@@ -13,14 +13,11 @@ from adcore.core.names import paired, written
 from adcore.datasets import _published
 from adcore.datasets._folders import folders, images, relative
 from adcore.datasets._unread import passed_over
-from adcore.datasets.base import GOOD, Archive, Entry, Facts
+from adcore.datasets.base import GOOD, SPLITS, Archive, Entry, Facts
 
 
 class Mvtec3d(_published.Published):
-    """CATEGORY/{train,validation,test}/DEFECT/rgb/STEM.png, with its mask in CATEGORY/test/DEFECT/gt/STEM.png.
-
-    The validation images are not used.
-    """
+    """CATEGORY/{train,validation,test}/DEFECT/rgb/STEM.png, with its mask in CATEGORY/test/DEFECT/gt/STEM.png."""
 
     kind: ClassVar[str] = "mvtec_3d"
     licence: ClassVar[str] = "CC BY-NC-SA 4.0"
@@ -45,7 +42,7 @@ class Mvtec3d(_published.Published):
     }
 
     def listed(self, root: Path, folder: Path, category: str) -> Iterator[Entry]:
-        for split in ("train", "test"):
+        for split in SPLITS:
             for place in folders(folder / split):
                 shots, masks = images(place / "rgb"), images(place / "gt")
                 pairs = paired({image: image.stem for image in shots}, {mask: mask.stem for mask in masks})

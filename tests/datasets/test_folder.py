@@ -26,6 +26,12 @@ def test_a_root_of_categories(line, dataset):
     assert [e.path for e in bolt if e.split == "train"] == [f"bolt/train/good/00{i}.png" for i in range(4)]
 
 
+def test_validation_images_are_a_split_of_their_own(line, dataset, files):
+    files.save(line / "bolt/validation/good/000.png", 99)
+    entries = dataset("folder", root="line").entries()
+    assert [e.path for e in entries if e.split == "validation"] == ["bolt/validation/good/000.png"]
+
+
 def test_a_root_that_is_one_category(line, dataset):
     entries = dataset("folder", root=str(line / "cap")).entries()
     assert {e.category for e in entries} == {"cap"}
@@ -161,7 +167,7 @@ def test_what_is_not_read_is_counted_and_named(line, files, dataset):
     assert remarks(dataset("folder", root="line").entries()) == {
         ".": ("", "1 file (stray.tif) beside the categories"),
         "cap": ("cap", "1 file (loose.png) beside train and test; move them into a folder of these"),
-        "cap/Test": ("cap", "1 file (000.png) in a folder that is none of train, test, ground_truth"),
+        "cap/Test": ("cap", "1 file (000.png) in a folder that is none of train, validation, test, ground_truth"),
         "cap/train": ("cap", "5 files (0.png, 1.png, 2.png, ...) beside the folders of images; move them into one"),
         "cap/test/good": (
             "cap",

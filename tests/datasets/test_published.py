@@ -68,7 +68,11 @@ def counts(frame: pd.DataFrame) -> dict[Any, int]:
         ("kolektor_sdd2", "kolektor_sdd2", {("train", "good"): 12, ("test", "good"): 8, ("test", "defect"): 5}),
         ("bsdata", "bsdata", {("train", "good"): 12, ("test", "good"): 12, ("test", "pitting"): 6}),
         ("mtl_ad", "lychee", {("train", "good"): 6, ("test", "good"): 3, ("test", "broken"): 3}),
-        ("mvtec_3d", "rope", {("train", "good"): 6, ("test", "good"): 3, ("test", "hole"): 3}),
+        (
+            "mvtec_3d",
+            "rope",
+            {("train", "good"): 6, ("validation", "good"): 1, ("test", "good"): 3, ("test", "hole"): 3},
+        ),
         ("visa", "candle", {("train", "good"): 6, ("test", "good"): 3, ("test", "anomaly"): 3}),
         ("btad", "03", {("train", "good"): 6, ("test", "good"): 3, ("test", "ko"): 3}),
         ("piped", "paper_zpb01", {("train", "good"): 16, ("test", "good"): 8, ("test", "impurity"): 24}),
