@@ -19,6 +19,7 @@ from adcore.core.contracts import (
     POOLED,
     TOKENS,
     Context,
+    Curves,
     FeatureMethod,
     ImageMethod,
     Level,
@@ -83,9 +84,11 @@ class Case:
     def extractor(self) -> Extractor:
         return extractor(self.backbone, self.levels)
 
-    def made(self) -> Method:
+    def made(self, quick: bool = False) -> Method:
+        """Quick: after one epoch, to see that it works at all."""
         context = Context(seed=0, image_size=(SIDE, SIDE), extractor=lambda: self.extractor)
-        return self.cls(self.cls.Options(**self.cls.trial), context)
+        options = self.cls.Options(**self.cls.trial)
+        return self.cls(self.cls.quick(options) if quick else options, context)
 
     def source(self, seed: int, count: int = IMAGES) -> Held | HeldImages:
         pictures = HeldImages(images(seed, count), batch=5)
@@ -110,11 +113,24 @@ def case(request: pytest.FixtureRequest, cls: type[Method]) -> Case:
     return Case(cls, request.param, levels)
 
 
+@dataclass(frozen=True)
+class Fit:
+    """A fit, what it told of its training, and of its progress. Fits are most of what these tests take."""
+
+    method: Method
+    curves: Curves
+    heard: list[float]
+
+
 @pytest.fixture(scope="module")
-def fitted(case: Case) -> Method:
-    method = case.made()
-    method.fit(case.source(seed=1))
-    return method
+def fit(case: Case) -> Fit:
+    method, heard = case.made(), list[float]()
+    return Fit(method, method.fit(case.source(seed=1), heard.append), heard)
+
+
+@pytest.fixture(scope="module")
+def fitted(fit: Fit) -> Method:
+    return fit.method
 
 
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -170,11 +186,9 @@ def test_the_parameters_that_it_learns_are_told(case: Case, fitted: Method) -> N
     assert counted.total >= counted.learnable + sum(p.numel() for p in case.extractor.model.parameters())
 
 
-def test_a_training_has_a_value_an_epoch(case: Case) -> None:
-    method = case.made()
-    curves = method.fit(case.source(seed=1))
-    passes = case.cls.passes(method.options)
-    assert {len(values) for values in curves.values()} == ({passes} if passes else set())
+def test_a_training_has_a_value_an_epoch(case: Case, fit: Fit) -> None:
+    passes = case.cls.passes(fit.method.options)
+    assert {len(values) for values in fit.curves.values()} == ({passes} if passes else set())
 
 
 def test_the_quickest_training_leaves_a_network_of_the_same_size(case: Case, fitted: Method) -> None:
@@ -270,9 +284,8 @@ def test_options_that_score_alone_reads_do_not_change_the_fit(case: Case, fitted
             assert equal(other.state(), fitted.state()), (name, value)
 
 
-def test_progress_rises_to_one(case: Case) -> None:
-    heard: list[float] = []
-    case.made().fit(case.source(seed=1), heard.append)
+def test_progress_rises_to_one(fit: Fit) -> None:
+    heard = fit.heard
     assert all(0 <= done <= 1 + 1e-9 for done in heard) and heard == sorted(heard)
     assert not heard or heard[-1] == pytest.approx(1)
 
@@ -281,7 +294,7 @@ def test_progress_rises_to_one(case: Case) -> None:
 def test_a_method_takes_any_number_of_layers_and_few_images(case: Case, levels: int | None, count: int) -> None:
     """The plan's `layers` may give one map where the method's own levels give three."""
     fewer = Case(case.cls, case.backbone, case.levels[:levels])
-    method = fewer.made()
+    method = fewer.made(quick=True)
     try:
         method.fit(fewer.source(seed=8, count=count))
     except ValueError as error:  # or it says at once how many it needs
