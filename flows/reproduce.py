@@ -1,7 +1,7 @@
 """Make a table of a paper again: run or resume its suites, then write it beside the printed numbers.
 
-`python -m flows.reproduce list` prints the tables, one a line; `python -m flows.reproduce TABLE` writes
-WORKSPACE/results/tables/TABLE.{csv,md,html}. Exit codes: as flows.benchmark.
+`python -m flows.reproduce list` prints the tables, one a line, and how many of their numbers can be measured;
+`python -m flows.reproduce TABLE` writes WORKSPACE/results/tables/TABLE.{csv,md,html}. Exit codes: as flows.benchmark.
 """
 
 from __future__ import annotations
@@ -159,6 +159,17 @@ def _read(stem: str) -> Source:
     return source
 
 
+def _listed() -> list[str]:
+    """A line a table, and one of all: how many of its numbers adcore can measure. Raises PlanError."""
+    rows = []
+    for stem in published.stems(shipped.folder("published")):
+        source = _read(stem)
+        joined = tables.joined(stem, source.printed, source.names, source.related)
+        rows.append((stem, len(joined), sum(isinstance(of, Target) for _, of in joined)))
+    rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows)))
+    return [f"{stem:<15}  {printed:>5,} printed numbers, {ours:>5,} can be measured" for stem, printed, ours in rows]
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -197,7 +208,8 @@ def _checked(given: argparse.Namespace) -> argparse.Namespace:
 def _main() -> NoReturn:
     given = _arguments()
     if given.table == "list":
-        print("\n".join(published.stems(shipped.folder("published"))))
+        with command.clear_errors(given.workspace):
+            print("\n".join(_listed()))
         sys.exit(command.WELL)
     chosen = _checked(command.settled(given))
     chosen.plan = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -156,10 +157,15 @@ def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=REPO, capture_output=True, text=True, timeout=280, check=False)
 
 
-def test_list_prints_one_table_a_line() -> None:
+def test_list_prints_one_table_a_line_and_what_of_it_can_be_measured() -> None:
     done = call("list")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == published.stems(FOLDER)
+    *lines, last = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == published.stems(FOLDER)
+    numbers = [[int(text.replace(",", "")) for text in re.findall(r" ([\d,]+) ", line)] for line in (*lines, last)]
+    assert [sum(column) for column in zip(*numbers[:-1], strict=True)] == numbers[-1]
+    absent = sum(published.table(stem)["method"].isin(published.names().absent).sum() for stem in published.stems())
+    assert numbers[-1][0] == 1682 and 1682 - absent - 20 < numbers[-1][1] <= 1682 - absent
 
 
 def test_a_dry_run_lists_what_is_missing(tmp_path: Path) -> None:
@@ -168,6 +174,8 @@ def test_a_dry_run_lists_what_is_missing(tmp_path: Path) -> None:
     first, second, *_ = done.stdout.splitlines()
     assert first == "suite: tfa-net_table4" and second.startswith("missing: the files of mvtec_ad")
     sizes = call("agpnet_table9", "--workspace", tmp_path / "work", "--dry-run")
-    assert sizes.stdout == "sizes of agpnet_table1: counted without data\n"
+    assert (
+        sizes.stdout == "sizes of agpnet_table1, agpnet_table1-uniad, agpnet_table1-simplenet: counted without data\n"
+    )
     unknown = call("nothing", "--workspace", tmp_path / "work")
     assert unknown.returncode == 2 and len(unknown.stderr.splitlines()) == 1
