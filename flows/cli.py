@@ -25,6 +25,7 @@ COMMANDS = {
     "reproduce": ("reproduce", "Make a table of a paper again, beside the printed numbers."),
     "efficiency": ("efficiency", "Count parameters and multiply-accumulates, and time methods, without a fit."),
     "predict": ("predict", "Apply a finished cell to images: verdicts, maps and pictures."),
+    "export": ("bundle", "Write a finished cell as a folder of ONNX that tells images without adcore."),
     "slurm": ("slurm", "Print, or submit, an array of jobs for SLURM: one for each group of cells that is missing."),
     "serve": ("serve", "Serve the Prefect deployments of a checkout until Ctrl-C."),
     "ui": ("ui", "Serve MLflow's pages of a workspace until Ctrl-C."),

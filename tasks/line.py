@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from adcore.core.disk import room
 from adcore.engine.bench import reopened
+from adcore.line import bundle as bundles
 from adcore.line import choice, prediction
 from adcore.line.scorer import Scorer
 
@@ -32,6 +34,16 @@ def predict(cell: str, images: Sequence[str], out: str, plan: str, workspace: st
         rows = prediction.predict(Scorer(opened, opened.by_title[cell]), files, Path(out), progress)
     verdicts = [row.verdict for row in rows]
     return {name: verdicts.count(name) for name in dict.fromkeys(verdicts)}
+
+
+@task(name="export", task_run_name="export {cell}", cache_policy=NO_CACHE)
+def bundle(cell: str, to: str, plan: str, workspace: str, manifests: str) -> dict[str, Any]:
+    """The cell of a title as a bundle; how many test images were compared, by how much scores differ, and why it is not
+    the cell."""
+    opened = reopened(plan, workspace, manifests)
+    with room(Path(to)):
+        parity = bundles.write(opened, Scorer(opened, opened.by_title[cell]), Path(to))
+    return {"images": len(parity.images), "score": parity.score, "failures": parity.failures}
 
 
 def chosen(run: str, best: str, plan: str, workspace: str, manifests: str) -> str:
