@@ -18,7 +18,8 @@ def card(bench: Bench, scorer: Scorer, content: dict[str, Any], parity: Parity) 
     cell, names = scorer.cell, content["cell"]
     folder = bench.store.path("cell", cell.key)
     numbers: dict[str, float | None] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    image, caveat = content["image"], bench.remarks().get(cell.category.dataset, "")
+    image, side = content["image"], content["image"]["size"]
+    caveat = bench.remarks().get(cell.category.dataset, "")
     enhancer = "" if names["enhancer"] == "none" else f", enhancer {names['enhancer_label']}"
     weights = "; ".join(f"{name}: {licence}" for name, licence in content["licences"]["weights"].items())
     return f"""# {content["cell"]["title"]}
@@ -26,10 +27,10 @@ def card(bench: Bench, scorer: Scorer, content: dict[str, Any], parity: Parity) 
 Tells normal from defective images of `{names["dataset"]}/{names["category"]}`, and where a defect is.
 
 * Method {names["method_label"]}{enhancer}, on {names["backbone"]} (weights: {names["weights"]}), seed {names["seed"]}.
-* `{content["model"]["file"]}`: images (B, 3, {image["size"]}, {image["size"]}), uint8, RGB -> `maps` (B, {image["size"]},
-  {image["size"]}), smoothed, and `scores` (B,), float32; B is {content["model"]["batch"] or "any number"}. Mean and deviation
-  of the backbone are inside. Before it: both sides resized to {image["resize"]} by Pillow's bilinear filter with
-  antialiasing, the centre of {image["size"]} cropped (`preprocess.py`).
+* `{content["model"]["file"]}`: images (B, 3, {side}, {side}), uint8, RGB -> `maps` (B, {side}, {side}), smoothed,
+  and `scores` (B,), float32; B is {content["model"]["batch"] or "any number"}. Mean and deviation of the backbone
+  are inside. Before it: both sides resized to {image["resize"]} by Pillow's bilinear filter with antialiasing,
+  the centre of {side} cropped (`preprocess.py`).
 * `python infer.py IMAGE...` prints verdicts. `bundle.json` has thresholds, labels, keys and versions.
 
 ## Data
@@ -56,7 +57,7 @@ The bundle gives the same: `parity.md` ({len(parity.images)} images, largest dif
 
 * It was fitted on normal images of one category, and scores whatever it is shown: images of something else have a
   meaningless score.
-* A defect that is smaller than a few pixels of {image["size"]} is not seen.
+* A defect that is smaller than a few pixels of {side} is not seen.
 * Scores are on a scale of this model alone; those of another fit do not compare.
 """
 
@@ -77,19 +78,20 @@ def _promise(bench: Bench, scorer: Scorer, content: dict[str, Any]) -> str:
     given = content["thresholds"]
     if given is None:
         return "None: there were no unseen normal images to set one by. `infer.py` prints scores alone."
-    text = f"""An image whose score is above {given["image"]["value"]:.6g} is told as defective. Of {given["normal_images"]} normal
-images that their models had not seen, so many score higher that a further normal image of the same kind does so with a
-probability of at most {given["image"]["promised"]:.4g} (wanted: {given["wanted"]:g}). A smoothed map of a normal image passes
-{given["map"]["value"]:.6g} anywhere with a probability of at most {given["map"]["promised"]:.4g}. That is an average over such
-sets of images, and holds while new normal images come from where those came from."""
+    image, peak = given["image"], given["map"]
+    text = f"""An image whose score is above {image["value"]:.6g} is told as defective. That was set by
+{given["normal_images"]} normal images that their models had not seen: a further one of the same kind passes it with a
+probability of at most {image["promised"]:.4g} (wanted: {given["wanted"]:g}), and its smoothed map passes
+{peak["value"]:.6g} anywhere with one of at most {peak["promised"]:.4g}. That is an average over such sets of images,
+and holds while new normal images come from where those came from."""
     cell = scorer.cell
     images = pd.read_parquet(bench.store.path("cell", cell.key) / "images.parquet")
     told = calibrated.alarms(bench.store, cell, images)
     if told is not None:
+        false, missed = f"{told.false_alarms} of {told.good}", f"{told.misses} of {told.bad}"
         text += f"""
 
-On the test images: {told.false_alarms} of {told.good} normal ones were told as defective, {told.misses} of {told.bad} defective
-ones were missed."""
+On the test images {false} normal ones were told as defective, and {missed} defective ones were missed."""
     return text
 
 
@@ -111,8 +113,9 @@ def parity(found: dict[str, Any], content: dict[str, Any]) -> str:
 | smoothed maps | {found["largest_difference"]["map"]:.3g} | {_allowed(found, "map")} |
 | scores | {found["largest_difference"]["score"]:.3g} | {_allowed(found, "score")} |
 
-Allowed is {found["tolerance"]["of_range"]:g} of the range over all test images. Image AUROC: {ours} in adcore, {theirs} in the
-bundle (allowed difference {found["tolerance"]["auroc"]:g}). Verdicts that differ: {found["verdicts_that_differ"]}.
+Allowed is {found["tolerance"]["of_range"]:g} of the range over all test images. Image AUROC: {ours} in adcore, {theirs}
+in the bundle (allowed difference {found["tolerance"]["auroc"]:g}). Verdicts that differ:
+{found["verdicts_that_differ"]}.
 
 | image | defective | map | score | in the bundle | difference |
 |---|--:|--:|--:|--:|--:|

@@ -10,6 +10,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 from unittest import mock
 
@@ -21,9 +22,11 @@ from adcore.core.contracts import FeatureMethod, Maps, Method
 from adcore.enhancers import _lgffp
 from adcore.features.extractor import Extractor, Pixels
 from adcore.methods import _tfa_net, anomaly_dino
+from adcore.methods.dfm import DFM
 from adcore.methods.padim import PaDiM
 from adcore.methods.patchcore import NEIGHBOURS, PatchCore
 from adcore.methods.spade import SPADE
+from adcore.methods.subspace_ad import SubspaceAD
 from adcore.methods.tfa_net import TFANet
 from adcore.vision import maps as vision
 
@@ -106,7 +109,10 @@ def networks(method: Method) -> list[nn.Module]:
 
 
 def _extractor(method: Method) -> Extractor | None:
-    found: Any = method.context.extractor() if method.context.extractor else None
+    if method.context.extractor is None:
+        return None
+    found = method.context.extractor()
+    assert isinstance(found, Extractor)
     return found
 
 
@@ -122,9 +128,14 @@ def nearest(queries: torch.Tensor, bank: torch.Tensor, k: int) -> tuple[torch.Te
 
 def smoothed(maps: torch.Tensor, size: tuple[int, int], sigma: float) -> torch.Tensor:
     """As `adcore.vision.maps.postprocess`, all images at once."""
-    rows = vision.axis_operator(maps.shape[1], size[0], sigma).to(maps.device)
-    columns = vision.axis_operator(maps.shape[2], size[1], sigma).to(maps.device)
-    return rows @ (maps.float() @ columns.T)
+    rows, columns = _operator(maps.shape[1], size[0], sigma), _operator(maps.shape[2], size[1], sigma)
+    return rows.to(maps.device) @ (maps.float() @ columns.to(maps.device).T)
+
+
+@lru_cache(maxsize=64)
+def _operator(source: int, target: int, sigma: float) -> torch.Tensor:
+    """Not the one that scoring has kept, which may have been made in inference mode."""
+    return vision.axis_operator(source, target, sigma).clone()
 
 
 def first_component(maps: torch.Tensor) -> torch.Tensor:
@@ -217,8 +228,8 @@ def _spade(method: Any) -> None:
             for query, level in zip(asked, method.gallery, strict=True):
                 own = _squared(query, level[images[:, place]])
                 if best is not None:  # of the positions below one coarse position only the nearest counts
-                    best = best.unflatten(2, (-1, own.shape[2])).amin(2)
-                    own = (best.unflatten(1, (-1, own.shape[1])) + own[:, None]).flatten(1, 2)
+                    best = torch.unflatten(best, 2, (-1, own.shape[2])).amin(2)
+                    own = (torch.unflatten(best, 1, (-1, own.shape[1])) + own[:, None]).flatten(1, 2)
                 best = own
             assert best is not None
             found = best.amin(2)
@@ -236,6 +247,19 @@ def _squared(query: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
     return part.square().sum(2)[:, None] - 2 * products + query.square().sum(2)[:, :, None]
 
 
+def _subspace(method: Any) -> None:
+    """How many components are kept is known before a graph is made."""
+    from adcore.methods._pca import Subspace
+
+    count = method.subspace.kept(method.options.variance)
+
+    class Known(Subspace):
+        def kept(self, share: float) -> int:
+            return int(count)
+
+    method.subspace = Known(*method.subspace)
+
+
 def _tfa(method: Any) -> None:
     """All images at once."""
 
@@ -250,5 +274,7 @@ FORMS: dict[type[Method], Callable[[Any], None]] = {
     PaDiM: _padim,
     PatchCore: _patchcore,
     SPADE: _spade,
+    DFM: _subspace,
+    SubspaceAD: _subspace,
     TFANet: _tfa,
 }

@@ -42,6 +42,7 @@ def write(model: Model, size: int, folder: Path) -> Graph:
     """Write the model into a folder. Raises what torch raises where it cannot even be exported by torch."""
     with traceable(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        model(_blank(1, size))  # what is made once and kept is made before a graph would hold its making
         program, batch = _program(model, size)
         try:
             _write_onnx(program, folder / ONNX)

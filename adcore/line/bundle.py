@@ -17,11 +17,11 @@ import numpy.typing as npt
 from adcore.core.costs import environment
 from adcore.core.disk import write_file
 from adcore.core.names import printable, written
+from adcore.core.packages import PACKAGES, Package
 from adcore.core.plan import PlanError
 from adcore.core.rules import FULL, PixelRule
 from adcore.engine.bench import Bench
 from adcore.engine.enhancement import image_set
-from adcore.core.packages import PACKAGES, Package
 from adcore.features import backbones
 from adcore.line import _card, _graph, _infer, _preprocess
 from adcore.line._forms import Model
@@ -231,7 +231,8 @@ def _of_package(package: Package) -> str:
         about = metadata.metadata(package.install.split()[0].split("==")[0])
     except metadata.PackageNotFoundError:
         return "not stated"
-    return str(about.get("License-Expression") or about.get("License") or "not stated by its package")
+    names = [name for name in ("License-Expression", "License") if name in about]
+    return about[names[0]].partition("\n")[0] if names else "not stated by its package"
 
 
 def _versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Every registered method as a graph: what the table in docs/line.md says of it. A new method is tried, and needs a row.
+"""Every registered method as a graph: what the table in docs/line.md says of it. A new method needs a row.
 
 `pytest tests/line/test_exported_methods.py -m slow` tries them all, on a convolutional network and a transformer."""
 
