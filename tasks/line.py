@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,8 @@ def predict(cell: str, images: Sequence[str], out: str, plan: str, workspace: st
     """Images through the cell of a title; how many are normal, defective, failed, and '' without a threshold."""
     opened = reopened(plan, workspace, manifests)
     files = prediction.images(images)
-    told = 0
-
-    def progress(done: int) -> None:
-        nonlocal told
-        if (tenth := 10 * done // len(files)) > told:
-            told = tenth
-            sys.stderr.write(f"[{10 * tenth:3d}%] {done:,} of {len(files):,} images\n")
-
     with room(Path(out)):
-        rows = prediction.predict(Scorer(opened, opened.by_title[cell]), files, Path(out), progress)
+        rows = prediction.predict(Scorer(opened, opened.by_title[cell]), files, Path(out), _progress(len(files)))
     verdicts = [row.verdict for row in rows]
     return {name: verdicts.count(name) for name in dict.fromkeys(verdicts)}
 
@@ -41,9 +33,23 @@ def bundle(cell: str, to: str, plan: str, workspace: str, manifests: str) -> dic
     """The cell of a title as a bundle; how many test images were compared, by how much scores differ, and why it is not
     the cell."""
     opened = reopened(plan, workspace, manifests)
+    scorer = Scorer(opened, opened.by_title[cell])
     with room(Path(to)):
-        parity = bundles.write(opened, Scorer(opened, opened.by_title[cell]), Path(to))
+        parity = bundles.write(opened, scorer, Path(to), _progress(len(scorer.cell.test)))
     return {"images": len(parity.images), "score": parity.score, "failures": parity.failures}
+
+
+def _progress(count: int) -> Callable[[int], None]:
+    """Writes a line each tenth of so many images."""
+    told = 0
+
+    def progress(done: int) -> None:
+        nonlocal told
+        if (tenth := 10 * done // count) > told:
+            told = tenth
+            sys.stderr.write(f"[{10 * tenth:3d}%] {done:,} of {count:,} images\n")
+
+    return progress
 
 
 def chosen(run: str, best: str, plan: str, workspace: str, manifests: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adcore.engine import calibrated, registry
 from adcore.engine.bench import Bench
+from adcore.engine.chains import NONE
 from adcore.line.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def card(bench: Bench, scorer: Scorer, content: dict[str, Any], parity: Parity) 
     numbers: dict[str, float | None] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     image, side = content["image"], content["image"]["size"]
     caveat = bench.remarks().get(cell.category.dataset, "")
-    enhancer = "" if names["enhancer"] == "none" else f", enhancer {names['enhancer_label']}"
+    enhancer = "" if names["enhancer"] == NONE else f", enhancer {names['enhancer_label']}"
     weights = "; ".join(f"{name}: {licence}" for name, licence in content["licences"]["weights"].items())
     return f"""# {content["cell"]["title"]}
 

@@ -59,7 +59,7 @@ def _program(model: Model, size: int) -> tuple[torch.export.ExportedProgram, int
     dynamic = ({0: torch.export.Dim.AUTO},)
     with contextlib.suppress(Exception):
         program = torch.export.export(model, (_blank(2, size),), dynamic_shapes=dynamic, strict=False)
-        if not isinstance(_shape(program)[0], int):
+        if not str(_shape(program)[0]).isdecimal():  # a symbol, not a number that was settled while tracing
             return program, None
     return torch.export.export(model, (_blank(1, size),), strict=False), 1
 

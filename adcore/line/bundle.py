@@ -35,7 +35,7 @@ PARITY = ("parity.json", "parity.md")
 LABELS = {"normal": NORMAL, "defective": DEFECTIVE}
 
 Floats = npt.NDArray[np.float32]
-Progress = Callable[[int, int], None]
+Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def require_free(out: Path) -> None:
         raise PlanError(f"{printable(str(out))} is there already; give another --to, or remove it")
 
 
-def write(bench: Bench, scorer: Scorer, out: Path, progress: Progress = lambda done, total: None) -> Parity:
+def write(bench: Bench, scorer: Scorer, out: Path, progress: Progress = lambda done: None) -> Parity:
     """Write the bundle, which appears whole where parity holds; else only its report does, in the folder OUT.failed.
 
     Raises PlanError where a package of the extra `export` is missing, or something is in the way."""
@@ -154,15 +154,17 @@ def compared(scorer: Scorer, folder: Path, content: dict[str, Any], progress: Pr
     images = image_set(scorer.cell, "test")
     labels = [int(label > 0) for label in scorer.cell.test["label"]]
     rows, low, high, flipped = [], math.inf, -math.inf, 0
-    for path, label, found in zip(images.paths, labels, scorer.scored(images.files), strict=True):
+    names = [str(path) for path in scorer.cell.test["path"]]  # as the manifest has them, of no machine
+    files = zip(images.paths, names, labels, strict=True)
+    for (path, name, label), found in zip(files, scorer.scored(images.files), strict=True):
         if not isinstance(found, Scored):
             raise found
         maps, scores = run(_preprocess.load(path, content["image"])[None])
-        rows.append(Compared(written(str(path)), label, _apart(found.smooth, maps[0]), found.score, float(scores[0])))
+        rows.append(Compared(written(name), label, _apart(found.smooth, maps[0]), found.score, float(scores[0])))
         low, high = min(low, float(found.smooth.min())), max(high, float(found.smooth.max()))
         verdicts = [_infer.verdict(score, content) for score in (found.score, float(scores[0]))]
         flipped += verdicts[0] != verdicts[1]
-        progress(len(rows), len(labels))
+        progress(len(rows))
     return Parity(tuple(rows), _range([low, high]), _range([each.score for each in rows]), flipped)
 
 
@@ -231,8 +233,8 @@ def _of_package(package: Package) -> str:
         about = metadata.metadata(package.install.split()[0].split("==")[0])
     except metadata.PackageNotFoundError:
         return "not stated"
-    names = [name for name in ("License-Expression", "License") if name in about]
-    return about[names[0]].partition("\n")[0] if names else "not stated by its package"
+    told = [about[name].partition("\n")[0] for name in ("License-Expression", "License") if name in about]
+    return next((text for text in told if text and text != "UNKNOWN"), "not stated by its package")
 
 
 def _versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adcore.core.plan import PlanError
-from adcore.engine.bench import Bench
+from adcore import api
+from adcore.core.plan import Plan, PlanError
+from adcore.engine import registry
+from adcore.engine.bench import Bench, Layout
 from adcore.engine.cells import Cell
 from adcore.engine.enhancement import image_set
-from adcore.line import _infer, _preprocess, bundle, prediction
+from adcore.line import _graph, _infer, _preprocess, bundle, prediction
 from adcore.line.scorer import Scored, Scorer
 from adcore.vision.images import ImageFile
 
@@ -145,6 +148,31 @@ def test_a_model_that_tells_otherwise_is_no_bundle(
         "bundle.failed/parity.json",
         "bundle.failed/parity.md",
     }
+
+
+def test_what_onnx_cannot_express_is_a_program_of_torch(
+    done: Bench, scorers: dict[str, Scorer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(program: Any, path: Path) -> None:
+        path.write_text("begun")
+        raise RuntimeError("no such operator\nand more")
+
+    monkeypatch.setattr(_graph, "_write_onnx", fails)
+    parity = bundle.write(done, scorers["padim"], tmp_path / "bundle")
+    model = facts(tmp_path, "bundle")["model"]
+    assert parity.failures == [] and model["not_onnx_because"] == "RuntimeError: no such operator"
+    assert {path.name for path in (tmp_path / "bundle").glob("model.*")} == {"model.pt2"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("enhancer", sorted(registry.modules("enhancers")))
+def test_an_enhancer_is_a_part_of_the_graph(enhancer: str, plan: Callable[..., Plan], tmp_path: Path) -> None:
+    trial = dict(registry.enhancer(enhancer).trial)
+    made = plan(enhancers=[{"name": enhancer, **trial}], methods=["padim"])
+    made = made.model_copy(update={"datasets": (made.datasets[0].model_copy(update={"categories": ("bolt",)}),)})
+    api.run(made, tmp_path)
+    bench = api.in_place(made, Layout.of(tmp_path))[0]
+    assert bundle.write(bench, Scorer(bench, bench.cells[0]), tmp_path / "bundle").failures == []
 
 
 def parity_of(*scores: tuple[int, float, float]) -> bundle.Parity:
