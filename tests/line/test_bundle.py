@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from adcore import api
+from adcore.core.packages import PACKAGES
 from adcore.core.plan import Plan, PlanError
 from adcore.engine import registry
 from adcore.engine.bench import Bench, Layout
@@ -239,6 +240,17 @@ def test_floats_have_no_known_range(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "x.tiff")
     with pytest.raises(ValueError, match="float pixels have no known range"):
         _preprocess.load(tmp_path / "x.tiff", {"resize": 4, "size": 4, "white": 65535, "alpha": "black"})
+
+
+def test_the_weights_of_every_package_have_a_licence() -> None:
+    assert set(bundle.PACKAGED) == set(PACKAGES)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("resnet18.a1_in1k", "apache-2.0"), ("hf-hub:somebody/model", "not stated by timm")]
+)
+def test_licences_of_other_weights_are_those_that_timm_knows(name: str, expected: str) -> None:
+    assert bundle.licence(name) == expected
 
 
 def test_maps_are_smoothed_ones(scorers: dict[str, Scorer], out: Path, name: str) -> None:
