@@ -26,6 +26,7 @@ COMMANDS = {
     "efficiency": ("efficiency", "Count parameters and multiply-accumulates, and time methods, without a fit."),
     "predict": ("predict", "Apply a finished cell to images: verdicts, maps and pictures."),
     "watch": ("watch", "Watch a folder, and apply a finished cell to each image that appears in it."),
+    "export": ("bundle", "Write a finished cell as a folder of ONNX that tells images without adcore."),
     "slurm": ("slurm", "Print, or submit, an array of jobs for SLURM: one for each group of cells that is missing."),
     "serve": ("serve", "Serve the Prefect deployments of a checkout until Ctrl-C."),
     "ui": ("ui", "Serve MLflow's pages of a workspace until Ctrl-C."),

@@ -71,7 +71,7 @@ class Scorer:
             bench.calibrator.calibrate(cell, silent)
         self.calibration: Calibration | None = calibrated.read(bench.store, cell)
         self.image, self.map = self._thresholds()
-        self.method, self._reader = bench.computer.ready(cell)
+        self.method, self.reader = bench.computer.ready(cell)
         self.rule = bench.dataset(cell.category.dataset).spec.pixels.text
         self.scale: Scale = shared_scale([bench.store.path("gallery", cell.gallery_key)])
 
@@ -105,7 +105,7 @@ class Scorer:
 
     @torch.inference_mode()
     def _batch(self, loaded: Sequence[tuple[UInt8Array, UInt8Array]]) -> list[Scored]:
-        seen: Any = self._reader(torch.from_numpy(np.stack([seen for _, seen in loaded])))
+        seen: Any = self.reader(torch.from_numpy(np.stack([seen for _, seen in loaded])))
         raw, given = self.method.score(seen)
         smooth = postprocess(raw, self.method.context.image_size, self.method.smoothing)
         scores = image_scores(smooth, given)
