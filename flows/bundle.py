@@ -12,19 +12,17 @@ could be done; 3 the bundle is not the cell.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from prefect import State, flow
 from prefect.states import Completed, Failed
 
-from adcore.api import in_place
-from adcore.core.plan import PlanError, expanded
+from adcore.core.plan import expanded
 from adcore.engine.bench import Bench
 from flows import command
 from flows._heartbeat import untagged
-from flows.predict import ALARMS
+from flows.predict import name_cell, opened
 from flows.stages import Row
 from tasks import line
 
@@ -60,16 +58,9 @@ def _opened(plan: str, workspace: str, to: str, alarms: float | None) -> Bench:
     missing or `to` is taken."""
     from adcore.line import _graph, bundle
 
-    loaded, layout = command.opened(plan, workspace)
     _graph.require_packages()
     bundle.require_free(expanded(to))
-    wanted = alarms if alarms is not None else loaded.alarms or ALARMS
-    if not 0 < wanted < 1:
-        raise PlanError(f"alarms: {wanted} is no share of false alarms; give one between 0 and 1, such as 0.01")
-    bench, lost = in_place(loaded.model_copy(update={"alarms": wanted, "device": "cpu"}), layout)
-    for failure in lost:
-        sys.stderr.write(f"warning: {failure.text}\n")
-    return bench
+    return opened(plan, workspace, alarms, device="cpu")
 
 
 def _summary(cell: str, to: str, found: dict[str, Any]) -> Row:
@@ -82,11 +73,8 @@ def _summary(cell: str, to: str, found: dict[str, Any]) -> Row:
 
 def _arguments() -> argparse.Namespace:
     parser = command.parser(__doc__)
-    parser.add_argument("--run", default="", help="the cell: beginning of its key, or MLflow run (RUN/CATEGORY)")
-    parser.add_argument("--best", metavar="DATASET/CATEGORY", default="", help="the cell that leads there")
+    name_cell(parser)
     parser.add_argument("--to", required=True, metavar="FOLDER", help="the bundle; not there yet")
-    alarms = "wanted share of false alarms (default: the plan's, else 0.01)"
-    parser.add_argument("--alarms", type=float, default=None, help=alarms)
     given = parser.parse_args()
     given.to = str(Path(expanded(given.to)).absolute())
     return command.checked(command.settled(given))

@@ -58,13 +58,13 @@ def alone(given: argparse.Namespace) -> Row:
     return _summary(cell, given.out, line.predict.fn(cell, given.images, given.out, *bench.text))
 
 
-def opened(plan: str, workspace: str, alarms: float | None) -> Bench:
-    """The plan with a wanted share of alarms, over the data that are there. Raises PlanError."""
+def opened(plan: str, workspace: str, alarms: float | None, **changes: str) -> Bench:
+    """The plan with a wanted share of alarms and other changes, over the data that are there. Raises PlanError."""
     loaded, layout = command.opened(plan, workspace)
     wanted = alarms if alarms is not None else loaded.alarms or ALARMS
     if not 0 < wanted < 1:
         raise PlanError(f"alarms: {wanted} is no share of false alarms; give one between 0 and 1, such as 0.01")
-    bench, lost = in_place(loaded.model_copy(update={"alarms": wanted}), layout)
+    bench, lost = in_place(loaded.model_copy(update={"alarms": wanted, **changes}), layout)
     for failure in lost:
         sys.stderr.write(f"warning: {failure.text}\n")
     return bench

@@ -16,7 +16,7 @@ from adcore.core.contracts import ImageMethod, Maps, Method, Progress, Shape, si
 from adcore.core.costs import measured
 from adcore.engine import evaluation
 from adcore.engine.calibrated import FILE
-from adcore.engine.cells import Cell, contents, folds, linked, unseen
+from adcore.engine.cells import Cell, contents, folds, linked, most_folds, unseen
 from adcore.engine.compute import Computer
 from adcore.engine.enhancement import image_set
 from adcore.features.bank import Live, Mapped, Pictures
@@ -106,7 +106,7 @@ def _parts(cell: Cell) -> Iterator[Cell]:
     if len(validation):
         yield replace(cell, test=validation)
         return
-    for number, out in enumerate(folds(cell.train, cell.seed)):
+    for number, out in enumerate(folds(cell.train, cell.seed, most_folds(cell.contender))):
         train, test = cell.train[~out], cell.train[out & (cell.train["variant"] == 0).to_numpy()]
         links = linked(cell, train, test)
         yield replace(cell, train=train, test=test, links=links, fit_key=f"{cell.calibration_key}-{number}")

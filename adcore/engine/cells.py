@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from adcore.core.contracts import Threshold
 
 FOLDS = 5  # parts of the training images that are left out in turn
+FINE_FOLDS = 20  # where no network is trained: the more there are, the more each fit is like that of all images
 MOST_SOURCES = 64  # images of other categories that textures of synthetic defects are taken from
 
 
@@ -296,15 +297,20 @@ def unseen(category: Category, train: pd.DataFrame) -> pd.DataFrame:
     return rows[chosen].assign(variant=0).sort_values(["sha256", "path"])
 
 
-def folds(train: pd.DataFrame, seed: int) -> list[npt.NDArray[np.bool_]]:
-    """Masks of the rows that are left out in turn, none where all show one thing: every image once, with its few-shot
-    versions and all images of its group."""
+def folds(train: pd.DataFrame, seed: int, most: int = FOLDS) -> list[npt.NDArray[np.bool_]]:
+    """Masks of the rows that are left out in turn, at most so many, none where all show one thing: every image once,
+    with its few-shot versions and all images of its group."""
     units = train["sha256"] if "group" not in train else train["group"].where(train["group"] != "", train["sha256"])
     names = sorted(set(units))
     order = generator(seed, "folds").permutation(len(names))
-    part = {names[place]: number % FOLDS for number, place in enumerate(order)}
+    part = {names[place]: number % most for number, place in enumerate(order)}
     numbers = units.map(part).to_numpy()
-    return [numbers == number for number in range(min(FOLDS, len(names)))] if len(names) > 1 else []
+    return [numbers == number for number in range(min(most, len(names)))] if len(names) > 1 else []
+
+
+def most_folds(contender: Contender) -> int:
+    """How often a contender is fitted again to calibrate it, at most."""
+    return FINE_FOLDS if contender.method.passes(contender.options) is None else FOLDS
 
 
 def _apart(category: Category, train: pd.DataFrame) -> dict[str, str]:
@@ -443,6 +449,7 @@ def _keys(
         "fit": fit,
         "options": late,
         "unseen": content.get("unseen"),
+        "folds": most_folds(contender),
         "code": identity.calibration(contender.method) if plan.alarms else "",
     }
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adcore.core.contracts import Link
-from adcore.engine.cells import FOLDS, Cell
+from adcore.engine.cells import Cell, most_folds
 
 LATENCY = 100.0
 DECODED = 1.5  # an image that is read from its file and goes through the backbone
@@ -37,4 +37,4 @@ def evaluate(cell: Cell) -> float:
 
 def calibrate(cell: Cell) -> float:
     """Fits that lack some of the training images, and the maps of those."""
-    return FOLDS * fit(cell) * (1 - 1 / FOLDS) + 0.3 * len(cell.train)
+    return (most_folds(cell.contender) - 1) * fit(cell) + 0.3 * len(cell.train)

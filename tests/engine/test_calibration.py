@@ -15,7 +15,7 @@ from adcore.core.contracts import silent
 from adcore.core.plan import Plan
 from adcore.engine import bench, calibrated, evaluation
 from adcore.engine.bench import Bench
-from adcore.engine.cells import FOLDS, Cell, folds, unseen
+from adcore.engine.cells import FINE_FOLDS, FOLDS, Cell, folds, unseen
 from adcore.engine.compute import Computer
 from adcore.engine.schedule import Work
 from adcore.vision.maps import postprocess
@@ -72,7 +72,7 @@ def test_scores_are_those_of_models_without_the_image(opened: Bench, cell: Cell,
     """Each is fitted once more by the plain steps, with a store and a bank of its own."""
     computer = Computer(opened.plan, type(opened.store)(tmp_path / "store"), tmp_path / "bank")
     scores, peaks = [], []
-    for number, out in enumerate(folds(cell.train, cell.seed)):
+    for number, out in enumerate(folds(cell.train, cell.seed, FINE_FOLDS)):
         part = replace(
             cell, train=cell.train[~out], test=cell.train[out], fit_key=f"fit{number}", maps_key=f"maps{number}"
         )
