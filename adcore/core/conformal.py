@@ -91,12 +91,15 @@ class Alarms:
 
 
 def drift(p_values_passed: npt.ArrayLike, normals: int, promised: float) -> float:
-    """The probability that the p-values (m,) of parts that passed lie so unevenly in their range by chance, two-sided;
-    1 where there are too few normal images to tell.
+    """The probability that so many of the p-values (m,) of parts that passed lie low in their range by chance, as where
+    parts score higher than they did; 1 where there are too few normal images to tell.
 
     Exact while parts are like the n normal images: of new scores below the k-th largest of n, those above the j-th are
     beta-binomially many, with j - k and n + 1 - j, since the n cut the unit of probability into n + 1 exchangeable
-    parts. A test against one half would take a chance of those n for a drift."""
+    parts. A test against one half would take a chance of those n for a drift.
+
+    One-sided, since in cross-fitting the n are scored by models of fewer images: good parts then score lower than they
+    without any drift, which makes this test only more careful, and would make a two-sided one tell a drift for ever."""
     from scipy.stats import betabinom
 
     allowed = round(promised * (normals + 1))
@@ -106,4 +109,4 @@ def drift(p_values_passed: npt.ArrayLike, normals: int, promised: float) -> floa
         return 1.0
     above = int((values <= (allowed + upper) / (normals + 1) + TINY).sum())
     law = betabinom(len(values), upper, normals + 1 - allowed - upper)
-    return float(min(1.0, 2 * min(law.cdf(above), law.sf(above - 1))))
+    return float(min(1.0, law.sf(above - 1)))

@@ -158,7 +158,7 @@ class Watch:
             self._keep(result)
 
     def drifted(self) -> float:
-        """The chance that the latest parts that passed lie so by chance; 1 without a threshold."""
+        """The chance that the latest parts that passed score so high by chance; 1 without a threshold."""
         passed = [each.prediction.p_value for each in self.results if each.prediction.verdict == NORMAL][-WINDOW:]
         calibration, threshold = self.scorer.calibration, self.scorer.image
         return drift(passed, len(calibration), threshold.promised) if calibration and threshold else 1.0
@@ -190,7 +190,7 @@ class Watch:
         chance = self.drifted()
         if chance < DRIFTED:
             yield (
-                f"Drift: the latest {WINDOW} parts that passed are unlike the normal images of the training (p = "
+                f"Drift: the latest {WINDOW} parts that passed score higher than the normal images of the training (p = "
                 f"{chance:.1e}); look at lamp, camera and material before you trust the verdicts."
             )
         else:

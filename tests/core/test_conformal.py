@@ -86,6 +86,21 @@ def test_parts_that_moved_are_told() -> None:
     assert drift(p_values(new[new <= threshold.value], normal), 99, threshold.promised) < 1e-3
 
 
+def test_parts_that_score_lower_than_models_of_fewer_images_let_them_are_told_no_drift() -> None:
+    """As in cross-fitting, where those models have seen a fifth less: here with PaDiM's distance in 50 dimensions."""
+    rng = np.random.default_rng(0)
+
+    def distance(train: np.ndarray, new: np.ndarray) -> np.ndarray:
+        covariance = np.cov(train.T) + 0.01 * np.eye(50)
+        return np.sqrt(np.einsum("ij,jk,ik->i", new - train.mean(0), np.linalg.inv(covariance), new - train.mean(0)))
+
+    train, out = rng.standard_normal((60, 50)), np.arange(60) % 5
+    normal = np.concatenate([distance(train[out != fold], train[out == fold]) for fold in range(5)])
+    threshold = Threshold.of(normal, 0.05)
+    new = distance(train, rng.standard_normal((200, 50)))
+    assert drift(p_values(new[new <= threshold.value], normal), 60, threshold.promised) > 0.5
+
+
 @pytest.mark.parametrize(("values", "normals"), [([], 99), ([0.5], 1)])
 def test_too_little_tells_no_drift(values: list[float], normals: int) -> None:
     assert drift(values, normals, 1 / (normals + 1)) == 1.0

@@ -151,7 +151,7 @@ def test_the_page_shows_the_latest_and_the_rate(line: Path, watching: Watch) -> 
 
 def test_the_page_says_where_parts_have_moved(watching: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Watch, "drifted", lambda self: 1e-6)
-    assert "Drift: the latest 200 parts that passed are unlike" in watching.page()
+    assert "Drift: the latest 200 parts that passed score higher than" in watching.page()
 
 
 def test_two_at_once_are_refused(scorer: Scorer, line: Path, watching: Watch) -> None:
