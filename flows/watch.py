@@ -10,10 +10,13 @@ and 143 you stopped it.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import sys
 import time
 
-from adcore.core.plan import expanded
+from adcore.core.disk import DiskFull
+from adcore.core.plan import PlanError, expanded
 from adcore.line import choice
 from adcore.line.scorer import Scorer
 from adcore.line.watch import SETTLED, Watch
@@ -27,15 +30,19 @@ def watch(given: argparse.Namespace) -> None:
     with watching.alone():
         _stopping.tell(watching.summary)
         watching.write()
-        quiet = 0
-        while not given.once or quiet < 2:
-            done = watching.step()
-            quiet = 0 if done else quiet + 1
-            if done:
-                sys.stderr.write(f"{watching.summary()}\n")
-            time.sleep(given.every if not given.once else SETTLED)
+        with _stopping.ending(lambda: _last(watching)):
+            while (done := watching.step()) or watching.waiting or not given.once:
+                if done:
+                    sys.stderr.write(f"{watching.summary()}\n")
+                time.sleep(given.every if not given.once else SETTLED)
         watching.write()
     print(watching.summary(), flush=True)
+
+
+def _last(watching: Watch) -> None:
+    """The table and the page of a command that is stopped; what cannot be written now is at the next start."""
+    with contextlib.suppress(OSError, DiskFull):
+        watching.write()
 
 
 def _arguments() -> argparse.Namespace:
@@ -47,7 +54,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--once", action="store_true", help="end when all that is there has a result")
     given = command.checked(command.settled(parser.parse_args()))
     with command.clear_errors(given.workspace):
-        given.source, given.out = expanded(given.source), expanded(given.out)
+        given.source, given.out = expanded(given.source).absolute(), expanded(given.out).absolute()
+        if not 0 < given.every < math.inf:
+            raise PlanError(f"--every {given.every:g} is no number of seconds; give one above 0, such as 1")
     return given
 
 

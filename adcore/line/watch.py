@@ -28,6 +28,7 @@ from adcore.line.prediction import DEFECTIVE, FAILED, NORMAL, ROWS, Prediction, 
 from adcore.line.scorer import Scorer
 from adcore.vision.images import ImageError, ImageFile, file_bytes
 
+OF = "watch.json"  # which cell, with which share of alarms, has made the results
 SETTLED = 1.0  # seconds since a file last changed, after which it counts as whole
 SHOWN = 24  # overlays of the page
 WINDOW = 200  # passed parts that the test of drift looks at
@@ -63,24 +64,45 @@ class Watch:
         self.source = source
         self.out = out
         self.results: list[Result] = []
+        self.waiting = 0  # images of the last look that have no result yet
         self._seen: dict[str, State] = {}  # path -> the file that has a result
         self._names: set[str] = set()
         self._before: dict[Path, State] = {}
         self._told = 0.0
+        self._untold = False  # whether there are results that the table has not
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Within the block no other process writes there; what is there is read. Raises PlanError."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        with (self.out / ".lock").open("w") as lock:
+        """Within the block no other process writes there; what is there is read. Raises PlanError, as for a folder that
+        cannot be written to, or holds what is not of this cell with this share of alarms."""
+        out = printable(str(self.out))
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            lock = (self.out / ".lock").open("w")
+        except OSError as error:
+            raise PlanError(f"--out {out} cannot be written to: {error.strerror}; give another --out") from None
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise PlanError(
-                    f"another watch writes to {printable(str(self.out))}; end it, or give another --out"
-                ) from None
+                raise PlanError(f"another watch writes to {out}; end it, or give another --out") from None
+            self._claim(out)
             self._read()
             yield
+
+    def _claim(self, out: str) -> None:
+        """Note whose results the folder holds. Raises PlanError for those of something else."""
+        cell, path = self.scorer.cell, self.out / OF
+        mine = {"cell": cell.title, "key": cell.key, "alarms": cell.alarms}
+        if path.exists():
+            theirs = json.loads(path.read_text(encoding="utf-8"))
+            if (theirs["key"], theirs["alarms"]) != (cell.key, cell.alarms):
+                what = f"{theirs['cell']} ({theirs['key'][:8]}) with alarms {theirs['alarms']}"
+                raise PlanError(f"{out} holds results of {what}, and not of {cell.title}; give another --out")
+        elif (self.out / ROWS).exists():
+            raise PlanError(f"{out} holds predictions of another command; give another --out")
+        else:
+            write_file(path, json.dumps(mine, indent=1).encode())
 
     def step(self) -> int:
         """Score the files that have settled and have no result; how many there were. Raises DiskFull."""
@@ -88,17 +110,22 @@ class Watch:
         for start in range(0, len(files), BATCH):
             self._score(files[start : start + BATCH])
             self.write(always=False)
+        if not files and self._untold and self._is_due():
+            self.write()
         return len(files)
 
     def write(self, always: bool = True) -> None:
         """The page, and the table unless it was just written."""
         write_file(self.out / "index.html", self.page().encode())
-        if always or time.monotonic() - self._told > TABLE_EVERY:
-            self._told = time.monotonic()
+        if always or self._is_due():
+            self._told, self._untold = time.monotonic(), False
             rows = [{**asdict(result.prediction), "time": result.time} for result in self.results]
             columns = [*Prediction.__dataclass_fields__, "time"]
             text = pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\n")
             write_file(self.out / ROWS, text.encode())
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._told > TABLE_EVERY
 
     def _read(self) -> None:
         found = []
@@ -110,6 +137,7 @@ class Watch:
 
     def _keep(self, result: Result) -> None:
         self.results.append(result)
+        self._untold = True
         self._names.add(result.name)
         self._seen[result.prediction.path] = (result.bytes, result.changed)
 
@@ -119,14 +147,15 @@ class Watch:
         for path in files_below(self.source):
             if path.suffix.lower() in EXTENSIONS and (state := _state(path)):
                 now[path] = state
+        new = {path: state for path, state in now.items() if self._seen.get(written(str(path))) != state}
         ready = [
             path
-            for path, state in now.items()
-            if self._seen.get(written(str(path))) != state
-            and self._before.get(path) == state
-            and time.time() - state[1] / 1e9 > SETTLED
+            for path, state in new.items()
+            if self._before.get(path) == state
+            and abs(time.time() - state[1] / 1e9) > SETTLED  # also by a clock that is ahead of ours
         ]
         self._before = now
+        self.waiting = len(new)
         return sorted(ready, key=lambda path: (now[path][1], str(path)))
 
     def _score(self, files: Sequence[Path]) -> None:
@@ -143,6 +172,7 @@ class Watch:
             ).hexdigest()[:20]
             if name in self._names:  # touched, and the same
                 self._seen[written(str(path))] = state
+                self.waiting -= 1
             else:
                 new.append((path, state, sha256, name))
         scored = self.scorer.scored([ImageFile(path, sha256, self.scorer.rule) for path, _, sha256, _ in new])
@@ -156,6 +186,7 @@ class Watch:
             result = Result(made, name, time.time(), *state, sha256)
             write_file(self.out / "rows" / f"{name}.json", json.dumps(asdict(result)).encode())
             self._keep(result)
+            self.waiting -= 1
 
     def drifted(self) -> float:
         """The chance that the latest parts that passed score so high by chance; 1 without a threshold."""
@@ -190,8 +221,8 @@ class Watch:
         chance = self.drifted()
         if chance < DRIFTED:
             yield (
-                f"Drift: the latest {WINDOW} parts that passed score higher than the normal images of the training (p = "
-                f"{chance:.1e}); look at lamp, camera and material before you trust the verdicts."
+                f"Drift: the latest {WINDOW} parts that passed score higher than the normal images of the training "
+                f"(p = {chance:.1e}); look at lamp, camera and material before you trust the verdicts."
             )
         else:
             yield f"No drift is seen in the latest parts that passed (p = {chance:.2g})."

@@ -62,6 +62,17 @@ def test_ctrl_c_ends_it_with_what_there_is(places: list[str], parts: Path, tmp_p
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and output.startswith("3 images: "), errors
+    assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) == 1 + 3
+
+
+def test_a_mistake_is_one_line(places: list[str], tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    process = start(places, tmp_path, "--every", "-1")
+    _, errors = process.communicate(timeout=300)
+    assert (process.returncode, errors) == (
+        2,
+        "error: --every -1 is no number of seconds; give one above 0, such as 1\n",
+    )
 
 
 def wait(ready) -> None:  # type: ignore[no-untyped-def]

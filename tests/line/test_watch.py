@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from adcore.core.plan import PlanError
 from adcore.engine.bench import Bench
 from adcore.engine.cells import Cell
 from adcore.engine.enhancement import image_set
-from adcore.line import watch
+from adcore.line import prediction, watch
 from adcore.line.scorer import Scorer
 from adcore.line.watch import Watch
 
@@ -140,6 +141,64 @@ def test_the_table_has_what_the_rows_have(line: Path, watching: Watch) -> None:
     watching.write()
     table = pd.read_csv(line / "out" / "predictions.csv")
     assert sorted(table["path"]) == sorted(each["prediction"]["path"] for each in rows(line))
+
+
+def test_the_table_is_written_where_nothing_more_comes(
+    line: Path, watching: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watching.write()
+    watching.step()
+    watching.step()
+    assert len(pd.read_csv(line / "out" / "predictions.csv")) == 0
+    monkeypatch.setattr(watch, "TABLE_EVERY", 0.0)
+    watching.step()
+    assert len(pd.read_csv(line / "out" / "predictions.csv")) == 6
+
+
+def test_what_has_no_result_yet_is_counted(line: Path, watching: Watch) -> None:
+    found = []
+    for change in (b"", b"more", b""):
+        with (line / "in" / "0.png").open("ab") as file:
+            file.write(change)
+        watching.step()
+        found.append(watching.waiting)
+    watching.step()
+    assert (found, watching.waiting) == ([6, 1, 0], 0)
+
+
+def test_a_file_from_a_clock_that_is_ahead_is_scored(line: Path, watching: Watch, monkeypatch: Any) -> None:
+    monkeypatch.setattr(watch, "SETTLED", 1.0)
+    for path in (line / "in").iterdir():
+        os.utime(path, (time.time() + 3600,) * 2)
+    watching.step()
+    assert watching.step() == 6
+
+
+def test_a_folder_of_another_share_of_alarms_is_refused(done: Bench, scorer: Scorer, line: Path) -> None:
+    with Watch(scorer, line / "in", line / "out").alone():
+        pass
+    other = Scorer(done, replace(scorer.cell, alarms=0.4))
+    with (
+        pytest.raises(PlanError, match=r"holds results of parts/bolt padim seed 0 \(.{8}\) with alarms 0.2"),
+        Watch(other, line / "in", line / "out").alone(),
+    ):
+        pass
+
+
+def test_a_folder_of_predictions_is_not_written_over(scorer: Scorer, line: Path) -> None:
+    prediction.predict(scorer, [line / "in" / "0.png"], line / "out")
+    with (
+        pytest.raises(PlanError, match="holds predictions of another command"),
+        Watch(scorer, line / "in", line / "out").alone(),
+    ):
+        pass
+    assert len(pd.read_csv(line / "out" / "predictions.csv")) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_refused(scorer: Scorer, line: Path) -> None:
+    (line / "file").write_text("")
+    with pytest.raises(PlanError, match="cannot be written to"), Watch(scorer, line / "in", line / "file").alone():
+        pass
 
 
 def test_the_page_shows_the_latest_and_the_rate(line: Path, watching: Watch) -> None:
