@@ -24,7 +24,6 @@ from adcore.vision.images import ImageError, ImageFile
 
 NORMAL, DEFECTIVE, FAILED = "normal", "defective", "failed"
 ROWS = "predictions.csv"
-LONGEST = 1024  # pixels of the longer side of an overlay
 FRAME = (255, 0, 200)
 
 
@@ -126,18 +125,22 @@ def verdict(scorer: Scorer, score: float) -> str:
 
 
 def drawn(found: Scored, scale: Scale, boxes: Sequence[tuple[int, int, int, int]]) -> UInt8Array:
-    """The image with its heat map on the cell's scale and its boxes, its longer side at most LONGEST."""
+    """The image with its heat map on the cell's scale and its boxes."""
     pixels = found.pixels.copy()
-    rows, columns = found.window
+    down, across = (part / whole for part, whole in zip(pixels.shape, found.size, strict=False))
+    rows, columns = (_scaled(part, share) for part, share in zip(found.window, (down, across), strict=True))
     pixels[rows, columns] = overlay(pixels[rows, columns], found.smooth, scale)
     picture = Image.fromarray(pixels)
-    share = min(1.0, LONGEST / max(picture.size))
-    if share < 1:
-        picture = picture.resize((round(picture.width * share), round(picture.height * share)))
     draw = ImageDraw.Draw(picture)
     for left, top, right, bottom in boxes:
-        draw.rectangle([share * left, share * top, share * right - 1, share * bottom - 1], outline=FRAME)
+        corner = across * left, down * top
+        draw.rectangle([corner, (max(corner[0], across * right - 1), max(corner[1], down * bottom - 1))], outline=FRAME)
     return np.asarray(picture)
+
+
+def _scaled(part: slice, share: float) -> slice:
+    start = int(share * part.start)
+    return slice(start, max(start + 1, round(share * part.stop)))
 
 
 def _png(pixels: UInt8Array) -> bytes:

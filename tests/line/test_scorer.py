@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from adcore.core.conformal import p_values
@@ -14,6 +17,7 @@ from adcore.engine.bench import Bench
 from adcore.engine.cells import Cell
 from adcore.engine.enhancement import image_set
 from adcore.line.scorer import Scored, Scorer
+from adcore.vision import images
 from adcore.vision.images import ImageError, ImageFile
 
 
@@ -67,7 +71,7 @@ def test_without_a_share_of_alarms_there_is_no_threshold(done: Bench, cells: dic
 
 
 def scored(smooth: np.ndarray, window: tuple[slice, slice], size: tuple[int, int]) -> Scored:
-    return Scored(np.zeros((*size, 3), np.uint8), window, smooth, smooth, 0.0)
+    return Scored(np.zeros((*size, 3), np.uint8), size, window, smooth, smooth, 0.0)
 
 
 def test_boxes_are_in_pixels_of_the_image_the_highest_first() -> None:
@@ -92,3 +96,45 @@ def test_a_larger_image_is_taken_too(scorer: Scorer, tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 150, 3), dtype=np.uint8)).save(tmp_path / "x.png")
     (found,) = all_scored(scorer, [ImageFile(tmp_path / "x.png")])
     assert found.pixels.shape == (90, 150, 3) and found.window == (slice(0, 90), slice(0, 150))
+
+
+def test_of_a_large_image_only_a_small_one_is_kept(scorer: Scorer, tmp_path: Path) -> None:
+    Image.new("RGB", (3000, 1500)).save(tmp_path / "x.png")
+    (found,) = all_scored(scorer, [ImageFile(tmp_path / "x.png")])
+    assert found.pixels.shape == (512, 1024, 3) and found.size == (1500, 3000)
+    assert found.window == (slice(0, 1500), slice(0, 3000))
+
+
+def test_a_file_is_read_once(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    original = images.file_bytes
+
+    def counted(path: Path) -> bytes:
+        read.append(path)
+        return original(path)
+
+    monkeypatch.setattr(images, "file_bytes", counted)
+    files = image_set(scorer.cell, "test").files
+    all_scored(scorer, files)
+    assert sorted(read) == sorted(file.path for file in files)
+
+
+def test_an_image_without_a_finite_score_is_no_normal_one(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = type(scorer.method).score
+
+    def broken(method: Any, seen: Any) -> Any:
+        maps, scores = original(method, seen)
+        maps[1] = torch.nan
+        return maps, scores
+
+    monkeypatch.setattr(type(scorer.method), "score", broken)
+    found = list(scorer.scored(image_set(scorer.cell, "test").files[:3]))
+    assert [str(each) for each in found if isinstance(each, ImageError)] == [
+        f"method {scorer.method.name} gave a score that is not finite"
+    ]
+    assert isinstance(found[1], ImageError)
+
+
+def test_a_gallery_that_is_gone_is_made_again(done: Bench, scorer: Scorer) -> None:
+    shutil.rmtree(done.store.path("gallery", scorer.cell.gallery_key))
+    assert Scorer(done, scorer.cell).scale == scorer.scale
