@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from prefect import State, flow
@@ -20,6 +19,7 @@ from prefect.states import Completed, Failed
 
 from adcore.api import in_place
 from adcore.core.conformal import ALARMS
+from adcore.core.names import printable
 from adcore.core.plan import PlanError, expanded
 from adcore.engine.bench import Bench
 from adcore.line import prediction
@@ -44,6 +44,7 @@ def predict(
 
     alarms: the wanted share of false alarms; None: the plan's, else 0.01."""
     _require(images, out)
+    out = str(expanded(out).absolute())
     bench = opened(plan, workspace, alarms)
     cell = line.chosen(run, best, *bench.text)
     summary = _summary(cell, out, line.predict(cell, list(images), out, *bench.text))
@@ -88,7 +89,7 @@ def _summary(cell: str, out: str, verdicts: dict[str, int]) -> Row:
     failed = verdicts.get(prediction.FAILED, 0)
     told = {name or "scored, without a threshold": count for name, count in verdicts.items()}
     counts = ", ".join(f"{count} {name}" for name, count in told.items())
-    return {"failed": failed, "untracked": "", "last_line": f"{cell}: {counts}; {out}/{prediction.ROWS}"}
+    return {"failed": failed, "untracked": "", "last_line": f"{cell}: {counts}; {printable(out)}/{prediction.ROWS}"}
 
 
 def _arguments() -> argparse.Namespace:
@@ -96,10 +97,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("images", nargs="+", metavar="IMAGES", help="files, folders, or patterns in quotes")
     name_cell(parser)
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the table, maps and overlays go")
-    given = parser.parse_args()
-    given.images = [str(Path(text).expanduser().absolute()) for text in given.images]
-    given.out = str(expanded(given.out).absolute())
-    return command.checked(command.settled(given))
+    given = command.settled(parser.parse_args())
+    with command.clear_errors(given.workspace):
+        given.images = [str(expanded(text).absolute()) for text in given.images]
+        given.out = str(expanded(given.out).absolute())
+    return command.checked(given)
 
 
 if __name__ == "__main__":

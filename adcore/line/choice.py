@@ -59,6 +59,8 @@ def _best(bench: Bench, place: str) -> Cell:
     """The first seed of the contender that leads on a category alone."""
     dataset, _, category = place.partition("/")
     every = list(dict.fromkeys(f"{each.category.dataset}/{each.category.name}" for each in bench.cells))
+    if place not in every and dataset in {spec.name for spec in bench.plan.datasets} - bench.manifests.keys():
+        raise PlanError(f"the data of {dataset} are not in place here, and are a part of its cells' keys")
     if place not in every:
         raise PlanError(f"the plan has no '{place}'{nearest(place, every)}; it has {', '.join(every)}")
     done = finished.read(bench, Remembering(bench.store), bench.plan.metrics)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from PIL import Image, ImageDraw
 from adcore.core.arrays import UInt8Array
 from adcore.core.disk import write_file
 from adcore.core.names import printable, written
-from adcore.core.plan import PlanError
+from adcore.core.plan import PlanError, expanded
 from adcore.datasets._folders import EXTENSIONS, files_below
 from adcore.line.scorer import Scored, Scorer
 from adcore.report.heatmaps import overlay
@@ -24,6 +26,7 @@ from adcore.vision.images import ImageError, ImageFile
 
 NORMAL, DEFECTIVE, FAILED = "normal", "defective", "failed"
 ROWS = "predictions.csv"
+NAMED = 150  # bytes of an image's name that are in those of its map and overlay
 FRAME = (255, 0, 200)
 
 
@@ -50,17 +53,25 @@ def images(given: Sequence[str]) -> list[Path]:
     Raises PlanError for one that means no image."""
     found: dict[Path, None] = {}
     for text in given:
-        path = Path(text).expanduser()
-        if path.is_dir():
-            mine = sorted(each for each in files_below(path) if each.suffix.lower() in EXTENSIONS)
-        else:
-            start = Path(path.anchor)
-            mine = [path] if path.exists() else sorted(start.glob(str(path.relative_to(start))))
+        meant = _meant(expanded(text))
+        mine = [image for path in meant for image in _below(path)]
         if not mine:
-            what = "has no image" if path.is_dir() else "is no image, folder or pattern of any file"
+            what = "has no image that can be read" if meant else "is no image, folder or pattern of any file"
             raise PlanError(f"{printable(text)} {what}; images end with {', '.join(EXTENSIONS)}")
         found |= dict.fromkeys(mine)
     return list(found)
+
+
+def _meant(path: Path) -> list[Path]:
+    """A file or folder; else what it matches as a pattern, as in a shell."""
+    return [path] if os.path.lexists(path) else sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
+
+
+def _below(path: Path) -> list[Path]:
+    """A file itself, the images of a folder."""
+    if not os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises where nobody may look)
+        return [path]
+    return [each for each in files_below(path) if each.suffix.lower() in EXTENSIONS]
 
 
 def predict(
@@ -84,7 +95,10 @@ def predict(
 
 
 def require_free(out: Path) -> None:
-    """Raise PlanError where a folder holds predictions already."""
+    """Raise PlanError where a folder holds predictions already, or cannot be written to."""
+    there = next(place for place in (out, *out.parents) if os.path.lexists(place))
+    if not (os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)):  # noqa: PTH112
+        raise PlanError(f"{printable(str(out))} cannot be written to; give another --out")
     if (out / ROWS).exists():
         raise PlanError(f"{printable(str(out))} holds predictions already; give another --out, or remove it")
 
@@ -95,7 +109,12 @@ def _rows(scorer: Scorer, files: Sequence[Path], out: Path) -> Iterator[Predicti
         if isinstance(found, ImageError):
             yield Prediction(written(str(path)), FAILED, error=str(found))
         else:
-            yield row(scorer, found, path, out, f"{place:06d}_{written(path.stem)}")
+            yield row(scorer, found, path, out, f"{place:06d}_{_short(written(path.stem))}")
+
+
+def _short(name: str) -> str:
+    """The beginning of a name, so that there is room for what else a file's is made of."""
+    return name.encode()[:NAMED].decode(errors="ignore")
 
 
 def row(scorer: Scorer, found: Scored, path: Path, out: Path, name: str) -> Prediction:

@@ -48,6 +48,14 @@ def test_a_flow_predicts(finished: dict[str, str], parts: Path, tmp_path: Path) 
     assert len(pd.read_csv(out / "predictions.csv")) == 3
 
 
+def test_a_flow_knows_the_home_folder(
+    finished: dict[str, str], parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    state: Any = predict(**finished, best="parts/bolt", images=[good(parts)], out="~/out", return_state=True)
+    assert state.is_completed() and (tmp_path / "out" / "predictions.csv").exists()
+
+
 def test_a_bad_image_fails_the_run_but_not_the_others(finished: dict[str, str], parts: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"")
     images = [good(parts), str(tmp_path / "bad.png")]
@@ -84,6 +92,7 @@ def test_the_command_needs_no_server(finished: dict[str, str], parts: Path, tmp_
         (["--best", "parts/bold"], "the plan has no 'parts/bold' (did you mean 'parts/bolt'?)"),
         (["--best", "parts/bolt", "--alarms", "2"], "alarms: 2.0 is no share of false alarms"),
         ([], "say which cell"),
+        (["--best", "parts/bolt", "--out", "~nobody-of-this-name/out"], "the home folder is not known here"),
     ],
 )
 def test_a_mistake_is_one_line(

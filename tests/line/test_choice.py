@@ -84,3 +84,8 @@ def test_a_leaderboard_of_another_plan_is_no_hindrance(done: Bench, cells: dict[
     if table is not None:
         table.assign(key="0" * 32).to_csv(path, index=False)
     assert choice.cell(done, run=cells["padim"].key).title == cells["padim"].title
+
+
+def test_data_that_are_not_in_place_are_told(done: Bench) -> None:
+    with pytest.raises(PlanError, match="the data of parts are not in place here"):
+        choice.cell(Bench(done.plan, done.layout.workspace, {}), best="parts/bolt")

@@ -90,10 +90,37 @@ def test_files_folders_and_patterns_are_taken_once(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     found = prediction.images([str(tmp_path / "a.png"), str(tmp_path), str(tmp_path / "*.png")])
-    assert [path.name for path in found if not path.name.startswith(".")] == ["a.png", "b.JPG", "c.bmp"]
+    assert [path.name for path in found] == ["a.png", "b.JPG", "c.bmp"]
 
 
-@pytest.mark.parametrize(("name", "error"), [("none.png", "is no image, folder or pattern"), ("", "has no image")])
+def test_a_folder_that_a_pattern_matches_is_one(tmp_path: Path) -> None:
+    (tmp_path / "in" / "below").mkdir(parents=True)
+    (tmp_path / "in" / "below" / "a.png").write_bytes(b"")
+    assert prediction.images([str(tmp_path / "i*")]) == [tmp_path / "in" / "below" / "a.png"]
+
+
+def test_a_name_of_any_length_has_a_map(scorer: Scorer, tmp_path: Path) -> None:
+    path = tmp_path / f"{'ü' * 120}.png"
+    Image.new("RGB", (9, 9)).save(path)
+    (row,) = prediction.predict(scorer, [path], tmp_path / "out")
+    assert (tmp_path / "out" / row.map).exists() and (tmp_path / "out" / row.overlay).exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PlanError, match="cannot be written to"):
+        prediction.require_free(tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("none.png", "is no image, folder or pattern"),
+        ("", "has no image"),
+        ("a**b", "is no image, folder or pattern"),
+        ("a" * 300, "is no image, folder or pattern"),
+    ],
+)
 def test_what_means_no_image_is_refused(tmp_path: Path, name: str, error: str) -> None:
     with pytest.raises(PlanError, match=error):
         prediction.images([str(tmp_path / name)])
