@@ -17,7 +17,9 @@ def read(store: Store, cell: Cell) -> Calibration | None:
     if not cell.calibration_key or not store.has("calibration", cell.calibration_key):
         return None
     rows = pd.read_parquet(store.path("calibration", cell.calibration_key) / FILE)
-    own = rows[rows["category"] == cell.category.name]
+    # A model of one category has scored that alone, be it under the name of another category of the same images.
+    joint = cell.train["category"].nunique() > 1
+    own = rows[rows["category"] == cell.category.name] if joint else rows
     return Calibration(own["score"].to_numpy(np.float64), own["peak"].to_numpy(np.float64))
 
 

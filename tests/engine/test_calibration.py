@@ -148,3 +148,25 @@ def test_a_validation_split_is_taken_instead(opened: Bench, cell: Cell) -> None:
     found = calibrated.read(opened.store, other)
     assert found is not None
     np.testing.assert_allclose(np.sort(found.scores), np.sort(scores), rtol=1e-5)
+
+
+def test_another_category_of_the_same_images_has_the_same_thresholds(opened: Bench, cell: Cell) -> None:
+    """Its key is the same, and whichever comes first computes it."""
+    twin = replace(
+        cell, category=replace(cell.category, name="screw"), train=cell.train.assign(category="screw"), test=cell.test
+    )
+    mine, theirs = (calibrated.read(opened.store, each) for each in (cell, twin))
+    assert mine is not None and theirs is not None and len(theirs)
+    np.testing.assert_array_equal(mine.scores, theirs.scores)
+
+
+def test_a_joint_model_has_thresholds_of_each_category(plan: Make, opened: Bench) -> None:
+    made = plan(alarms=0.2, protocols=["multi-class"], methods=["padim"])
+    both = Bench(made, opened.layout.workspace, opened.manifests)
+    for each in both.cells:
+        both.calibrator.calibrate(each, silent)
+    found = {each.category.name: calibrated.read(both.store, each) for each in both.cells}
+    assert len({each.calibration_key for each in both.cells}) == 1
+    assert {name: len(each) for name, each in found.items() if each} == {
+        each.category.name: int((each.train["category"] == each.category.name).sum()) for each in both.cells
+    }
