@@ -67,6 +67,10 @@ def list_missing(plan: Plan, layout: Layout) -> bool:
     todo = [cell for cell in bench.cells if not store.expects("cell", cell.key)]
     for cell in todo:
         print(f"missing: {cell.title}")
+    wanted = [cell for cell in bench.cells if cell.calibration_key and store.expects("cell", cell.key)]
+    for cell in wanted:
+        if not store.expects("calibration", cell.calibration_key):
+            print(f"missing: the threshold of {cell.title}")
     unseen = [category for spec in absent for category in foreseen(spec, layout)]
     if todo or unseen:
         from adcore.engine import forecast  # takes torch

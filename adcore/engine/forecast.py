@@ -161,6 +161,7 @@ def _work(cells: Sequence[Cell], networks: dict[Levels, _Network]) -> float:
         if key not in shares:
             shares[key] = networks[cell.levels].share(cell)
         total += work.fit(cell, shares[key])
+        total += work.calibrate(cell, shares[key]) if cell.calibration_key else 0
     links = {link.key: (link, len(cell.train)) for cell in cells for link in cell.links}
     total += sum(work.enhance(link, images) for link, images in links.values())
     total += sum(work.score(cell) for cell in _once(cells, "maps_key"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adcore.core.contracts import Link
-from adcore.engine.cells import Cell, most_folds
+from adcore.engine.cells import Cell, most_folds, unseen
 
 LATENCY = 100.0
 DECODED = 1.5  # an image that is read from its file and goes through the backbone
@@ -35,6 +35,11 @@ def evaluate(cell: Cell) -> float:
     return 0.1 * len(cell.test)
 
 
-def calibrate(cell: Cell) -> float:
-    """Fits that lack some of the training images, and the maps of those."""
-    return (most_folds(cell.contender) - 1) * fit(cell) + 0.3 * len(cell.train)
+def calibrate(cell: Cell, share: float = 1.0) -> float:
+    """The maps of unseen normal images, and where there is no validation split the fits that lack some of the training
+    images, and their enhancers. share: as of `fit`."""
+    validation = len(unseen(cell.category, cell.train))
+    if validation:
+        return DECODED * validation + 0.3 * validation
+    enhancers = sum(enhance(link, len(cell.train)) for link in cell.links)
+    return (most_folds(cell.contender) - 1) * (fit(cell, share) + enhancers) + 0.3 * len(cell.train)

@@ -9,7 +9,7 @@ import pytest
 
 from adcore.core.contracts import Levels
 from adcore.core.plan import Plan, parse
-from adcore.engine import bench, forecast
+from adcore.engine import bench, forecast, work
 from adcore.engine.cells import Cell, expand
 
 PLAN: dict[str, Any] = {
@@ -79,12 +79,21 @@ def networks(cell: Cell) -> dict[Levels, forecast._Network]:
 
 
 def test_more_epochs_take_longer_in_proportion(tmp_path: Path) -> None:
-    work = [
+    found = [
         forecast._work(cells, networks(cells[0]))
         for _, cells in (foreseen(tmp_path, methods=[{"name": "cfa", "epochs": n}]) for n in (10, 20, 30))
     ]
-    assert work[2] - work[1] == pytest.approx(work[1] - work[0])
-    assert work[1] > work[0]
+    assert found[2] - found[1] == pytest.approx(found[1] - found[0])
+    assert found[1] > found[0]
+
+
+def test_thresholds_take_twenty_fits_of_nineteen_twentieths(tmp_path: Path) -> None:
+    _, plain = foreseen(tmp_path)
+    _, told = foreseen(tmp_path, alarms=0.01)
+    known = networks(plain[0])
+    fits = 19 * work.fit(plain[0], known[plain[0].levels].share(plain[0]))
+    found = forecast._work(told, known) - forecast._work(plain, known)
+    assert found == pytest.approx(fits + 0.3 * len(told[0].train))
 
 
 @pytest.mark.parametrize(("name", "pictures"), [("sbm", 16), ("psg", 32)])

@@ -172,6 +172,16 @@ def test_a_category_that_cannot_be_used_counts_its_cells_of_all_seeds(
     assert run(plan, work)["last_line"] == "cells: 2 computed, 0 cached, 2 failed"
 
 
+def test_a_dry_run_lists_thresholds_that_a_plan_asks_for_later(
+    plan_file: PlanFile, own_parts: Path, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(plan_file(methods=["padim"]), work)
+    assert stages.list_missing(adcore.load_plan(plan_file(methods=["padim"], alarms=0.2)), Layout(work))
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("missing")] == [
+        f"missing: the threshold of parts/{name} padim seed 0" for name in ("bolt", "cloth")
+    ]
+
+
 def test_a_missing_root_fails_and_other_datasets_go_on(
     plan_file: PlanFile, own_parts: Path, tmp_path: Path, work: Path
 ) -> None:
