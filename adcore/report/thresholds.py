@@ -68,10 +68,15 @@ def _texts(alarms: Alarms) -> list[str]:
     counts = ((alarms.false_alarms, alarms.good), (alarms.misses, alarms.bad))
     return [
         f"{alarms.normals:,}",
-        f"{1000 * alarms.wanted:.0f}",
-        f"{1000 * alarms.image.promised:.0f}",
+        _of_1000(alarms.wanted),
+        _of_1000(alarms.image.promised),
         *(_share(count, of) for count, of in counts),
     ]
+
+
+def _of_1000(share: float) -> str:
+    """`24`, and `0.5` where a whole number would say little or nothing."""
+    return f"{1000 * share:.0f}" if share >= 0.01 else f"{1000 * share:.2g}"
 
 
 def _share(count: int, of: int) -> str:

@@ -54,6 +54,11 @@ def test_the_table_counts_both_errors_of_the_first_seed(tmp_path: Path) -> None:
     assert (row[5].split()[0], row[6].split()[0]) == (str(100 * false), str(200 * missed))
 
 
+@pytest.mark.parametrize(("share", "text"), [(0.0005, "0.5"), (0.005, "5"), (0.0244, "24"), (0.2, "200")])
+def test_small_shares_are_told_as_what_they_are(share: float, text: str) -> None:
+    assert thresholds._of_1000(share) == text
+
+
 @pytest.mark.parametrize(("count", "of"), [(0, 10), (3, 10), (10, 10)])
 def test_intervals_are_clopper_and_pearsons(count: int, of: int) -> None:
     from scipy.stats import beta
