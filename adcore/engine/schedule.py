@@ -64,10 +64,12 @@ def missing(store: Remembering, cell: Cell, plain: Cell | None = None) -> Missin
     maps = evaluate and not store.expects("maps", cell.maps_key)
     fit = (maps or latency) and not store.expects("fit", cell.fit_key)
     compared = latency and plain is not None and not store.expects("fit", plain.fit_key)
-    enhance = (
-        tuple(link.key for link in cell.links if not store.expects("enhancer", link.key)) if maps or latency else ()
-    )
     calibration = bool(cell.calibration_key) and not store.expects("calibration", cell.calibration_key)
+    enhance = (
+        tuple(link.key for link in cell.links if not store.expects("enhancer", link.key))
+        if maps or latency or calibration
+        else ()
+    )
     return Missing(fit, maps, evaluate, latency, not cell_there, enhance, compared, calibration)
 
 

@@ -218,7 +218,7 @@ def _weights(scorer: Scorer) -> dict[str, str]:
     else:
         found[f"{backbone.name} ({Path(backbone.weights).name})"] = "a file of yours; not known"
     for options in (scorer.cell.contender.options, *(link.options for link in scorer.cell.links)):
-        if name := getattr(options, "cait", ""):
+        if name := str(options.model_dump().get("cait") or ""):  # MFFA's second network
             found[f"{name}, unless it is a stand-in"] = licence(name)
     return found
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from adcore.core.conformal import ALARMS
 from adcore.core.disk import DiskFull, write_file
+from adcore.core.keys import digest
 from adcore.engine import registry
 from adcore.engine.bench import Bench
+from adcore.engine.cells import contents
 from adcore.results.contenders import headline
 from adcore.results.contests import Contests
 from adcore.results.run import Results
@@ -42,7 +44,7 @@ class Champion:
     run: str
     metric: str
     score: float
-    data: str  # the dataset's manifest
+    data: str  # digest of the test images that it was judged on
     protocol: str
 
     @property
@@ -51,7 +53,7 @@ class Champion:
             "cell_key": self.key,
             "metric": self.metric,
             "score": repr(self.score),
-            "data_version": self.data,
+            "judged_on": self.data,
             "protocol": self.protocol,
         }
 
@@ -88,7 +90,11 @@ def _places(results: Results) -> list[tuple[str, str]]:
 
 def _leader(bench: Bench, results: Results, runs: Mapping[str, str], dataset: str, category: str) -> Champion | None:
     table = results.table
-    contenders = Contests(table[(table["dataset"] == dataset) & (table["category"] == category)]).contenders[dataset]
+    leaky = {each.names["method_label"] for each in bench.contenders if each.method.selects_on_test(each.options)}
+    own = table[(table["dataset"] == dataset) & (table["category"] == category) & ~table["method_label"].isin(leaky)]
+    if own.empty:
+        return None
+    contenders = Contests(own).contenders[dataset]
     first, metric = contenders[0], headline(contenders)
     score = first.means.get(metric, float("nan"))
     if first.failed or score != score:
@@ -97,9 +103,11 @@ def _leader(bench: Bench, results: Results, runs: Mapping[str, str], dataset: st
     cell = next(each for each in bench.cells if each.key == row["key"] and each.category.name == category)
     if cell.key not in runs:
         return None
-    name = NO_NAME.sub("-", f"adcore-{dataset}-{category}")
+    name = f"adcore-{dataset}-{category}"
+    if NO_NAME.search(name) or "-" in f"{dataset}{category}":  # which other names would become, too
+        name = f"{NO_NAME.sub('-', name)}-{digest([dataset, category])[:6]}"
     protocol = str(row["protocol_label"])
-    data = bench.manifests[dataset]
+    data = digest(contents(cell.test))
     return Champion(name, dataset, category, cell.title, cell.key, runs[cell.key], metric, score, data, protocol)
 
 
@@ -118,7 +126,7 @@ def _register(client: MlflowClient, template: Path, bench: Bench, champion: Cham
     reference = {"plan": plan, "workspace": workspace, "manifests": manifests, "title": champion.title}
     content = json.dumps(reference | {"key": champion.key}, indent=1)
     (template / "data" / "data" / served.REFERENCE).write_text(content, encoding="utf-8")
-    place = f"model/{NO_NAME.sub('-', champion.category)}"
+    place = f"model/{champion.model}"
     client.log_artifacts(champion.run, str(template), place)
     source = f"{client.get_run(champion.run).info.artifact_uri}/{place}"
     version = client.create_model_version(
@@ -142,7 +150,7 @@ def _succeeds(champion: Champion, present: Mapping[str, str]) -> bool:
     """Whether it takes the place of the present one: another cell that is not worse, where the two compare."""
     if present.get("cell_key") == champion.key:
         return False
-    alike = all(present.get(name) == champion.tags[name] for name in ("metric", "data_version", "protocol"))
+    alike = all(present.get(name) == champion.tags[name] for name in ("metric", "judged_on", "protocol"))
     rank = registry.column(champion.metric).rank
     return not alike or rank(champion.score) >= rank(float(present["score"]))
 
