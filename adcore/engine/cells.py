@@ -310,7 +310,8 @@ def folds(train: pd.DataFrame, seed: int, most: int = FOLDS) -> list[npt.NDArray
 
 def most_folds(contender: Contender) -> int:
     """How often a contender is fitted again to calibrate it, at most."""
-    return FINE_FOLDS if contender.method.passes(contender.options) is None else FOLDS
+    trains = contender.chain.parts or contender.method.passes(contender.options) is not None
+    return FOLDS if trains else FINE_FOLDS
 
 
 def _apart(category: Category, train: pd.DataFrame) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from adcore.core.contracts import silent
 from adcore.core.plan import Plan
 from adcore.engine import bench, calibrated, evaluation
 from adcore.engine.bench import Bench
-from adcore.engine.cells import FINE_FOLDS, FOLDS, Cell, folds, unseen
+from adcore.engine.cells import FINE_FOLDS, FOLDS, Cell, contenders, folds, most_folds, unseen
 from adcore.engine.compute import Computer
 from adcore.engine.schedule import Work
 from adcore.vision.maps import postprocess
@@ -66,6 +67,19 @@ def test_images_of_a_group_are_left_out_together() -> None:
 def test_other_seeds_leave_out_others() -> None:
     train = rows(sha256=[f"{n:03d}" for n in range(40)])
     assert not np.array_equal(folds(train, 0), folds(train, 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({"methods": ["padim"]}, FINE_FOLDS),
+        ({"methods": [{"name": "cfa", "epochs": 1}]}, FOLDS),
+        ({"methods": ["padim"], "enhancers": ["sbm"]}, FOLDS),
+    ],
+)
+def test_what_is_trained_is_fitted_again_less_often(plan: Make, changes: dict[str, Any], count: int) -> None:
+    (contender,) = contenders(plan(**changes))
+    assert most_folds(contender) == count
 
 
 def test_scores_are_those_of_models_without_the_image(opened: Bench, cell: Cell, tmp_path: Path) -> None:
