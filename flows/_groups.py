@@ -139,8 +139,9 @@ class _Groups:
         return {cell.title: Fault.of(error) for cell in job.cells if not self._is_there(cell)}
 
     def _is_there(self, cell: Cell) -> bool:
+        wanted = [("cell", cell.key), *([("calibration", cell.calibration_key)] if cell.calibration_key else [])]
         try:
-            return self.work.bench.store.has("cell", cell.key)
+            return all(self.work.bench.store.has(kind, key) for kind, key in wanted)
         except RemoteGone:
             return False
 

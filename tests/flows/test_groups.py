@@ -153,6 +153,13 @@ def test_cells_of_which_a_store_that_is_gone_cannot_tell_are_lost(work: Work, mo
     assert set(run(work, Nodes(lambda *_: RuntimeError("its worker died")))) == {cell.title for cell in work.cells}
 
 
+def test_a_cell_whose_thresholds_are_not_there_is_lost(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = work.bench.plan.model_copy(update={"alarms": 0.2})
+    other = Work.find(Bench(plan, work.bench.layout.workspace, work.bench.manifests))
+    monkeypatch.setattr(other.bench.store, "has", lambda kind, key: kind == "cell")
+    assert set(run(other, Nodes(lambda *_: RuntimeError("its worker died")))) == {cell.title for cell in other.cells}
+
+
 def test_no_node_that_can_give_what_a_group_reserves_is_told(work: Work, capsys: pytest.CaptureFixture[str]) -> None:
     nodes = Nodes(broken())
     nodes.has_node = lambda timing, without=(): False  # type: ignore[method-assign]
