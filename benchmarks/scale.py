@@ -206,7 +206,10 @@ def main() -> None:
     print_conditions("torch", "numpy", "numba", "pandas", "mlflow")
     for curve in given.curves or CURVES:
         sizes = [size for size in CURVES[curve] if size <= given.most]
-        points = [measured(curve, size) for size in sizes]
+        points = []
+        for size in sizes:
+            points.append(measured(curve, size))
+            print(f"{curve} {size}: {json.dumps(points[-1])}", flush=True)  # the larger ones take minutes
         rows = []
         for place, (size, found) in enumerate(zip(sizes, points, strict=True)):
             for name, value in found.items():
