@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import yaml
 
 from adcore.core.plan import PlanError
 from flows.benchmark import benchmark
-from flows.predict import predict
+from flows.predict import alone, predict
 
 REPO = Path(__file__).parents[2]
 
@@ -62,6 +63,12 @@ def test_a_bad_image_fails_the_run_but_not_the_others(finished: dict[str, str], 
     state: Any = predict(**finished, best="parts/bolt", images=images, out=str(tmp_path / "out"), return_state=True)
     table = pd.read_csv(tmp_path / "out" / "predictions.csv")
     assert state.is_failed() and (table["verdict"] != "failed").sum() == 3
+
+
+def test_without_prefect_it_gives_what_the_flow_does(finished: dict[str, str], parts: Path, tmp_path: Path) -> None:
+    given = {"run": "", "best": "parts/bolt", "images": [good(parts)], "out": str(tmp_path / "out"), "alarms": None}
+    summary = alone(argparse.Namespace(**finished, **given))
+    assert summary["failed"] == 0 and len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 3
 
 
 def test_nothing_is_computed_for_images_that_are_not_there(finished: dict[str, str], tmp_path: Path) -> None:

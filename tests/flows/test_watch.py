@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import signal
@@ -17,6 +18,7 @@ from PIL import Image
 
 from adcore import api
 from adcore.core.plan import load
+from flows.watch import watch
 
 REPO = Path(__file__).parents[2]
 
@@ -53,6 +55,16 @@ def test_once_scores_what_is_there_and_ends(places: list[str], parts: Path, tmp_
     process = start(places, tmp_path, "--once")
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0 and output.startswith("3 images: "), errors
+
+
+def test_it_ends_by_itself_when_all_has_a_result(
+    places: list[str], parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(parts / "bolt" / "test" / "good", tmp_path / "in")
+    named = dict(zip(("plan", "workspace", "best"), places[1::2], strict=True))
+    folders = {"source": tmp_path / "in", "out": tmp_path / "out"}
+    watch(argparse.Namespace(**named, **folders, run="", alarms=None, once=True, every=1.0))
+    assert capsys.readouterr().out.startswith("3 images: ")
 
 
 def test_ctrl_c_ends_it_with_what_there_is(places: list[str], parts: Path, tmp_path: Path) -> None:
