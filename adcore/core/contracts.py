@@ -280,6 +280,21 @@ class Method(ABC):
         """Take back what `state` gave; scores are then bit-equal."""
 
 
+class EpochMethod(Method):
+    """A method that trains a network for as many epochs as its option `epochs` says."""
+
+    @classmethod
+    def passes(cls, options: Any) -> int:
+        """The epochs."""
+        epochs: int = options.epochs
+        return epochs
+
+    @classmethod
+    def quick(cls, options: Any) -> Any:
+        """One epoch."""
+        return options.model_copy(update={"epochs": 1})
+
+
 class FeatureMethod(Method):
     """A method that reads the feature maps of `levels`."""
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from adcore.methods._attention import recorded, weights
+from adcore.methods._position import of_grid
 
 DROPOUT = 0.1
 RATIO = 4  # of the widths of a feed-forward network and its tokens
@@ -56,19 +57,12 @@ class UniADDecoder(nn.Module):
     def forward(self, tokens: torch.Tensor, received: list[torch.Tensor] | None = None) -> torch.Tensor:
         """`received` gets, of each layer's first attention, how much each token is attended to: (B, N)."""
         start = before = self.inward(tokens)
-        position = self.position()
+        position = of_grid(self.rows, self.columns)
         for layer in self.layers:
             first, second = (start, before) if self.tokens else (before, start)
             before = layer(first, second, position, received)
         rebuilt: torch.Tensor = self.outward(self.norm(before))
         return rebuilt
-
-    def position(self) -> torch.Tensor:
-        """(N, width): a half for the column, a half for the row."""
-        height, width = len(self.rows), len(self.columns)
-        columns = self.columns[None].expand(height, width, -1)
-        rows = self.rows[:, None].expand(height, width, -1)
-        return torch.cat([columns, rows], 2).flatten(0, 1)
 
     def attention(self, tokens: torch.Tensor) -> torch.Tensor:
         """How much each token is attended to, mean over queries, heads and layers: (B, N), float32."""

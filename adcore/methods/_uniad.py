@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from adcore.methods._position import of_grid
+
 DROPOUT = 0.1
 HEADS = 8
 RATIO = 4  # of the widths of a feed-forward network and its tokens
@@ -38,7 +40,7 @@ class Rebuilder(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, N, channels) -> the same shape."""
-        position = self.position()
+        position = of_grid(self.rows, self.columns)
         encoded = self.inward(tokens)
         for layer in self.encoder:
             encoded = layer(encoded, position, self.hidden)
@@ -47,13 +49,6 @@ class Rebuilder(nn.Module):
             decoded = layer(decoded, encoded, position, self.hidden)
         rebuilt: torch.Tensor = self.outward(self.norm(decoded))
         return rebuilt
-
-    def position(self) -> torch.Tensor:
-        """(N, width): a half for the column, a half for the row."""
-        height, width = len(self.rows), len(self.columns)
-        columns = self.columns[None].expand(height, width, -1)
-        rows = self.rows[:, None].expand(height, width, -1)
-        return torch.cat([columns, rows], 2).flatten(0, 1)
 
 
 class EncoderLayer(nn.Module):

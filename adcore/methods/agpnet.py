@@ -111,7 +111,7 @@ class AGPNetOptions(contracts.PresetOptions):
         return self.guided and self.mask != "L"
 
 
-class AGPNet(contracts.ImageMethod):
+class AGPNet(contracts.EpochMethod, contracts.ImageMethod):
     """Distance of each token to what the decoder makes of it. At inference: the frozen network and the decoder."""
 
     name = "agpnet"
@@ -177,16 +177,6 @@ class AGPNet(contracts.ImageMethod):
         curves = training.run("agpnet", guided.modules, optimiser, options.epochs, batches, guided, total, rate)
         self.decoder.eval().requires_grad_(False)
         return curves
-
-    @classmethod
-    def passes(cls, options: AGPNetOptions) -> int:
-        """The decoder's epochs."""
-        return options.epochs
-
-    @classmethod
-    def quick(cls, options: AGPNetOptions) -> AGPNetOptions:
-        """One epoch."""
-        return options.model_copy(update={"epochs": 1})
 
     def score(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Distances on the token grid; the image score is the greatest mean over 16 x 16 pixels of the enlarged map."""

@@ -37,7 +37,7 @@ class CFAOptions(contracts.MethodOptions):
     selection: Literal["last", "best_test"] = "last"
 
 
-class CFA(contracts.HostMethod):
+class CFA(contracts.EpochMethod, contracts.HostMethod):
     """Soft minimum of the distances of each patch's descriptor to its nearest centroids."""
 
     name = "cfa"
@@ -69,11 +69,6 @@ class CFA(contracts.HostMethod):
         channels, height, width = sum(c for c, _, _ in shapes), *shapes[0][1:]
         memory = height * width // options.gamma_c * (channels // options.gamma_d)
         return super().state_bytes(options, extractor, images) + FLOAT * memory
-
-    @classmethod
-    def passes(cls, options: CFAOptions) -> int:
-        """The descriptor's epochs."""
-        return options.epochs
 
     @classmethod
     def quick(cls, options: CFAOptions) -> CFAOptions:

@@ -42,7 +42,7 @@ class DFROptions(contracts.PresetOptions):
         return SMALL if given.get("preset") == "small" else {}
 
 
-class DFR(contracts.FeatureMethod):
+class DFR(contracts.EpochMethod, contracts.FeatureMethod):
     """The mean squared error of what is rebuilt; the image score is its maximum over the enlarged map."""
 
     name = "dfr"
@@ -65,16 +65,6 @@ class DFR(contracts.FeatureMethod):
             network = Autoencoder(channels, options.latent or max(1, channels // GUESS)).eval()
             features = torch.empty(1, channels, *grid((extractor.size, extractor.size)))
         return contracts.Network(network, lambda: network(features))
-
-    @classmethod
-    def passes(cls, options: DFROptions) -> int:
-        """The epochs."""
-        return options.epochs
-
-    @classmethod
-    def quick(cls, options: DFROptions) -> DFROptions:
-        """One epoch."""
-        return options.model_copy(update={"epochs": 1})
 
     def fit(self, features: contracts.FeatureSource, progress: Progress = silent) -> Curves:
         """Gives the curves of the loss and of the channels of the embedding, which do not change.

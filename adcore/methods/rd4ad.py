@@ -49,7 +49,7 @@ class RD4ADOptions(contracts.PresetOptions):
         return SMALL if given.get("preset") == "small" else {}
 
 
-class RD4AD(contracts.FeatureMethod):
+class RD4AD(contracts.EpochMethod, contracts.FeatureMethod):
     """The sum over the levels of how far the teacher's maps and the student's point apart at each position."""
 
     name = "rd4ad"
@@ -69,16 +69,6 @@ class RD4AD(contracts.FeatureMethod):
             student = _student(options, shapes, [False] * len(shapes)).eval()
             maps = [torch.empty(1, *shape) for shape in shapes]
         return contracts.Network(student, lambda: student(maps))
-
-    @classmethod
-    def passes(cls, options: RD4ADOptions) -> int:
-        """The student's epochs."""
-        return options.epochs
-
-    @classmethod
-    def quick(cls, options: RD4ADOptions) -> RD4ADOptions:
-        """One epoch."""
-        return options.model_copy(update={"epochs": 1})
 
     def fit(self, features: contracts.FeatureSource, progress: Progress = silent) -> Curves:
         """Raises ValueError for maps that do not go from fine to coarse or that are too small for a batch of one

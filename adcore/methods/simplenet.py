@@ -58,7 +58,7 @@ class SimpleNetOptions(contracts.PresetOptions):
         return SUPER if given.get("supersimple") else {}
 
 
-class SimpleNet(contracts.FeatureMethod):
+class SimpleNet(contracts.EpochMethod, contracts.FeatureMethod):
     """How odd the discriminator finds each position; an image is as odd as its oddest position, or as the head says."""
 
     name = "simplenet"
@@ -81,16 +81,6 @@ class SimpleNet(contracts.FeatureMethod):
             features = simplenet.embedded(maps, options.embed)
             network = simplenet.SimpleNet(features.shape[1], options.supersimple).eval()
         return contracts.Network(network, lambda: network(features))
-
-    @classmethod
-    def passes(cls, options: SimpleNetOptions) -> int:
-        """The epochs."""
-        return options.epochs
-
-    @classmethod
-    def quick(cls, options: SimpleNetOptions) -> SimpleNetOptions:
-        """One epoch."""
-        return options.model_copy(update={"epochs": 1})
 
     def fit(self, features: contracts.FeatureSource, progress: Progress = silent) -> Curves:
         """Gives the curve of the loss, and beside it the noise's standard deviation and the features' spread, which do

@@ -27,7 +27,7 @@ class STPMOptions(contracts.MethodOptions):
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
 
-class STPM(contracts.ImageMethod):
+class STPM(contracts.EpochMethod, contracts.ImageMethod):
     """The product over the levels of how far student and teacher are apart; the image score is its maximum."""
 
     name = "stpm"
@@ -37,16 +37,6 @@ class STPM(contracts.ImageMethod):
     smoothing = 0.0
     trial: ClassVar[dict[str, Any]] = {"epochs": 40, "batch": 4, "validation": 0.0}
     student: torch.nn.Module
-
-    @classmethod
-    def passes(cls, options: STPMOptions) -> int:
-        """The student's epochs."""
-        return options.epochs
-
-    @classmethod
-    def quick(cls, options: STPMOptions) -> STPMOptions:
-        """One epoch."""
-        return options.model_copy(update={"epochs": 1})
 
     @classmethod
     def sized(cls, options: STPMOptions, extractor: contracts.Extractor) -> contracts.Network:

@@ -94,7 +94,7 @@ class TFANetOptions(contracts.PresetOptions):
         return self
 
 
-class TFANet(contracts.FeatureMethod):
+class TFANet(contracts.EpochMethod, contracts.FeatureMethod):
     """The distance between features and their reconstruction, upsampled and smoothed by itself."""
 
     name = "tfa_net"
@@ -130,11 +130,6 @@ class TFANet(contracts.FeatureMethod):
         channels = sum(c for c, _, _ in extractor.shapes())
         template = 0 if options.variant == "vanilla" else FLOAT * channels * options.grid**2
         return super().state_bytes(options, extractor, images) + template
-
-    @classmethod
-    def passes(cls, options: TFANetOptions) -> int:
-        """The epochs of aggregation and refinement."""
-        return options.epochs
 
     @classmethod
     def quick(cls, options: TFANetOptions) -> TFANetOptions:

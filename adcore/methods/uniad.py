@@ -59,7 +59,7 @@ class UniADOptions(contracts.PresetOptions):
         return self
 
 
-class UniAD(contracts.FeatureMethod):
+class UniAD(contracts.EpochMethod, contracts.FeatureMethod):
     """The distance of each feature to what the transformer makes of it; the image score is the greatest mean over
     16 x 16 pixels."""
 
@@ -82,16 +82,6 @@ class UniAD(contracts.FeatureMethod):
             network = _network(options, channels, grid).eval()
             tokens = torch.empty(1, grid[0] * grid[1], channels)
         return contracts.Network(network, lambda: network(tokens), attention_counts=True)
-
-    @classmethod
-    def passes(cls, options: UniADOptions) -> int:
-        """The transformer's epochs."""
-        return options.epochs
-
-    @classmethod
-    def quick(cls, options: UniADOptions) -> UniADOptions:
-        """One epoch."""
-        return options.model_copy(update={"epochs": 1})
 
     def fit(self, features: contracts.FeatureSource, progress: Progress = silent) -> Curves:
         """Raises ValueError for maps that do not go from fine to coarse, RuntimeError when the loss is not finite."""

@@ -46,7 +46,7 @@ class ViTADOptions(contracts.PresetOptions):
         return SMALL if given.get("preset") == "small" else {}
 
 
-class ViTAD(contracts.FeatureMethod):
+class ViTAD(contracts.EpochMethod, contracts.FeatureMethod):
     """How far the frozen network's maps and the decoder's point apart at each position, smoothed by itself; the image
     score is the greatest mean over 16 x 16 pixels."""
 
@@ -70,16 +70,6 @@ class ViTAD(contracts.FeatureMethod):
             decoder = Decoder(shapes, options.width, options.blocks).eval()
             maps = [torch.empty(1, *shape) for shape in shapes]
         return contracts.Network(decoder, lambda: decoder(maps), attention_counts=True)
-
-    @classmethod
-    def passes(cls, options: ViTADOptions) -> int:
-        """The decoder's epochs."""
-        return options.epochs
-
-    @classmethod
-    def quick(cls, options: ViTADOptions) -> ViTADOptions:
-        """One epoch."""
-        return options.model_copy(update={"epochs": 1})
 
     def fit(self, features: contracts.FeatureSource, progress: Progress = silent) -> Curves:
         """Raises RuntimeError when the loss is not finite."""
