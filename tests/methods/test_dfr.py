@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +18,7 @@ from adcore.features.held import Held
 from adcore.methods import _dfr as dfr
 from adcore.methods.dfr import DFR, DFROptions
 from adcore.papers import published
+from tests.methods.kills import alone_and_killed
 
 SHAPES = [(3, 12, 12), (5, 6, 6), (4, 3, 3)]
 SIDE = 24
@@ -166,16 +168,8 @@ def test_the_weights_follow_the_seed():
 
 @pytest.mark.usefixtures("every_epoch")
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
-    def kill(done: float) -> None:
-        if done > 0.6:
-            raise KeyboardInterrupt
-
-    alone = trained(features(), epochs=4)[0]
-    with pytest.raises(KeyboardInterrupt):
-        method(epochs=4, checkpoint=tmp_path / "state").fit(Held(features()), kill)
-    again = method(epochs=4, checkpoint=tmp_path / "state")
-    again.fit(Held(features()))
-    assert all(torch.equal(value, again.state()[name]) for name, value in alone.state().items())
+    alone, again = alone_and_killed(partial(method, epochs=4), lambda: Held(features()), tmp_path)
+    assert all(torch.equal(value, again[name]) for name, value in alone.items())
 
 
 def test_the_papers_layers_are_vggs_maps_behind_its_first_twelve_relus():

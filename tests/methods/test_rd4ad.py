@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from adcore.methods import _rd4ad as rd4ad
 from adcore.methods.rd4ad import RD4AD, RD4ADOptions, _student
 from adcore.vision.maps import postprocess
 from tests.methods.fixtures import make_rd4ad
+from tests.methods.kills import alone_and_killed
 
 SHAPES = [(6, 16, 16), (8, 8, 8), (10, 4, 4)]
 OUT = (5, 7)
@@ -263,16 +265,8 @@ def test_the_weights_follow_the_seed():
 
 @pytest.mark.usefixtures("every_epoch")
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
-    def kill(done: float) -> None:
-        if done > 0.6:
-            raise KeyboardInterrupt
-
-    alone = trained(features(), epochs=4)[0]
-    with pytest.raises(KeyboardInterrupt):
-        method(epochs=4, checkpoint=tmp_path / "state").fit(Held(features()), kill)
-    again = method(epochs=4, checkpoint=tmp_path / "state")
-    again.fit(Held(features()))
-    assert all(torch.equal(value, again.state()[name]) for name, value in alone.state().items())
+    alone, again = alone_and_killed(partial(method, epochs=4), lambda: Held(features()), tmp_path)
+    assert all(torch.equal(value, again[name]) for name, value in alone.items())
 
 
 def test_maps_from_coarse_to_fine_are_refused():

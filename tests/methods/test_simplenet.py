@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from adcore.features.held import Held
 from adcore.methods import _simplenet as simplenet
 from adcore.methods.simplenet import SimpleNet, SimpleNetOptions
 from tests.methods.fixtures import make_simplenet
+from tests.methods.kills import alone_and_killed
 
 SHAPES = [(6, 8, 8), (10, 4, 4)]
 
@@ -278,17 +280,9 @@ def test_supersimplenet_finds_what_is_odd():
 @pytest.mark.usefixtures("every_epoch")
 @pytest.mark.parametrize("supersimple", [False, True])
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, supersimple):
-    def kill(done: float) -> None:
-        if done > 0.6:
-            raise KeyboardInterrupt
-
-    options = {"epochs": 4, "supersimple": supersimple}
-    alone = trained(features(), **options)[0]
-    with pytest.raises(KeyboardInterrupt):
-        method(checkpoint=tmp_path / "state", **options).fit(Held(features()), kill)
-    again = method(checkpoint=tmp_path / "state", **options)
-    again.fit(Held(features()))
-    assert all(torch.equal(value, again.state()[name]) for name, value in alone.state().items())
+    make = partial(method, epochs=4, supersimple=supersimple)
+    alone, again = alone_and_killed(make, lambda: Held(features()), tmp_path)
+    assert all(torch.equal(value, again[name]) for name, value in alone.items())
 
 
 def test_features_that_are_all_alike_are_refused():

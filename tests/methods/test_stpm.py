@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from adcore.engine.sizes import size
 from adcore.features.extractor import Extraction, Extractor
 from adcore.features.held import HeldImages
 from adcore.methods.stpm import STPM, STPMOptions
+from tests.methods.kills import alone_and_killed
 
 SIDE = 32
 
@@ -125,16 +127,9 @@ def test_the_student_counts_as_a_second_backbone():
 
 @pytest.mark.usefixtures("every_epoch")
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
-    def kill(done: float) -> None:
-        if done > 0.6:
-            raise KeyboardInterrupt
-
-    alone = trained(epochs=4)[0]
-    with pytest.raises(KeyboardInterrupt):
-        stpm(epochs=4, checkpoint=tmp_path / "state").fit(HeldImages(images(10), batch=3), kill)
-    again = stpm(epochs=4, checkpoint=tmp_path / "state")
-    again.fit(HeldImages(images(10), batch=3))
-    assert all(torch.equal(value, again.state()[name]) for name, value in alone.state().items())
+    make = partial(stpm, epochs=4)
+    alone, again = alone_and_killed(make, lambda: HeldImages(images(10), batch=3), tmp_path)
+    assert all(torch.equal(value, again[name]) for name, value in alone.items())
 
 
 def test_enhancers_that_leave_other_maps_are_refused():

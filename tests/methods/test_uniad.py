@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from adcore.features.held import Held
 from adcore.methods import _uniad as uniad
 from adcore.methods.uniad import UniAD, UniADOptions
 from adcore.vision.maps import pooled_maximum
+from tests.methods.kills import alone_and_killed
 
 SHAPES = [(5, 12, 12), (3, 6, 6)]
 OUT = (24, 20)
@@ -237,16 +239,8 @@ def test_tokens_that_have_no_room_are_made_in_every_epoch_to_the_same_weights():
 
 @pytest.mark.usefixtures("every_epoch")
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
-    def kill(done: float) -> None:
-        if done > 0.6:
-            raise KeyboardInterrupt
-
-    alone = trained(features(), epochs=4)[0]
-    with pytest.raises(KeyboardInterrupt):
-        method(epochs=4, checkpoint=tmp_path / "state").fit(Held(features()), kill)
-    again = method(epochs=4, checkpoint=tmp_path / "state")
-    again.fit(Held(features()))
-    assert all(torch.equal(value, again.state()[name]) for name, value in alone.state().items())
+    alone, again = alone_and_killed(partial(method, epochs=4), lambda: Held(features()), tmp_path)
+    assert all(torch.equal(value, again[name]) for name, value in alone.items())
 
 
 # What is refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from adcore.features.extractor import Extraction, Extractor
 from adcore.features.held import Held
 from adcore.methods import _vitad as vitad
 from adcore.methods.vitad import ViTAD, ViTADOptions
+from tests.methods.kills import alone_and_killed
 
 ALIKE = [(12, 3, 4)] * 4
 PYRAMID = [(4, 12, 12), (5, 6, 6), (6, 3, 3), (9, 2, 2)]
@@ -187,16 +189,8 @@ def test_the_weights_follow_the_seed():
 
 @pytest.mark.usefixtures("every_epoch")
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
-    def kill(done: float) -> None:
-        if done > 0.6:
-            raise KeyboardInterrupt
-
-    alone = trained(features(), epochs=4)[0]
-    with pytest.raises(KeyboardInterrupt):
-        method(epochs=4, checkpoint=tmp_path / "state").fit(Held(features()), kill)
-    again = method(epochs=4, checkpoint=tmp_path / "state")
-    again.fit(Held(features()))
-    assert all(torch.equal(value, again.state()[name]) for name, value in alone.state().items())
+    alone, again = alone_and_killed(partial(method, epochs=4), lambda: Held(features()), tmp_path)
+    assert all(torch.equal(value, again[name]) for name, value in alone.items())
 
 
 def test_the_rebuilding_goes_from_the_last_map_to_the_first():
