@@ -139,7 +139,7 @@ class _Groups:
         return {cell.title: Fault.of(error) for cell in job.cells if not self._is_there(cell)}
 
     def _is_there(self, cell: Cell) -> bool:
-        wanted = [("cell", cell.key), *([("calibration", cell.calibration_key)] if cell.calibration_key else [])]
+        wanted = [artifact for artifact in cell.artifacts if artifact[0] in ("cell", "calibration")]
         try:
             return all(self.work.bench.store.has(kind, key) for kind, key in wanted)
         except RemoteGone:

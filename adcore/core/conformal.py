@@ -57,11 +57,6 @@ class Calibration:
     def __len__(self) -> int:
         return len(self.scores)
 
-    @property
-    def least(self) -> float:
-        """The smallest share of false alarms that so many images can promise."""
-        return 1 / (len(self) + 1)
-
 
 @dataclass(frozen=True)
 class Alarms:
@@ -86,8 +81,7 @@ class Alarms:
         image, peak = (Threshold.of(each, wanted) for each in (calibration.scores, calibration.peaks))
         told, bad = np.asarray(scores, dtype=np.float64) > image.value, np.asarray(labels).astype(bool)
         false, missed = int((told & ~bad).sum()), int((~told & bad).sum())
-        return cls(wanted, len(calibration), image, map=peak, false_alarms=false, good=int((~bad).sum()), misses=missed,
-                   bad=int(bad.sum()))  # fmt: skip
+        return cls(wanted, len(calibration), image, peak, false, int((~bad).sum()), missed, int(bad.sum()))
 
 
 def drift(p_values_passed: npt.ArrayLike, normals: int, promised: float) -> float:

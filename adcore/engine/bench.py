@@ -33,7 +33,6 @@ from adcore.engine.chains import Chain
 
 if TYPE_CHECKING:
     from adcore.engine.calibration import Calibrator
-    from adcore.engine.compute import Computer
 
 
 LONGEST = 440  # bytes of a workspace's path: SQLite takes at most 512 for a database and its journal
@@ -138,13 +137,7 @@ class Bench:
         return make_dataset(spec, self.layout)
 
     @cached_property
-    def computer(self) -> Computer:
-        from adcore.engine.compute import Computer
-
-        return Computer(self.plan, self.store, self.layout.cache / "bank")
-
-    @cached_property
-    def calibrator(self) -> Calibrator:
+    def computer(self) -> Calibrator:
         from adcore.engine.calibration import Calibrator
 
         return Calibrator(self.plan, self.store, self.layout.cache / "bank")

@@ -23,9 +23,10 @@ def read(store: Store, cell: Cell) -> Calibration | None:
     return Calibration(own["score"].to_numpy(np.float64), own["peak"].to_numpy(np.float64))
 
 
-def alarms(store: Store, cell: Cell, images: pd.DataFrame) -> Alarms | None:
-    """What became of the threshold on a cell's test images (score, label); None where there is none."""
+def alarms(store: Store, cell: Cell) -> Alarms | None:
+    """What became of the threshold on the test images of a finished cell; None where there is none."""
     calibration = read(store, cell)
     if calibration is None or cell.alarms is None or not len(calibration):
         return None
+    images = pd.read_parquet(store.path("cell", cell.key) / "images.parquet")
     return Alarms.of(calibration, cell.alarms, images["score"], images["label"])

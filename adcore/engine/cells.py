@@ -297,14 +297,18 @@ def unseen(category: Category, train: pd.DataFrame) -> pd.DataFrame:
     return rows[chosen].assign(variant=0).sort_values(["sha256", "path"])
 
 
-def folds(train: pd.DataFrame, seed: int, most: int = FOLDS) -> list[npt.NDArray[np.bool_]]:
-    """Masks of the rows that are left out in turn, at most so many, none where all show one thing: every image once,
-    with its few-shot versions and all images of its group."""
-    units = train["sha256"] if "group" not in train else train["group"].where(train["group"] != "", train["sha256"])
-    names = sorted(set(units))
+def units(train: pd.DataFrame) -> pd.Series[str]:
+    """Of each row what is left out with it: its image with its few-shot versions, or all images of its group."""
+    return train["sha256"] if "group" not in train else train["group"].where(train["group"] != "", train["sha256"])
+
+
+def folds(train: pd.DataFrame, seed: int, most: int) -> list[npt.NDArray[np.bool_]]:
+    """Masks of the rows that are left out in turn, at most so many, none where all are one unit: every unit once."""
+    unit = units(train)
+    names = sorted(set(unit))
     order = generator(seed, "folds").permutation(len(names))
     part = {names[place]: number % most for number, place in enumerate(order)}
-    numbers = units.map(part).to_numpy()
+    numbers = unit.map(part).to_numpy()
     return [numbers == number for number in range(min(most, len(names)))] if len(names) > 1 else []
 
 
@@ -442,22 +446,28 @@ def _keys(
     built = {**model, "enhancer": behind, "compared": compared}
     latency = {"step": "latency", "model": built, "device": plan.device, "code": identity.latency(contender.method)}
     gallery = {"step": "gallery", "cell": cell, "code": identity.gallery()}
-    able = not contender.method.selects_on_test(contender.options) and (
-        "unseen" in content or folds(images.train, seed)
-    )
-    calibration = {
-        "step": "calibration",
-        "fit": fit,
-        "options": late,
-        "unseen": content.get("unseen"),
-        "folds": most_folds(contender),
-        "code": identity.calibration(contender.method) if plan.alarms else "",
-    }
     return {
-        "calibration_key": keys.digest(calibration) if plan.alarms and able else "",
+        "calibration_key": _calibration_key(contender, images, fit, late) if plan.alarms else "",
         "fit_key": fit,
         "maps_key": maps,
         "key": cell,
         "latency_key": keys.digest(latency),
         "gallery_key": keys.digest(gallery),
     }
+
+
+def _calibration_key(contender: Contender, images: Images, fit: str, late: dict[str, Any]) -> str:
+    """ "" where there are no images that the model has not seen, or its fit has looked at the test images."""
+    unseen = images.content.get("unseen")
+    if contender.method.selects_on_test(contender.options) or (unseen is None and units(images.train).nunique() < 2):
+        return ""
+    return keys.digest(
+        {
+            "step": "calibration",
+            "fit": fit,
+            "options": late,
+            "unseen": unseen,
+            "folds": most_folds(contender),
+            "code": identity.calibration(contender.method),
+        }
+    )

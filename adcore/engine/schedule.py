@@ -24,7 +24,7 @@ STEPS: dict[str, Callable[[Bench, Cell, str, Progress], None]] = {
     "fit": lambda bench, cell, _, progress: bench.computer.fit(cell, progress),
     "score": lambda bench, cell, _, progress: bench.computer.score(cell, progress),
     "evaluate": lambda bench, cell, _, __: bench.computer.evaluate(cell),
-    "calibrate": lambda bench, cell, _, progress: bench.calibrator.calibrate(cell, progress),
+    "calibrate": lambda bench, cell, _, progress: bench.computer.calibrate(cell, progress),
     "latency": lambda bench, cell, _, __: bench.computer.latency(cell, bench.plain(cell)),
 }
 

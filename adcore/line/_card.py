@@ -74,8 +74,6 @@ def _rows(numbers: dict[str, float | None]) -> str:
 
 
 def _promise(bench: Bench, scorer: Scorer, content: dict[str, Any]) -> str:
-    import pandas as pd
-
     given = content["thresholds"]
     if given is None:
         return "None: there were no unseen normal images to set one by. `infer.py` prints scores alone."
@@ -85,9 +83,7 @@ def _promise(bench: Bench, scorer: Scorer, content: dict[str, Any]) -> str:
 probability of at most {image["promised"]:.4g} (wanted: {given["wanted"]:g}), and its smoothed map passes
 {peak["value"]:.6g} anywhere with one of at most {peak["promised"]:.4g}. That is an average over such sets of images,
 and holds while new normal images come from where those came from."""
-    cell = scorer.cell
-    images = pd.read_parquet(bench.store.path("cell", cell.key) / "images.parquet")
-    told = calibrated.alarms(bench.store, cell, images)
+    told = calibrated.alarms(bench.store, scorer.cell)
     if told is not None:
         false, missed = f"{told.false_alarms} of {told.good}", f"{told.misses} of {told.bad}"
         text += f"""

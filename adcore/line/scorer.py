@@ -85,7 +85,7 @@ class Scorer:
         """Fits the model again where its fit is gone, and its gallery; calibrates it where it is not yet."""
         self.cell = cell
         if cell.calibration_key:
-            bench.calibrator.calibrate(cell, silent)
+            bench.computer.calibrate(cell, silent)
         self.calibration: Calibration | None = calibrated.read(bench.store, cell)
         self.image, self.map = self._thresholds()
         self.method, self.reader = bench.computer.ready(cell)

@@ -72,8 +72,7 @@ def result(store: Store, cell: Cell, metrics: Sequence[str], twins: Collection[t
     folder = store.path("cell", cell.key)
     numbers: dict[str, float | None] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     meta, latency = store.meta("cell", cell.key), timed(store, cell)
-    images = pd.read_parquet(folder / "images.parquet") if cell.calibration_key else pd.DataFrame()
-    told = alarms(store, cell, images)
+    told = alarms(store, cell)
     finished = FinishedCell(cell.names, numbers, meta, latency, folder, twins, told)
     every = registry.metrics()
     subsets = [n for n in numbers if n not in every and any(n.startswith(f"{metric}_") for metric in metrics)]

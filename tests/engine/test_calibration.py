@@ -37,7 +37,7 @@ def opened(plan: Make, tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def cell(request: pytest.FixtureRequest, opened: Bench) -> Cell:
     """A cell that is calibrated."""
     (found,) = [each for each in opened.cells if each.names["method"] == request.param]
-    opened.calibrator.calibrate(found, silent)
+    opened.computer.calibrate(found, silent)
     return found
 
 
@@ -47,26 +47,31 @@ def rows(**columns: list[str]) -> pd.DataFrame:
 
 def test_every_image_is_left_out_once() -> None:
     train = rows(sha256=[f"{n:03d}" for n in range(23)])
-    np.testing.assert_array_equal(np.sum(folds(train, 0), axis=0), np.ones(23))
+    np.testing.assert_array_equal(np.sum(folds(train, 0, FOLDS), axis=0), np.ones(23))
 
 
 def test_there_are_as_many_folds_as_images_where_these_are_few() -> None:
-    assert [len(folds(rows(sha256=[str(n) for n in range(count)]), 0)) for count in (1, 2, 4, 9)] == [0, 2, 4, FOLDS]
+    assert [len(folds(rows(sha256=[str(n) for n in range(count)]), 0, FOLDS)) for count in (1, 2, 4, 9)] == [
+        0,
+        2,
+        4,
+        FOLDS,
+    ]
 
 
 def test_versions_of_an_image_are_left_out_together() -> None:
     train = rows(sha256=["a", "a", "b", "b", "c"])
-    assert all(out[0] == out[1] and out[2] == out[3] for out in folds(train, 0))
+    assert all(out[0] == out[1] and out[2] == out[3] for out in folds(train, 0, FOLDS))
 
 
 def test_images_of_a_group_are_left_out_together() -> None:
     train = rows(sha256=[str(n) for n in range(12)], group=["left"] * 4 + ["right"] * 4 + [""] * 4)
-    assert all(len(set(out[:4])) == len(set(out[4:8])) == 1 for out in folds(train, 0))
+    assert all(len(set(out[:4])) == len(set(out[4:8])) == 1 for out in folds(train, 0, FOLDS))
 
 
 def test_other_seeds_leave_out_others() -> None:
     train = rows(sha256=[f"{n:03d}" for n in range(40)])
-    assert not np.array_equal(folds(train, 0), folds(train, 1))
+    assert not np.array_equal(folds(train, 0, FOLDS), folds(train, 1, FOLDS))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +120,7 @@ def test_the_fits_are_not_kept(opened: Bench, cell: Cell) -> None:
 
 def test_what_is_there_is_not_computed_again(opened: Bench, cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "score", lambda *_: pytest.fail("scored again"))
-    opened.calibrator.calibrate(cell, silent)
+    opened.computer.calibrate(cell, silent)
 
 
 def test_a_plan_without_alarms_wants_none(prepared: Bench) -> None:
@@ -156,7 +161,7 @@ def test_a_validation_split_is_taken_instead(opened: Bench, cell: Cell) -> None:
     assert sorted(validation["path"]) == sorted(frame[moved]["path"])
     other = replace(cell, category=category, calibration_key=f"{cell.calibration_key}v")
     opened.computer.fit(cell, silent)
-    opened.calibrator.calibrate(other, silent)
+    opened.computer.calibrate(other, silent)
     opened.computer.score(cell, silent)
     scores = np.load(opened.store.path("maps", cell.maps_key) / "scores.npy")[(cell.test["label"] == 0).to_numpy()]
     found = calibrated.read(opened.store, other)
@@ -178,7 +183,7 @@ def test_a_joint_model_has_thresholds_of_each_category(plan: Make, opened: Bench
     made = plan(alarms=0.2, protocols=["multi-class"], methods=["padim"])
     both = Bench(made, opened.layout.workspace, opened.manifests)
     for each in both.cells:
-        both.calibrator.calibrate(each, silent)
+        both.computer.calibrate(each, silent)
     found = {each.category.name: calibrated.read(both.store, each) for each in both.cells}
     assert len({each.calibration_key for each in both.cells}) == 1
     assert {name: len(each) for name, each in found.items() if each} == {
