@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from adcore.core.plan import PlanError, nearest
 from adcore.core.store import Remembering
 from adcore.engine.bench import Bench
 from adcore.engine.cells import Cell
 from adcore.results import finished, frame
-from adcore.results.contests import Contests
-from adcore.results.runs import CellResult
+from adcore.results.contests import leader
 
 FEWEST = 6  # letters that stand for a key or a run
 
@@ -64,14 +61,7 @@ def _best(bench: Bench, place: str) -> Cell:
     if place not in every:
         raise PlanError(f"the plan has no '{place}'{nearest(place, every)}; it has {', '.join(every)}")
     done = finished.read(bench, Remembering(bench.store), bench.plan.metrics)
-    own = [each for each in done if (each.row["dataset"], each.row["category"]) == (dataset, category)]
-    if not own:
+    first = leader(frame.frame([each.row for each in done]), dataset, category)
+    if first is None:
         raise PlanError(f"no cell of {place} is computed yet; run the plan first")
-    key = _leader(own, dataset)
-    return next(each for each in bench.cells if each.key == key and each.category.name == category)
-
-
-def _leader(own: Sequence[CellResult], dataset: str) -> str:
-    table = frame.frame([each.row for each in own])
-    first = Contests(table).contenders[dataset][0].cells
-    return str(first.sort_values("seed")["key"].iloc[0])
+    return next(each for each in bench.cells if each.key == first.first["key"] and each.category.name == category)

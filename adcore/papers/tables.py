@@ -143,8 +143,8 @@ def _categories(rows: Sequence[tuple[Row, Of]], lookup: Lookup) -> Iterator[tupl
         if not isinstance(of, Target) or of.averaged or of.combine == "versus":
             continue
         for dataset, category in _present(of.kind, lookup):
-            new = {**row, "dataset": dataset, "category": category, "printed": "", "value": math.nan, "note": ""}
-            new |= {"selection": ""}
+            nothing = {"printed": "", "value": math.nan, "note": "", "selection": ""}
+            new = {**row, "dataset": dataset, "category": category, **nothing}
             identity = tuple(new[name] for name in IDENTITY)
             if identity not in done:
                 done.add(identity)

@@ -43,7 +43,6 @@ def write_report(path: Path, results: Results, published: Sequence[Beside] = ())
     environment = Environment(
         loader=PackageLoader("adcore.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    kinds = defects.table(results)
     sections = [
         _section(name, results)
         | {
@@ -51,8 +50,8 @@ def write_report(path: Path, results: Results, published: Sequence[Beside] = ())
             "effects": enhancers.section(results.effects, name),
             "pretext": pretext.panel(results.trained, name),
             "statistics": told.section(results.contests, name),
-            "defects": defects.section(kinds, name),
-            "thresholds": thresholds.section(results.contests, results.finished, name),
+            "defects": defects.section(results.defects, name),
+            "thresholds": thresholds.section(results, name),
             "published": [beside.of(published, name, averaged) for averaged in (True, False)],
         }
         for name in results.contests.contenders
@@ -122,7 +121,7 @@ def report_key(results: Results, published: Sequence[Beside] = ()) -> str:
 
 def _section(name: str, results: Results) -> dict[str, Any]:
     contenders = results.contests.contenders[name]
-    own = {id(each): [cell for cell in results.finished if each.owns(cell.row)] for each in contenders}
+    own = {id(each.contender): each.cells for each in results.ranked[name]}
     drawn = [each for each in contenders if not math.isnan(each.means.get(headline(contenders), math.nan))]
     return {
         "name": name,

@@ -3,7 +3,6 @@ happened on the test images. How: docs/line.md."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ import pandas as pd
 from adcore.core.conformal import Alarms
 from adcore.report.leaderboard import write_atomic
 from adcore.report.table import Table
-from adcore.results.contenders import ContenderResult
-from adcore.results.contests import Contests, unique_names
 from adcore.results.run import Results
 from adcore.results.runs import CellResult
 
@@ -39,29 +36,21 @@ def write(folder: Path, results: Results) -> None:
     write_atomic(targets[0], pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
     parts = ["# Thresholds", CAPTION]
     for dataset in results.contests.contenders:
-        if table := section(results.contests, results.finished, dataset):
+        if table := section(results, dataset):
             parts += [f"## {dataset}", table.markdown()]
     write_atomic(targets[1], "\n\n".join(parts) + "\n")
 
 
-def section(contests: Contests, finished: Sequence[CellResult], dataset: str) -> Table | None:
+def section(results: Results, dataset: str) -> Table | None:
     """A row a category and contender; None where no threshold was asked for."""
-    contenders = contests.contenders[dataset]
-    named = dict(zip(unique_names(contenders), contenders, strict=True))
     rows = []
-    for name, contender in named.items():
-        for category in sorted(set(contender.cells["category"])):
-            cell = _first(finished, contender, category)
-            if cell and cell.alarms:
-                rows.append([name, category, *_texts(cell.alarms)])
+    for name, _, cells in results.ranked[dataset]:
+        first: dict[str, CellResult] = {}  # category -> the cell of the first seed
+        for cell in sorted(cells, key=lambda each: (str(each.row["category"]), int(each.row["seed"]))):
+            first.setdefault(str(cell.row["category"]), cell)
+        rows += [[name, category, *_texts(cell.alarms)] for category, cell in first.items() if cell.alarms]
     header = ["method", "category", "normal images", "wanted", "promised", "false alarms", "misses"]
     return Table(header, rows, ("method", "category")) if rows else None
-
-
-def _first(finished: Sequence[CellResult], contender: ContenderResult, category: str) -> CellResult | None:
-    """The cell of the contender's first seed."""
-    own = [each for each in finished if each.row["category"] == category and contender.owns(each.row)]
-    return min(own, key=lambda each: int(each.row["seed"]), default=None)
 
 
 def _texts(alarms: Alarms) -> list[str]:

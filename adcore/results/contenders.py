@@ -51,9 +51,11 @@ class ContenderResult:
     def failed(self) -> int:
         return int((self.cells["status"] != "ok").sum())
 
-    def owns(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row of the leaderboard is one of its cells."""
-        return all(str(row[key]) == value for key, value in self.setting.items())
+    @property
+    def first(self) -> pd.Series[Any]:
+        """The row of its first seed."""
+        row: pd.Series[Any] = self.cells.sort_values("seed").iloc[0]
+        return row
 
     def category_means(self, metric: str) -> pd.Series[float]:
         """Mean over seeds for each category."""

@@ -126,6 +126,12 @@ def _contest(dataset: str, metric: str, grids: Sequence[_Grid]) -> Contest:
     return Contest(dataset, metric, categories, ranked, tuple(left_out), sign)
 
 
+def leader(table: pd.DataFrame, dataset: str, category: str) -> ContenderResult | None:
+    """The contender that is ahead on a category alone, of the rows of a leaderboard; None where it has no rows."""
+    own = table[(table["dataset"] == dataset) & (table["category"] == category)]
+    return None if own.empty else Contests(own).contenders[dataset][0]
+
+
 def unique_names(contenders: Sequence[ContenderResult]) -> list[str]:
     """Names of contenders, with the settings in which they differ where a name alone stands for several."""
     names = [each.name for each in contenders]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -13,13 +13,22 @@ from adcore.core.costs import environment, git_commit
 from adcore.core.store import Store
 from adcore.engine import registry
 from adcore.engine.bench import Bench
-from adcore.results import effects, finished
-from adcore.results.contests import Contests
+from adcore.results import defects, effects, finished
+from adcore.results.contenders import SETTING, ContenderResult
+from adcore.results.contests import Contests, unique_names
 from adcore.results.effects import Effect
 from adcore.results.frame import Row, frame
 from adcore.results.runs import CellResult, RunResult, run_results
 from adcore.results.samples import samples
 from adcore.results.trained import Trained, cautions
+
+
+class Ranked(NamedTuple):
+    """A contender under the name that tells it from the others of its dataset, and its finished cells."""
+
+    name: str
+    contender: ContenderResult
+    cells: list[CellResult]
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,25 @@ class Results:
     def table(self) -> pd.DataFrame:
         """The leaderboard, as `frame` makes it."""
         return self.contests.table
+
+    @cached_property
+    def ranked(self) -> dict[str, list[Ranked]]:
+        """Dataset -> its contenders, best first."""
+        cells: dict[tuple[str, ...], list[CellResult]] = {}
+        for cell in self.finished:
+            cells.setdefault(tuple(str(cell.row[key]) for key in SETTING), []).append(cell)
+        return {
+            dataset: [
+                Ranked(name, each, cells.get(tuple(each.setting[key] for key in SETTING), []))
+                for name, each in zip(unique_names(contenders), contenders, strict=True)
+            ]
+            for dataset, contenders in self.contests.contenders.items()
+        }
+
+    @cached_property
+    def defects(self) -> pd.DataFrame:
+        """How each kind of defect is found, as `defects.table` makes it."""
+        return defects.table([each for ranked in self.ranked.values() for each in ranked])
 
     @cached_property
     def trained(self) -> list[Trained]:

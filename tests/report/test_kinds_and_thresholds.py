@@ -44,7 +44,7 @@ def results(folder: Path, alarms: bool = True) -> Results:
 
 def test_the_table_counts_both_errors_of_the_first_seed(tmp_path: Path) -> None:
     made = results(tmp_path)
-    table = thresholds.section(made.contests, made.finished, "elpv")
+    table = thresholds.section(made, "elpv")
     assert table is not None
     row = next(row for row in table.texts if row[0] == "padim")
     scores = made.finished[0].images
@@ -81,7 +81,7 @@ def test_old_files_go_where_no_threshold_is_asked_for(tmp_path: Path) -> None:
 
 def test_a_kind_is_held_against_all_good_images(tmp_path: Path) -> None:
     made = results(tmp_path)
-    table = defects.table(made)
+    table = made.defects
     images = made.finished[0].images
     part = images[images["defect"].isin(["good", "dent"])]
     row = table[(table["contender"] == "padim") & (table["seed"] == 0) & (table["defect"] == "dent")].iloc[0]
@@ -89,12 +89,12 @@ def test_a_kind_is_held_against_all_good_images(tmp_path: Path) -> None:
 
 
 def test_what_is_above_the_threshold_is_found(tmp_path: Path) -> None:
-    table = defects.table(results(tmp_path))
+    table = results(tmp_path).defects
     assert table[(table["contender"] == "padim") & (table["defect"] == "scratch")]["found"].tolist() == [1.0, 1.0]
 
 
 def test_the_section_has_means_over_seeds(tmp_path: Path) -> None:
-    table = defects.table(results(tmp_path))
+    table = results(tmp_path).defects
     shown = defects.section(table, "elpv")
     assert shown is not None
     dents = table[(table["contender"] == "patchcore") & (table["defect"] == "dent")]["i_auroc"]
@@ -103,7 +103,7 @@ def test_the_section_has_means_over_seeds(tmp_path: Path) -> None:
 
 
 def test_one_kind_alone_has_no_section(tmp_path: Path) -> None:
-    table = defects.table(results(tmp_path))
+    table = results(tmp_path).defects
     assert defects.section(table[table["defect"] == "dent"], "elpv") is None
 
 
