@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -106,10 +106,7 @@ def require_free(out: Path) -> None:
 def _rows(scorer: Scorer, files: Sequence[Path], out: Path) -> Iterator[Prediction]:
     read = [ImageFile(path, rule=scorer.rule) for path in files]
     for place, (path, found) in enumerate(zip(files, scorer.scored(read), strict=True)):
-        if isinstance(found, ImageError):
-            yield Prediction(written(str(path)), FAILED, error=str(found))
-        else:
-            yield row(scorer, found, path, out, f"{place:06d}_{_short(written(path.stem))}")
+        yield row(scorer, found, path, out, f"{place:06d}_{_short(written(path.stem))}")
 
 
 def _short(name: str) -> str:
@@ -117,23 +114,28 @@ def _short(name: str) -> str:
     return name.encode()[:NAMED].decode(errors="ignore")
 
 
-def row(scorer: Scorer, found: Scored, path: Path, out: Path, name: str) -> Prediction:
+def row(scorer: Scorer, found: Scored | ImageError, path: Path, out: Path, name: str) -> Prediction:
     """The row of an image, whose map and overlay are written under `name`."""
-    boxes = found.boxes(scorer.map.value) if scorer.map else []
+    made = told(scorer, found, path)
+    if isinstance(found, ImageError):
+        return made
     buffer = io.BytesIO()
     np.save(buffer, found.raw)
     write_file(out / "maps" / f"{name}.npy", buffer.getvalue())
-    write_file(out / "overlays" / f"{name}.png", _png(drawn(found, scorer.scale, boxes)))
-    return Prediction(
-        written(str(path)),
-        verdict(scorer, found.score),
-        found.score,
-        scorer.p_value(found.score),
-        found.area(scorer.map.value) if scorer.map else float("nan"),
-        json.dumps(boxes),
-        f"maps/{name}.npy",
-        f"overlays/{name}.png",
-    )
+    write_file(out / "overlays" / f"{name}.png", _png(drawn(found, scorer.scale, json.loads(made.boxes))))
+    return replace(made, map=f"maps/{name}.npy", overlay=f"overlays/{name}.png")
+
+
+def told(scorer: Scorer, found: Scored | ImageError, path: Path) -> Prediction:
+    """The row of an image without files beside it."""
+    name = written(str(path))
+    if isinstance(found, ImageError):
+        return Prediction(name, FAILED, error=str(found))
+    p_value, label = scorer.p_value(found.score), verdict(scorer, found.score)
+    if scorer.map is None:
+        return Prediction(name, label, found.score, p_value)
+    area, boxes = found.area(scorer.map.value), found.boxes(scorer.map.value)
+    return Prediction(name, label, found.score, p_value, area, json.dumps(boxes))
 
 
 def verdict(scorer: Scorer, score: float) -> str:

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from adcore.engine.bench import reopened
-from adcore.line.prediction import FAILED, verdict
+from adcore.line.prediction import told
 from adcore.line.scorer import Scorer
-from adcore.vision.images import ImageError, ImageFile
+from adcore.vision.images import ImageFile
 
 REFERENCE = "reference.json"  # plan, workspace, manifests: of a Bench; title, key: of the cell
 INPUTS = ("path", "image")  # of an image on the machine that serves; its bytes: one of them a row
@@ -31,21 +31,10 @@ class Served:
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """A row an image, as in predictions.csv: OUTPUTS. One that cannot be read is a failed row."""
         with tempfile.TemporaryDirectory() as folder:
-            files = [
-                ImageFile(_path(row, Path(folder) / str(place)), rule=self.scorer.rule)
-                for place, row in enumerate(model_input.to_dict("records"))
-            ]
-            return pd.DataFrame(list(self._rows(files)), columns=OUTPUTS)
-
-    def _rows(self, files: list[ImageFile]) -> Iterator[tuple[Any, ...]]:
-        nan, highest = float("nan"), self.scorer.map
-        for found in self.scorer.scored(files):
-            if isinstance(found, ImageError):
-                yield FAILED, nan, nan, nan, "[]", str(found)
-                continue
-            area, boxes = (found.area(highest.value), found.boxes(highest.value)) if highest else (nan, [])
-            p_value = self.scorer.p_value(found.score)
-            yield verdict(self.scorer, found.score), found.score, p_value, area, json.dumps(boxes), ""
+            paths = [_path(row, Path(folder) / str(place)) for place, row in enumerate(model_input.to_dict("records"))]
+            found = self.scorer.scored([ImageFile(path, rule=self.scorer.rule) for path in paths])
+            rows = [asdict(told(self.scorer, each, path)) for each, path in zip(found, paths, strict=True)]
+        return pd.DataFrame(rows, columns=OUTPUTS)
 
 
 def _path(row: dict[Any, Any], spare: Path) -> Path:

@@ -179,10 +179,7 @@ class Watch:
         for (path, state, sha256, name), found in zip(new, scored, strict=True):
             if _state(path) != state:  # it is written to once more: another look
                 continue
-            if isinstance(found, ImageError):
-                made = Prediction(written(str(path)), FAILED, error=str(found))
-            else:
-                made = row(self.scorer, found, path, self.out, name)
+            made = row(self.scorer, found, path, self.out, name)
             result = Result(made, name, time.time(), *state, sha256)
             write_file(self.out / "rows" / f"{name}.json", json.dumps(asdict(result)).encode())
             self._keep(result)
