@@ -40,6 +40,7 @@ def export(
     """A finished cell as a bundle, by a path on the machine that computes.
 
     alarms: the wanted share of false alarms; None: the plan's, else 0.01."""
+    to = str(expanded(to).absolute())
     bench = _opened(plan, workspace, to, alarms)
     cell = line.chosen(run, best, *bench.text)
     summary = _summary(cell, to, line.bundle(cell, to, *bench.text))
@@ -59,7 +60,7 @@ def _opened(plan: str, workspace: str, to: str, alarms: float | None) -> Bench:
     from adcore.line import _graph, bundle
 
     _graph.require_packages()
-    bundle.require_free(expanded(to))
+    bundle.require_free(Path(to))
     return opened(plan, workspace, alarms, device="cpu")
 
 
@@ -75,9 +76,10 @@ def _arguments() -> argparse.Namespace:
     parser = command.parser(__doc__)
     name_cell(parser)
     parser.add_argument("--to", required=True, metavar="FOLDER", help="the bundle; not there yet")
-    given = parser.parse_args()
-    given.to = str(Path(expanded(given.to)).absolute())
-    return command.checked(command.settled(given))
+    given = command.settled(parser.parse_args())
+    with command.clear_errors(given.workspace):
+        given.to = str(expanded(given.to).absolute())
+    return command.checked(given)
 
 
 if __name__ == "__main__":

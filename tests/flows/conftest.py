@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from adcore import api
+from adcore.core.plan import load
 from flows import _server, _start
 
 os.environ["PREFECT_API_URL"] = ""  # a server of our own, whatever else runs on this machine
@@ -77,3 +79,21 @@ def plan_file(own_parts: Path, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def finished_cell(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Plan and workspace of a cell with a threshold, computed, as a command names them."""
+    workspace = tmp_path_factory.mktemp("finished")
+    content = {
+        "image": {"resize": 64},
+        "backbone": {"name": "resnet18", "weights": "random"},
+        "datasets": [{"name": "parts", "kind": "folder", "root": str(parts), "categories": ["bolt"]}],
+        "methods": ["padim"],
+        "alarms": 0.25,
+        "device": "cpu",
+    }
+    plan = workspace / "plan.yaml"
+    plan.write_text(yaml.safe_dump(content))
+    api.run(load(plan), workspace)
+    return {"plan": str(plan), "workspace": str(workspace)}

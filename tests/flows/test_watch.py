@@ -13,31 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
-from adcore import api
-from adcore.core.plan import load
 from flows.watch import watch
 
 REPO = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def places(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Plan and workspace of a finished cell, as arguments."""
-    folder = tmp_path_factory.mktemp("watched")
-    content = {
-        "image": {"resize": 32},
-        "backbone": {"name": "resnet18", "weights": "random"},
-        "datasets": [{"name": "parts", "kind": "folder", "root": str(parts), "categories": ["bolt"]}],
-        "methods": ["padim"],
-        "alarms": 0.2,
-        "device": "cpu",
-    }
-    (folder / "plan.yaml").write_text(yaml.safe_dump(content))
-    api.run(load(folder / "plan.yaml"), folder)
-    return ["--plan", str(folder / "plan.yaml"), "--workspace", str(folder), "--best", "parts/bolt"]
+@pytest.fixture
+def places(finished_cell: dict[str, str]) -> list[str]:
+    """Which cell, as arguments."""
+    named = [f"--{name}={value}" for name, value in finished_cell.items()]
+    return [*named, "--best=parts/bolt"]
 
 
 def start(places: list[str], line: Path, *given: str) -> subprocess.Popen[str]:
@@ -58,12 +45,12 @@ def test_once_scores_what_is_there_and_ends(places: list[str], parts: Path, tmp_
 
 
 def test_it_ends_by_itself_when_all_has_a_result(
-    places: list[str], parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished_cell: dict[str, str], parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(parts / "bolt" / "test" / "good", tmp_path / "in")
-    named = dict(zip(("plan", "workspace", "best"), places[1::2], strict=True))
     folders = {"source": tmp_path / "in", "out": tmp_path / "out"}
-    watch(argparse.Namespace(**named, **folders, run="", alarms=None, once=True, every=1.0))
+    given = {"run": "", "best": "parts/bolt", "alarms": None, "once": True, "every": 1.0}
+    watch(argparse.Namespace(**finished_cell, **folders, **given))
     assert capsys.readouterr().out.startswith("3 images: ")
 
 
