@@ -104,9 +104,8 @@ def cells(count: int, folder: Path) -> Seconds:
     """The command with nothing to compute, and its page."""
     import yaml
 
-    from adcore.core.contracts import silent
     from benchmarks.measuring import peak_mb
-    from benchmarks.warm import copy_artifacts, opened
+    from benchmarks.warm import finish, opened
     from tests.conftest import make_parts
 
     names = [f"part{number:02d}" for number in range(CATEGORIES)]
@@ -119,15 +118,7 @@ def cells(count: int, folder: Path) -> Seconds:
         "device": "cpu",
     }
     (folder / "plan.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    bench = opened(folder / "plan.yaml", folder)
-    first, *others = bench.cells
-    bench.computer.extract(first, bench.levels(first), silent)
-    bench.computer.fit(first, silent)
-    bench.computer.score(first, silent)
-    bench.computer.evaluate(first)
-    bench.computer.latency(first)
-    for cell in others:
-        copy_artifacts(bench, first, cell)
+    finish(opened(folder / "plan.yaml", folder))
 
     def command() -> float:
         given = ["--plan", str(folder / "plan.yaml"), "--workspace", str(folder)]

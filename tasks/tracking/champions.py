@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adcore.core.conformal import ALARMS
-from adcore.core.disk import DiskFull, write_file
+from adcore.core.disk import DiskFull
 from adcore.core.keys import digest
 from adcore.engine import registry
 from adcore.engine.bench import Bench
 from adcore.engine.cells import contents
 from adcore.results.contenders import headline
-from adcore.results.contests import Contests
+from adcore.results.contests import leader
 from adcore.results.run import Results
+from tasks.tracking import hints
 from tasks.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def register(tracker: Tracker, bench: Bench, champions: Sequence[Champion]) -> N
 
     A model is a few files in its run, which name the cell in the workspace's store."""
     hint = bench.layout.cache / HINT
-    known = _read(hint)
+    known = hints.read(hint)
     new = [each for each in champions if known.get(each.model) != _mark(tracker, each)]
     if not new:
         return
@@ -77,7 +78,7 @@ def register(tracker: Tracker, bench: Bench, champions: Sequence[Champion]) -> N
         for champion in new:
             _register(client, template, bench, champion)
     with contextlib.suppress(DiskFull, OSError):
-        write_file(hint, json.dumps(known | {each.model: _mark(tracker, each) for each in new}).encode())
+        hints.write(hint, known | {each.model: _mark(tracker, each) for each in new})
 
 
 def _mark(tracker: Tracker, champion: Champion) -> str:
@@ -89,17 +90,14 @@ def _places(results: Results) -> list[tuple[str, str]]:
 
 
 def _leader(bench: Bench, results: Results, runs: Mapping[str, str], dataset: str, category: str) -> Champion | None:
-    table = results.table
     leaky = {each.names["method_label"] for each in bench.contenders if each.method.selects_on_test(each.options)}
-    own = table[(table["dataset"] == dataset) & (table["category"] == category) & ~table["method_label"].isin(leaky)]
-    if own.empty:
+    first = leader(results.table[~results.table["method_label"].isin(leaky)], dataset, category)
+    if first is None or first.failed:
         return None
-    contenders = Contests(own).contenders[dataset]
-    first, metric = contenders[0], headline(contenders)
+    metric, row = headline([first]), first.first
     score = first.means.get(metric, float("nan"))
-    if first.failed or score != score:
+    if score != score:
         return None
-    row = first.cells.sort_values("seed").iloc[0]
     cell = next(each for each in bench.cells if each.key == row["key"] and each.category.name == category)
     if cell.key not in runs:
         return None
@@ -183,11 +181,3 @@ def _template() -> Iterator[Path]:
         )
         shutil.rmtree(data)
         yield model
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

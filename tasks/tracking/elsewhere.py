@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adcore.core.disk import write_file
-from tasks.tracking import index
+from tasks.tracking import hints, index
 from tasks.tracking.address import Address
 from tasks.tracking.place import FINISHED, Place, TrackingError, causes, open_client, quiet, unanswered
 
@@ -75,8 +73,7 @@ class Elsewhere(Place):
 
     def remember(self, experiment: str, runs: Mapping[str, str]) -> None:
         if runs:
-            kept = {**self._remembered(experiment), **runs}
-            write_file(self._file(experiment), json.dumps(kept).encode())
+            hints.write(self._file(experiment), {**self._remembered(experiment), **runs})
 
     @contextmanager
     def client(self) -> Iterator[MlflowClient]:
@@ -119,11 +116,7 @@ class Elsewhere(Place):
         return TrackingError(f"runs were not logged to {self.address.shown}: {reason}; the next run logs them")
 
     def _remembered(self, experiment: str) -> dict[str, str]:
-        try:
-            kept = json.loads(self._file(experiment).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return kept if isinstance(kept, dict) else {}
+        return hints.read(self._file(experiment))
 
     def _file(self, experiment: str) -> Path:
         name = hashlib.sha256(f"{self.address.shown} {experiment}".encode()).hexdigest()[:20]

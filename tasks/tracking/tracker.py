@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
-from adcore.core.disk import DiskFull, write_file
+from adcore.core.disk import DiskFull
 from adcore.results.runs import RunResult
+from tasks.tracking import hints
 from tasks.tracking import run as runs
 from tasks.tracking.elsewhere import Elsewhere
 from tasks.tracking.place import FINISHED, Place, unanswered
@@ -53,24 +53,19 @@ class Tracker:
         return found
 
     def _complete_times(self, results: Mapping[str, RunResult], found: Mapping[str, str]) -> None:
-        """Log those runs once more that were logged without a latency, on a busy machine, and now have one."""
-        before = self._untimed()
+        """Log those runs once more that this workspace has seen without a latency, on a busy machine, and now have
+        one."""
+        before = hints.read(self.untimed)
         late = [key for key in before if key in results and _is_timed(results[key])]
         if late:
             with self.place.client() as client:
                 for key in late:
                     runs.log(client, client.get_run(found[key]), results[key], {})
-        untimed = before.difference(late).union(key for key, result in results.items() if not _is_timed(result))
+        untimed = {key: run for key, run in before.items() if key not in late}
+        untimed |= {key: found[key] for key, result in results.items() if not _is_timed(result)}
         if untimed != before:
-            with contextlib.suppress(DiskFull, OSError):  # a hint only
-                write_file(self.untimed, json.dumps(sorted(untimed)).encode())
-
-    def _untimed(self) -> set[str]:
-        """Keys of the runs that this workspace has seen without a latency."""
-        try:
-            return {str(key) for key in json.loads(self.untimed.read_text(encoding="utf-8"))}
-        except (OSError, ValueError, TypeError):
-            return set()
+            with contextlib.suppress(DiskFull, OSError):
+                hints.write(self.untimed, untimed)
 
     @property
     def experiment_id(self) -> str:
